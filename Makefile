@@ -1,0 +1,42 @@
+# PocketSAM's few commands. Each makes the environment it needs; a second call installs nothing.
+SHELL := /bin/bash
+PYTHON ?= python3
+.DEFAULT_GOAL := help
+.PHONY: help demo test check train-pocket clean
+
+# the left shoe and the right one
+DEMO_BOXES := --box 20,130,342,371 --box 195,0,413,193
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv-demo/stamp  ## segment a sample photo with the runtime alone (no PyTorch)
+	@mkdir -p out/demo
+	@TIMEFORMAT='%R s from the start of the process to the files written'; \
+	time .venv-demo/bin/pocketsam segment samples/sneakers.jpg $(DEMO_BOXES) -o out/demo/sneakers.overlay.jpg
+
+test: .venv/stamp  ## run the tests
+	.venv/bin/pytest -q
+
+check: .venv/stamp  ## lint, formatting, types, and which part may import which
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+train-pocket: .venv/stamp  ## train the model inside the package (needs the data: see recipes/pocket)
+	set -e; for recipe in recipes/pocket/*.yaml; do .venv/bin/pocketsam train $$recipe; done
+
+clean:  ## remove environments, caches and outputs (trained models under runs/ stay)
+	rm -rf .venv .venv-demo out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+.venv/stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv-demo/stamp: pyproject.toml
+	$(PYTHON) -m venv .venv-demo
+	.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@

@@ -1,0 +1,1 @@
+"""The command line: one thin file a command. What is slow to import is imported inside the commands."""

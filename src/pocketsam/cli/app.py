@@ -1,0 +1,61 @@
+"""`pocketsam`: the commands, and the one place where an error becomes a line and an exit code."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pocketsam import __version__
+from pocketsam.cli.evaluate import evaluate
+from pocketsam.cli.export import export
+from pocketsam.cli.segment import segment
+from pocketsam.cli.train import train
+from pocketsam.errors import PocketSAMError
+
+
+class Commands(TyperGroup):
+    """What a user can mend ends in one line and exit code 2; all else keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except BrokenPipeError:  # whoever read our output has gone, as `head` does
+            raise
+        except (PocketSAMError, OSError) as error:
+            line = " ".join(str(error).split())
+            typer.echo(f"pocketsam: {line}", err=True)
+            raise typer.Exit(2) from None
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pocketsam {__version__}")
+        raise typer.Exit()
+
+
+def _pocketsam(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Segment Anything, made small: masks from clicks and boxes, on any computer."""
+
+
+app = typer.Typer(
+    cls=Commands,
+    callback=_pocketsam,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help shows at once
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (segment, evaluate, train, export):
+    app.command()(command)
+
+
+def main() -> None:
+    """The `pocketsam` command. Exits with 0, with 2 for what the user can mend, with 130 for Ctrl-C."""
+    app(prog_name="pocketsam")

@@ -1,0 +1,23 @@
+"""`pocketsam train RECIPE.yaml`: run a training recipe, or go on with it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pocketsam.errors import InputError
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as those in recipes/.", metavar="RECIPE.yaml")],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a field of the recipe.", metavar="KEY=VALUE")
+    ] = None,
+) -> None:
+    """Train a model by a recipe. The same command goes on with a run that was interrupted."""
+    try:
+        from pocketsam.training.loop import train as run
+        from pocketsam.training.recipe import read_recipe
+    except ModuleNotFoundError as error:
+        raise InputError(f"training needs {error.name}; install it with: pip install 'pocketsam[train]'") from error
+    run(read_recipe(recipe, changes))

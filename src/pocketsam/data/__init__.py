@@ -1,0 +1,1 @@
+"""Photos with masks: the readers, and what training draws from them."""

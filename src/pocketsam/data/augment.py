@@ -1,0 +1,145 @@
+"""One training sample: a photo, cropped, flipped, recoloured and pasted into, with N of its masks.
+
+Everything is drawn from the generator that is passed in, so a sample is a function of its seed alone.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketsam.data.sa1b import Sample
+
+Image = NDArray[np.uint8]
+CROP_TRIES = 3
+MIN_CELLS = 2.0
+"""Masks that cover less of the mask grid (in its cells) cannot be learned at this resolution."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to a photo; the probabilities are a photo's, not a pixel's."""
+
+    min_crop: float = 0.3
+    """The smallest crop, as a fraction of the photo's sides."""
+    whole: float = 0.35
+    """How often the photo is taken whole, as at inference."""
+    flip: float = 0.5
+    colour: float = 0.8
+    paste: float = 0.25
+
+
+@dataclass(frozen=True)
+class Target:
+    """The arrays of one training sample."""
+
+    image: Image
+    """(3, S, S)."""
+    masks: Image
+    """(N, S/4, S/4): coverage of each mask-grid cell, 0 to 255."""
+    boxes: NDArray[np.float32]
+    """(N, 4): the tight boxes, XYXY in input pixels."""
+
+
+def augment(
+    sample: Sample,
+    other: Sample | None,
+    size: int,
+    objects: int,
+    how: Augmentation,
+    rng: np.random.Generator,
+) -> Target | None:
+    """A crop of `sample` at `size` x `size` with `objects` of its masks (some twice where it has fewer).
+
+    `other` lends an object to be pasted in. None where no mask of the sample is large enough to learn from.
+    """
+    chosen = rng.permutation(len(sample.rles))[: 2 * objects]
+    image, masks = sample.image, sample.masks([int(i) for i in chosen]).astype(np.uint8)
+    if other is not None and other.rles:
+        image, masks = paste(image, masks, other, rng)
+    for _ in range(CROP_TRIES):
+        x0, y0, x1, y1 = crop_window(masks, how, rng)
+        target = _resize(image[y0:y1, x0:x1], masks[:, y0:y1, x0:x1], size, objects, rng)
+        if target is not None:
+            return _recolour(_flip(target, size, how, rng), how, rng)
+    return None
+
+
+def crop_window(masks: Image, how: Augmentation, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """The whole photo, or a window around a point of one of its masks: scale and aspect jitter in one."""
+    height, width = masks.shape[1:]
+    if rng.random() < how.whole or not len(masks):
+        return 0, 0, width, height
+    scale = rng.uniform(how.min_crop, 1.0)
+    aspect = np.exp(rng.uniform(-0.25, 0.25))
+    w = min(width, max(8, round(width * scale * aspect)))
+    h = min(height, max(8, round(height * scale / aspect)))
+    inside = np.argwhere(masks[rng.integers(len(masks))])
+    y, x = inside[rng.integers(len(inside))] if len(inside) else (height // 2, width // 2)
+    x0 = int(np.clip(x - rng.integers(w), 0, width - w))
+    y0 = int(np.clip(y - rng.integers(h), 0, height - h))
+    return x0, y0, x0 + w, y0 + h
+
+
+def paste(image: Image, masks: Image, other: Sample, rng: np.random.Generator) -> tuple[Image, Image]:
+    """Cut one object out of `other` and lay it over `image`; the masks beneath lose what it hides."""
+    mask = other.masks([int(rng.integers(len(other.rles)))])[0].astype(np.uint8)
+    x, y, w, h = cv2.boundingRect(mask)
+    if min(w, h) < 8:
+        return image, masks
+    height, width = image.shape[:2]
+    largest = min(0.7 * width / w, 0.7 * height / h)
+    scale = rng.uniform(0.3, 1.0) * largest
+    new = (max(4, round(w * scale)), max(4, round(h * scale)))
+    cut = cv2.resize(other.image[y : y + h, x : x + w], new, interpolation=cv2.INTER_AREA)
+    shape = cv2.resize(mask[y : y + h, x : x + w], new, interpolation=cv2.INTER_AREA)
+    left, top = int(rng.integers(width - new[0] + 1)), int(rng.integers(height - new[1] + 1))
+    window = np.s_[top : top + new[1], left : left + new[0]]
+    image, masks = image.copy(), masks.copy()
+    image[window] = np.where(shape[..., None] > 0, cut, image[window])
+    pasted = np.zeros_like(image[..., 0])
+    pasted[window] = shape
+    masks &= 1 - pasted
+    return image, np.concatenate([masks, pasted[None]])
+
+
+def _resize(image: Image, masks: Image, size: int, objects: int, rng: np.random.Generator) -> Target | None:
+    side = size // 4
+    cells = masks.sum((1, 2), dtype=np.int64) * (side * side / masks[0].size if len(masks) else 0)
+    learnable = np.flatnonzero(cells >= MIN_CELLS)
+    if not len(learnable):
+        return None
+    if len(learnable) < objects:
+        learnable = np.concatenate([learnable, rng.choice(learnable, objects - len(learnable))])
+    height, width = image.shape[:2]
+    boxes = np.array([cv2.boundingRect(masks[i]) for i in learnable[:objects]], np.float32)
+    boxes[:, 2:] += boxes[:, :2]
+    boxes *= np.array([size / width, size / height] * 2, np.float32)
+    small = [
+        cv2.resize(masks[i] * 255, (side, side), interpolation=cv2.INTER_AREA) for i in learnable[:objects]
+    ]
+    shrink = size < max(height, width)
+    resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+    return Target(np.asarray(resized, np.uint8).transpose(2, 0, 1), np.stack(small).astype(np.uint8), boxes)
+
+
+def _flip(target: Target, size: int, how: Augmentation, rng: np.random.Generator) -> Target:
+    if rng.random() >= how.flip:
+        return target
+    boxes = target.boxes.copy()
+    boxes[:, [0, 2]] = size - boxes[:, [2, 0]]
+    return Target(target.image[..., ::-1], target.masks[..., ::-1], boxes)
+
+
+def _recolour(target: Target, how: Augmentation, rng: np.random.Generator) -> Target:
+    """Gain and offset a channel, and a step towards grey: brightness, contrast, tint and saturation."""
+    if rng.random() >= how.colour:
+        return target
+    image = target.image.astype(np.float32)
+    gain = rng.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1, (3, 1, 1))
+    offset = rng.uniform(-20, 20)
+    grey = rng.uniform(0, 0.5) if rng.random() < 0.9 else 1.0
+    image = image + np.float32(grey) * (image.mean(0, keepdims=True) - image)
+    image = np.clip((image - 128) * gain.astype(np.float32) + np.float32(128 + offset), 0, 255)
+    return Target(image.astype(np.uint8), target.masks, target.boxes)

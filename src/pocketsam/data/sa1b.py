@@ -1,0 +1,191 @@
+"""SA-1B's layout: `NAME.jpg` beside `NAME.json`, in tar shards or in plain folders.
+
+`Shards` indexes without reading a photo, and reads any sample by its number: a run that knows the number of its
+next sample resumes exactly, and workers and ranks share the numbers out without talking to each other. A
+tar member is read by seeking, so memory holds the index only, whatever the size of the shards.
+"""
+
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+from pocketsam.errors import InputError
+
+PHOTO_ENDINGS = (".jpg", ".jpeg", ".png")
+
+
+class DataError(InputError):
+    """A sample that cannot be used; the line names its file."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A photo and its masks, undecoded: `rles` are COCO RLE dictionaries of the photo's size."""
+
+    name: str
+    image: NDArray[np.uint8]
+    """(H, W, 3) RGB."""
+    rles: list[dict[str, Any]]
+    source: str = ""
+
+    def masks(self, which: Sequence[int] | None = None) -> NDArray[np.bool_]:
+        """The masks numbered `which` (all by default): (K, H, W)."""
+        chosen = self.rles if which is None else [self.rles[i] for i in which]
+        if not chosen:
+            return np.zeros((0, *self.image.shape[:2]), bool)
+        return np.ascontiguousarray(coco_mask.decode(chosen).transpose(2, 0, 1)).astype(bool)
+
+
+class Span(NamedTuple):
+    """A stretch of bytes of a file: a tar member, or a file as a whole."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            data = file.read(self.size)
+        if len(data) != self.size:
+            raise DataError(f"{self.path}: ends in the middle of a sample; fetch the shard again")
+        return data
+
+
+class Entry(NamedTuple):
+    """Where one sample lies; `annotation` is None for a photo without masks."""
+
+    name: str
+    photo: Span
+    annotation: Span | None
+
+    def __str__(self) -> str:
+        shard = self.photo.path
+        return f"{shard}: {self.name}" if shard.suffix == ".tar" else str(shard)
+
+
+class Shards(Sequence[Entry]):
+    """The samples of any number of shards and folders, in a fixed order.
+
+    Args:
+        paths: `.tar` shards, folders of photos with their json, or folders of shards.
+        labelled: leave out photos without a json.
+
+    Raises:
+        DataError: a path does not exist, is no tar file, or holds no sample.
+    """
+
+    def __init__(self, paths: str | Path | Iterable[str | Path], labelled: bool = True) -> None:
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
+        entries = [entry for path in given for entry in _entries(Path(path))]
+        self.entries = [e for e in entries if e.annotation is not None or not labelled]
+        if not self.entries:
+            names = ", ".join(str(path) for path in given)
+            raise DataError(f"{names}: no photo with a .json of the same name; SA-1B's layout is expected")
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.entries[i]
+
+    def read(self, i: int) -> Sample:
+        """Sample number i, decoded. Raises DataError naming its shard and file."""
+        entry = self.entries[i]
+        document = _annotation(entry)
+        image = _photo(entry)
+        rles = [_rle(a, image.shape[:2], entry) for a in document.get("annotations", [])]
+        source = str(document.get("image", {}).get("source", ""))
+        return Sample(entry.name, image, rles, source)
+
+
+def read(
+    paths: str | Path | Iterable[str | Path], start: int = 0, part: int = 0, parts: int = 1
+) -> Iterator[Sample]:
+    """Sample after sample, from number `start` on, every `parts`-th of them beginning with `part`."""
+    shards = Shards(paths)
+    for i in range(start + part, len(shards), parts):
+        yield shards.read(i)
+
+
+def _entries(path: Path) -> list[Entry]:
+    if path.is_dir():
+        tars = sorted(path.glob("*.tar"))
+        return [e for tar in tars for e in _tar_entries(tar)] + _folder_entries(path)
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    return _tar_entries(path)
+
+
+def _folder_entries(folder: Path) -> list[Entry]:
+    photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTO_ENDINGS)
+    return [_entry(p.stem, _whole(p), _whole(p.with_suffix(".json"))) for p in photos]
+
+
+def _tar_entries(shard: Path) -> list[Entry]:
+    photos: dict[str, Span] = {}
+    annotations: dict[str, Span] = {}
+    try:
+        with tarfile.open(shard, "r:") as tar:
+            for member in tar:
+                stem, _, ending = member.name.rpartition(".")
+                span = Span(shard, member.offset_data, member.size)
+                if f".{ending.lower()}" in PHOTO_ENDINGS:
+                    photos[stem] = span
+                elif ending == "json":
+                    annotations[stem] = span
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DataError(f"{shard}: not a readable tar shard ({error}); fetch it again") from error
+    return [_entry(stem, span, annotations.get(stem)) for stem, span in photos.items()]
+
+
+def _entry(name: str, photo: Span | None, annotation: Span | None) -> Entry:
+    assert photo is not None
+    return Entry(name, photo, annotation)
+
+
+def _whole(path: Path) -> Span | None:
+    return Span(path, 0, path.stat().st_size) if path.exists() else None
+
+
+def _annotation(entry: Entry) -> dict[str, Any]:
+    if entry.annotation is None:
+        return {}
+    try:
+        document = json.loads(entry.annotation.read())
+    except ValueError as error:
+        raise DataError(f"{entry}: its .json cannot be read ({error})") from error
+    if not isinstance(document, dict):
+        raise DataError(f"{entry}: its .json is not an object with `image` and `annotations`")
+    return document
+
+
+def _photo(entry: Entry) -> NDArray[np.uint8]:
+    encoded = np.frombuffer(entry.photo.read(), np.uint8)
+    # The masks were drawn on the stored pixels: no turning by EXIF here.
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(encoded, flags) if encoded.size else None
+    if image is None:
+        raise DataError(f"{entry}: its photo cannot be decoded")
+    return np.asarray(image, np.uint8)
+
+
+def _rle(annotation: dict[str, Any], size: tuple[int, ...], entry: Entry) -> dict[str, Any]:
+    rle = annotation.get("segmentation")
+    if not isinstance(rle, dict) or "counts" not in rle:
+        raise DataError(f"{entry}: annotation {annotation.get('id')} has no RLE mask")
+    if tuple(rle["size"]) != tuple(size):
+        raise DataError(
+            f"{entry}: annotation {annotation.get('id')} has size {rle['size']}, the photo {size}"
+        )
+    if isinstance(rle["counts"], list):  # SA-1B's uncompressed form
+        return dict(coco_mask.frPyObjects(rle, *size))
+    return rle

@@ -1,0 +1,109 @@
+"""Engines: a model that can `encode` a photo and `decode` prompts, whatever runs it.
+
+The rest of PocketSAM knows only the two methods of `Engine` and the model's `Description`. Each way of
+running a model has a file of its own, imported when it is asked for.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketsam.errors import ModelError
+from pocketsam.geometry import Resize
+
+# Bounds the memory of a call with many prompts; beyond this, a larger batch is no faster.
+PROMPTS_PER_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a model expects of a photo, and where it comes from; stored inside the model's files as JSON.
+
+    mean and std are per RGB channel on the scale 0 to 255. The defaults are SAM's.
+    """
+
+    name: str
+    image_size: int = 1024
+    resize: Resize = "pad"
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    licence: str = ""
+
+    def to_json(self) -> str:
+        """The description as one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Description":
+        """The description that `to_json` wrote; fields of later versions are ignored.
+
+        Raises ValueError when the text is no description.
+        """
+        values = json.loads(text)
+        needed = {"name", "image_size", "resize", "mean", "std"}
+        if not isinstance(values, dict) or not needed <= values.keys():
+            raise ValueError(f"{', '.join(sorted(needed))} are needed")
+        if values["resize"] not in ("pad", "squash"):
+            raise ValueError(f"resize is {values['resize']!r}, neither 'pad' nor 'squash'")
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        return cls(**known | {"mean": _channels(values["mean"]), "std": _channels(values["std"])})
+
+
+def _channels(values: list[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+class Engine(Protocol):
+    """A model that runs. S is `description.image_size`; N objects, P points each."""
+
+    description: Description
+
+    def encode(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A preprocessed photo (1, 3, S, S) to its image embedding (1, 256, S/16, S/16)."""
+        ...
+
+    def decode(
+        self,
+        embedding: NDArray[np.float32],
+        points: NDArray[np.float32],
+        labels: NDArray[np.int32],
+        mask_input: NDArray[np.float32],
+        has_mask: NDArray[np.float32],
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Prompts on an embedded photo to logits (N, 4, S/4, S/4) and predicted IoU (N, 4), both float32.
+
+        points (N, P, 2) in model pixels; labels (N, P): 1, 0, -1 padding, 2 and 3 box corners;
+        mask_input (N, 1, S/4, S/4) logits, used where has_mask (N,) is 1.
+        Mask 0 answers an unambiguous prompt; masks 1 to 3 are the whole, part and subpart of a lone click.
+        """
+        ...
+
+
+def open_engine(folder: Path, engine: str = "auto", threads: int | None = None) -> Engine:
+    """The model in `folder`, run by `engine`: "onnx", "torch", or "auto".
+
+    auto is ONNX Runtime, unless the folder holds PyTorch weights and no ONNX files.
+    threads: how many CPU threads to use; all cores of this process when not given.
+    Raises ModelError when the engine is unknown or not installed, or the model's files cannot be used.
+    """
+    if engine not in ("auto", "onnx", "torch"):
+        raise ModelError(f"there is no engine {engine!r}; use auto, onnx or torch")
+    only_torch = not (folder / "encoder.onnx").exists() and any(folder.glob("*.safetensors"))
+    if engine == "torch" or (engine == "auto" and only_torch):
+        return _torch_engine(folder, threads)
+    from pocketsam.engines.onnx import OnnxEngine
+
+    return OnnxEngine(folder, threads)
+
+
+def _torch_engine(folder: Path, threads: int | None) -> Engine:
+    try:
+        from pocketsam.engines.torch import TorchEngine
+    except ModuleNotFoundError as error:
+        raise ModelError(f"the torch engine needs {error.name}: pip install 'pocketsam[train]'") from error
+    return TorchEngine.load(folder, threads)

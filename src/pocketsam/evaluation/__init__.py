@@ -1,0 +1,1 @@
+"""Protocols that measure a model. They take a Segmenter, and so any engine."""

@@ -1,0 +1,1 @@
+"""From PyTorch to files that run without it."""

@@ -1,0 +1,124 @@
+"""A model as two ONNX files: the encoder runs once a photo, the decoder once a prompt.
+
+Any number of objects and points: those axes are dynamic. Weights may be stored in half precision, which halves the
+file; they are widened once, when the file is opened, and all arithmetic stays float32.
+"""
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from pocketsam.engines import Description
+from pocketsam.engines.onnx import METADATA_KEY
+from pocketsam.models.sam import Sam
+
+OPSET = 17
+SMALLEST_HALVED = 1024
+"""Tensors with fewer elements stay float32: normalisations and biases weigh nothing, and rounding them costs most."""
+
+
+class _Encoder(nn.Module):
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        self.sam = sam
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.sam.encode(image)
+
+
+class _Decoder(nn.Module):
+    """`Sam.decode` for one image: the batch axis of images is gone."""
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        self.sam = sam
+
+    def forward(
+        self, image_embedding: Tensor, points: Tensor, labels: Tensor, mask_input: Tensor, has_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        logits, iou = self.sam.decode(
+            image_embedding, points[None], labels[None], mask_input[None, :, 0], has_mask[None]
+        )
+        return logits[0], iou[0]
+
+
+def export_onnx(sam: Sam, description: Description, folder: Path, half: bool = False) -> tuple[Path, Path]:
+    """Write `encoder.onnx` and `decoder.onnx` into `folder`, each all or nothing; returns their paths.
+
+    half: store the large weights as float16.
+    """
+    sam = sam.eval()
+    size, side = sam.image_size, sam.embedding_side
+    image = torch.zeros(1, 3, size, size)
+    embedding = torch.zeros(1, 256, side, side)
+    prompts = (
+        torch.zeros(2, 3, 2),
+        torch.ones(2, 3, dtype=torch.int32),
+        torch.zeros(2, 1, 4 * side, 4 * side),
+        torch.zeros(2),
+    )
+    dynamic = {
+        "points": {0: "objects", 1: "points"},
+        "labels": {0: "objects", 1: "points"},
+        "mask_input": {0: "objects"},
+        "has_mask": {0: "objects"},
+        "logits": {0: "objects"},
+        "predicted_iou": {0: "objects"},
+    }
+    inputs = ["image_embedding", "points", "labels", "mask_input", "has_mask"]
+    encoder = _trace(_Encoder(sam), (image,), ["image"], ["image_embedding"], {})
+    decoder = _trace(_Decoder(sam), (embedding, *prompts), inputs, ["logits", "predicted_iou"], dynamic)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = folder / "encoder.onnx", folder / "decoder.onnx"
+    for path, model in zip(paths, (encoder, decoder), strict=True):
+        if half:
+            _halve(model)
+        helper.set_model_props(model, {METADATA_KEY: description.to_json()})
+        onnx.checker.check_model(model)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        onnx.save(model, str(beside))
+        os.replace(beside, path)
+    return paths
+
+
+def _trace(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    names: list[str],
+    outputs: list[str],
+    dynamic: dict[str, dict[int, str]],
+) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter(
+            "ignore"
+        )  # the tracer remarks on every constant shape: they are meant to be constant
+        path = f"{folder}/model.onnx"
+        torch.onnx.export(
+            module,
+            inputs,
+            path,
+            input_names=names,
+            output_names=outputs,
+            dynamic_axes=dynamic,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        return onnx.load(path)
+
+
+def _halve(model: onnx.ModelProto) -> None:
+    """Store large float32 weights as float16, each behind a Cast that the runtime folds away at load."""
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST_HALVED:
+            continue
+        name = tensor.name
+        narrow = numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(narrow, f"{name}.half"))
+        model.graph.node.insert(0, helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))

@@ -1,0 +1,86 @@
+"""Pixels of the photo and pixels of the model: the way there and the way back.
+
+A model sees a square of `size` pixels. SAM (Kirillov et al. 2023) and most of its small successors scale the
+longest side to `size` and fill the rest with zeros on the right and below ("pad"); EfficientSAM (Xiong et al.
+2023) scales both sides ("squash"). The decoder's logits have a quarter of the model's side.
+
+Points are (x, y), and pixel i spans i to i+1 once the prompt encoder has added its half pixel, as in SAM.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pocketsam.errors import InputError
+
+Resize = Literal["pad", "squash"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A photo of `height` × `width` pixels in front of a model of `size` × `size` pixels."""
+
+    height: int
+    width: int
+    size: int
+    resize: Resize = "pad"
+
+    @property
+    def resized(self) -> tuple[int, int]:
+        """(height, width) of the photo inside the model's square, in model pixels."""
+        if self.resize == "squash":
+            return self.size, self.size
+        scale = self.size / max(self.height, self.width)
+        # A very long photo still gets one row: SAM's rounding alone would leave it none.
+        return max(1, int(self.height * scale + 0.5)), max(1, int(self.width * scale + 0.5))
+
+    @property
+    def low_resolution(self) -> int:
+        """The side of the decoder's logits."""
+        return self.size // 4
+
+    def to_model(self, xy: ArrayLike) -> NDArray[np.float32]:
+        """Photo pixels (…, 2) to model pixels (…, 2) float32."""
+        return np.asarray(np.asarray(xy, np.float64) * self._scale, np.float32)
+
+    def to_photo(self, xy: ArrayLike) -> NDArray[np.float32]:
+        """Model pixels (…, 2) to photo pixels (…, 2) float32."""
+        return np.asarray(np.asarray(xy, np.float64) / self._scale, np.float32)
+
+    @property
+    def _scale(self) -> NDArray[np.float64]:
+        height, width = self.resized
+        return np.array([width / self.width, height / self.height])
+
+    def logits_to_photo(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One mask's low-resolution logits (h, w) to the photo's own resolution (H, W) float32.
+
+        Two bilinear steps with the padding cut off in between, as the published SAM does it.
+        """
+        height, width = self.resized
+        square = cv2.resize(
+            np.asarray(logits, np.float32), (self.size, self.size), interpolation=cv2.INTER_LINEAR
+        )
+        full = cv2.resize(square[:height, :width], (self.width, self.height), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(full, np.float32)
+
+    def mask_to_model(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """A mask (H, W) bool of the photo to logits (size/4, size/4) float32 for use as `mask_input`.
+
+        10 inside, -10 outside and in the padding; a cell that the mask's border cuts lies in between.
+        Raises InputError when the mask has not the photo's size.
+        """
+        if mask.shape != (self.height, self.width):
+            given = " × ".join(map(str, mask.shape[::-1]))
+            raise InputError(f"the mask is {given} pixels, but the photo is {self.width} × {self.height}")
+        height, width = self.resized
+        side = self.low_resolution
+        coverage = np.zeros((self.size, self.size), np.float32)
+        coverage[:height, :width] = cv2.resize(
+            mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA
+        )
+        coverage = np.asarray(cv2.resize(coverage, (side, side), interpolation=cv2.INTER_AREA), np.float32)
+        return 20 * coverage - 10

@@ -1,0 +1,1 @@
+"""The networks, in PyTorch: one file an architecture, in the published state-dict layouts."""

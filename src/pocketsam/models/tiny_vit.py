@@ -1,0 +1,204 @@
+"""TinyViT, the image encoder of MobileSAM and TinySAM (arXiv 2207.10666; MobileSAM, section 3).
+
+A convolutional stage, then three stages of window attention. The last downsampling keeps its
+resolution, so that S x S pixels give an S/16 x S/16 embedding, the shape of SAM's ViT-H.
+Parameter names and shapes are those of the published `mobile_sam.pt`.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pocketsam.models.layers import LayerNorm2d
+
+EMBED_CHANNELS = 256
+
+
+class ConvNorm(nn.Module):
+    """A convolution without bias, and its batch normalisation."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
+        super().__init__()
+        self.c = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.bn(self.c(x)))
+
+
+class PatchEmbed(nn.Module):
+    """Two stride-2 convolutions: (B, 3, S, S) -> (B, C, S/4, S/4)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.seq = nn.Sequential(
+            ConvNorm(3, channels // 2, 3, 2), nn.GELU(), ConvNorm(channels // 2, channels, 3, 2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.seq(x))
+
+
+class MBConv(nn.Module):
+    """Inverted residual: widen four times, look around depthwise, narrow again."""
+
+    def __init__(self, channels: int, expansion: int = 4) -> None:
+        super().__init__()
+        hidden = channels * expansion
+        self.conv1 = ConvNorm(channels, hidden)
+        self.conv2 = ConvNorm(hidden, hidden, 3, groups=hidden)
+        self.conv3 = ConvNorm(hidden, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.gelu(self.conv1(x))
+        y = F.gelu(self.conv2(y))
+        return F.gelu(x + self.conv3(y))
+
+
+class PatchMerging(nn.Module):
+    """Downsampling between stages; with stride 1 it only widens."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(c_in, c_out)
+        self.conv2 = ConvNorm(c_out, c_out, 3, stride, groups=c_out)
+        self.conv3 = ConvNorm(c_out, c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.gelu(self.conv1(x))
+        x = F.gelu(self.conv2(x))
+        return cast(Tensor, self.conv3(x))
+
+
+class WindowAttention(nn.Module):
+    """Self-attention inside a window, with one learned bias a head and absolute offset (|dy|, |dx|)."""
+
+    def __init__(self, channels: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.heads, self.window = heads, window
+        self.norm = nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+        self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
+
+    def bias(self, side: int) -> Tensor:
+        """The biases (heads, side², side²) between all positions of a window of `side` <= `window`."""
+        y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+        y, x = y.flatten(), x.flatten()
+        offset = (y[:, None] - y).abs() * self.window + (x[:, None] - x).abs()
+        return self.attention_biases[:, offset.to(self.attention_biases.device)]
+
+    def forward(self, x: Tensor, side: int) -> Tensor:
+        """x: (windows, side², C) -> the same shape."""
+        windows, tokens, channels = x.shape
+        qkv = self.qkv(self.norm(x)).view(windows, tokens, self.heads, -1).transpose(1, 2)
+        q, k, v = qkv.chunk(3, dim=-1)
+        bias = self.bias(side).to(q.dtype)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+        return cast(Tensor, self.proj(x.transpose(1, 2).reshape(windows, tokens, channels)))
+
+
+class TokenMLP(nn.Module):
+    """The transformer block's MLP, with its own normalisation first."""
+
+    def __init__(self, channels: int, expansion: int = 4) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.fc1 = nn.Linear(channels, channels * expansion)
+        self.fc2 = nn.Linear(channels * expansion, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.fc2(F.gelu(self.fc1(self.norm(x)))))
+
+
+class Block(nn.Module):
+    """Window attention, a depthwise convolution across window borders, and an MLP."""
+
+    def __init__(self, channels: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.window = window
+        self.attn = WindowAttention(channels, heads, window)
+        self.local_conv = ConvNorm(channels, channels, 3, groups=channels)
+        self.mlp = TokenMLP(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W), kept in channels-last memory so that tokens are a view of it."""
+        x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
+        x = x + self.attend(x)
+        x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = x + self.mlp(x)
+        return x.permute(0, 3, 1, 2)
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Attention in windows (B, H, W, C) -> the same shape; maps that do not divide are padded with zeros.
+
+        The zeros take part as keys, as in the published network; a map smaller than the window
+        is its own window.
+        """
+        batch, height, width, channels = x.shape
+        side = min(self.window, height, width)
+        down, right = -height % side, -width % side
+        if down or right:
+            x = F.pad(x, (0, 0, 0, right, 0, down))
+        rows, columns = (height + down) // side, (width + right) // side
+        x = x.view(batch, rows, side, columns, side, channels).transpose(2, 3)
+        x = self.attn(x.reshape(-1, side * side, channels), side)
+        x = x.view(batch, rows, columns, side, side, channels).transpose(2, 3)
+        x = x.reshape(batch, height + down, width + right, channels)
+        return x[:, :height, :width]
+
+
+class Stage(nn.Module):
+    """A run of blocks and, but for the last stage, the step to the next width."""
+
+    def __init__(self, blocks: list[nn.Module], downsample: nn.Module | None) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x if self.downsample is None else cast(Tensor, self.downsample(x))
+
+
+class TinyViT(nn.Module):
+    """Pixels (B, 3, S, S), normalised, S a multiple of 64 -> image embedding (B, 256, S/16, S/16)."""
+
+    def __init__(
+        self,
+        widths: tuple[int, ...] = (64, 128, 160, 320),
+        depths: tuple[int, ...] = (2, 2, 6, 2),
+        heads: tuple[int, ...] = (2, 4, 5, 10),
+        windows: tuple[int, ...] = (7, 7, 14, 7),
+        classes: int = 1000,
+    ) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbed(widths[0])
+        strides = (2, 2, 1)  # the last one keeps its resolution (MobileSAM, section 3.1)
+        self.layers = nn.ModuleList()
+        for i, width in enumerate(widths):
+            blocks: list[nn.Module] = [
+                MBConv(width) if i == 0 else Block(width, heads[i], windows[i]) for _ in range(depths[i])
+            ]
+            last = i == len(widths) - 1
+            self.layers.append(
+                Stage(blocks, None if last else PatchMerging(width, widths[i + 1], strides[i]))
+            )
+        # The classifier of the pretraining: part of the published files, never used by SAM.
+        self.norm_head = nn.LayerNorm(widths[-1])
+        self.head = nn.Linear(widths[-1], classes)
+        self.neck = nn.Sequential(
+            nn.Conv2d(widths[-1], EMBED_CHANNELS, 1, bias=False),
+            LayerNorm2d(EMBED_CHANNELS),
+            nn.Conv2d(EMBED_CHANNELS, EMBED_CHANNELS, 3, padding=1, bias=False),
+            LayerNorm2d(EMBED_CHANNELS),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch_embed(x.contiguous(memory_format=torch.channels_last))
+        for layer in self.layers:
+            x = layer(x)
+        return cast(Tensor, self.neck(x))

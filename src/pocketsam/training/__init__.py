@@ -1,0 +1,1 @@
+"""Training: each method in one readable file, one loop for all."""

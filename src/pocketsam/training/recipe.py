@@ -1,0 +1,122 @@
+"""A recipe: everything that determines a training run, in one YAML file, checked before anything starts."""
+
+import os
+from glob import glob
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from pocketsam.data.augment import Augmentation
+from pocketsam.errors import InputError
+from pocketsam.training.losses import PixelLoss
+
+DRAWN = "drawn shapes"
+
+
+class Recipe(BaseModel):
+    """The fields of a recipe; unknown ones are refused. Paths may use ~, * and environment variables."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Literal["pocket", "mobile_sam", "patches"]
+    image_size: int = Field(512, multiple_of=64, gt=0)
+    out: str
+    """The folder of the run: checkpoints, curves, the model that did best."""
+    train: list[str] | Literal["drawn shapes"]
+    """Shards or folders in SA-1B's layout, or "drawn shapes"."""
+    val: list[str] = []
+    """What chooses the best weights; without it, the last weights are kept."""
+    val_photos: int = Field(60, gt=0)
+    init: str | None = None
+    """A model file to start from; parts of another architecture's encoder are left as they are."""
+
+    steps: int = Field(gt=0)
+    batch: int = Field(gt=0)
+    """Photos a step, over all devices."""
+    prompts: int = Field(8, gt=0)
+    """Objects prompted a photo."""
+    rounds: int = Field(1, gt=0)
+    """Prompts an object: the first, then corrections with the former logits."""
+    clicks: list[int] = [1, 1, 1, 2, 3]
+    """How many clicks the first prompt has (or a box and one fewer), batch by batch; a lone one is the commonest."""
+    augmentation: Augmentation = Augmentation()
+    pixel_loss: PixelLoss = "focal"
+
+    learning_rate: float = Field(4e-4, gt=0)
+    final_fraction: float = Field(0.01, ge=0, le=1)
+    """Where the cosine ends, as a fraction of the learning rate."""
+    warmup: int = Field(200, ge=0)
+    weight_decay: float = Field(0.05, ge=0)
+    clip: float = Field(1.0, gt=0)
+    ema: float = Field(0.999, ge=0, lt=1)
+    frozen_statistics: bool = False
+    """Keep the batch normalisations' statistics: for batches too small to measure them."""
+
+    seed: int = 0
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    compile: bool = False
+    workers: int = Field(1, ge=0)
+    devices: int | Literal["auto"] = "auto"
+    validate_every: int = Field(500, gt=0)
+    checkpoint_every: int = Field(200, gt=0)
+
+    @field_validator("out", "init")
+    @classmethod
+    def _expand(cls, path: str | None) -> str | None:
+        return None if path is None else _expanded(path)
+
+    @field_validator("train", "val")
+    @classmethod
+    def _expand_all(cls, paths: list[str] | str) -> list[str] | str:
+        if isinstance(paths, str):
+            return paths
+        return [found for path in paths for found in _matches(_expanded(path))]
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.out)
+
+
+def read_recipe(path: Path, changes: list[str] | None = None) -> Recipe:
+    """The recipe in a YAML file, with `key=value` changes on top. Raises InputError naming the field at fault."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read as a recipe ({_first_line(error)})") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: is no recipe; see recipes/ for examples")
+    try:
+        return Recipe(**values | dict(_change(c) for c in changes or []))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: {field}: {first['msg']}") from error
+
+
+def _change(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set {text}: write KEY=VALUE")
+    return key, yaml.safe_load(value)
+
+
+def _expanded(path: str) -> str:
+    expanded = os.path.expandvars(os.path.expanduser(path))
+    if "$" in expanded:
+        raise ValueError(f"{path}: set the environment variable that it names")
+    return expanded
+
+
+def _matches(pattern: str) -> list[str]:
+    if not any(c in pattern for c in "*?["):
+        return [pattern]
+    found = sorted(glob(pattern))
+    if not found:
+        raise ValueError(f"{pattern}: matches no file")
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,95 @@
+"""The stream of training samples: sample number i of a run is the same whoever asks, whenever.
+
+Photos and augmentation are drawn from (seed, i) alone, so neither workers, ranks nor interruptions change them.
+"""
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from pocketsam.data.augment import Target, augment
+from pocketsam.data.sa1b import Shards
+from pocketsam.data.shapes import draw_scene
+from pocketsam.training.recipe import DRAWN, Recipe
+
+TRIES = 20
+
+
+class Samples(Dataset[dict[str, Tensor]]):
+    """All the samples of a run, by number."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.shards = None if recipe.train == DRAWN else Shards(recipe.train)
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng((self.recipe.seed, number))
+        target = self._target(number, rng)
+        return {
+            "image": torch.from_numpy(np.ascontiguousarray(target.image)),
+            "masks": torch.from_numpy(np.ascontiguousarray(target.masks)),
+            "boxes": torch.from_numpy(target.boxes),
+        }
+
+    def _target(self, number: int, rng: np.random.Generator) -> Target:
+        size, objects = self.recipe.image_size, self.recipe.prompts
+        if self.shards is None:
+            return draw_scene(size, objects, rng)
+        how = self.recipe.augmentation
+        index = self._photo(number)
+        for _ in range(TRIES):
+            other = (
+                self.shards.read(int(rng.integers(len(self.shards)))) if rng.random() < how.paste else None
+            )
+            target = augment(self.shards.read(index), other, size, objects, how, rng)
+            if target is not None:
+                return target
+            index = int(rng.integers(len(self.shards)))  # nothing in it is large enough at this size
+        raise RuntimeError(f"{TRIES} photos in a row without a mask that is large enough at {size} x {size}")
+
+    def _photo(self, number: int) -> int:
+        """Epoch after epoch, every photo once, in an order of the epoch's own."""
+        assert self.shards is not None
+        epoch, place = divmod(number, len(self.shards))
+        if getattr(self, "_order_of", None) != epoch:
+            self._order_of = epoch
+            self._order = np.random.default_rng((self.recipe.seed, 1, epoch)).permutation(len(self.shards))
+        return int(self._order[place])
+
+
+class _Numbers(Sampler[int]):
+    """This rank's sample numbers, from a step of the run on."""
+
+    def __init__(self, first_step: int, last_step: int, batch: int, rank: int, ranks: int) -> None:
+        self.steps = range(first_step, last_step)
+        self.batch, self.rank, self.ranks = batch, rank, ranks
+
+    def __iter__(self) -> Iterator[int]:
+        for step in self.steps:
+            yield from range(step * self.batch + self.rank, (step + 1) * self.batch, self.ranks)
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.batch // self.ranks
+
+
+def batches(recipe: Recipe, first_step: int, rank: int = 0, ranks: int = 1) -> DataLoader[dict[str, Tensor]]:
+    """The batches of this rank from `first_step` to the end of the run."""
+    numbers = _Numbers(first_step, recipe.steps, recipe.batch, rank, ranks)
+    return DataLoader(
+        Samples(recipe),
+        batch_size=recipe.batch // ranks,
+        sampler=numbers,
+        num_workers=recipe.workers,
+        worker_init_fn=_one_thread,
+        persistent_workers=False,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _one_thread(_: int) -> None:
+    # The workers are the parallelism; OpenCV's own threads would fight with the model for the cores.
+    cv2.setNumThreads(0)

@@ -1,0 +1,262 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pocketsam.cli.app import main
+
+
+@pytest.fixture
+def pocketsam(monkeypatch, capsys, tmp_path, engine):
+    """Runs `pocketsam segment …` in an empty folder on the fake engine; gives exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pocketsam.segmenter.open_engine", lambda *_: engine)
+    return lambda *words: run(monkeypatch, capsys, *words)
+
+
+def run(monkeypatch, capsys, *words) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["pocketsam", "segment", *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    said = capsys.readouterr()
+    return end.value.code or 0, said.out, said.err
+
+
+def files(folder: Path = Path()) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def annotations(path: str) -> list[dict]:
+    return json.loads(Path(path).read_text())["annotations"]
+
+
+def test_results_lie_in_the_working_directory_unless_told_otherwise(pocketsam, samples):
+    code, out, err = pocketsam(samples / "cap.jpg", "--point", "200,150")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        f"{samples / 'cap.jpg'}: 1 mask, predicted IoU 0.90",
+        "  cap.json",
+        "  cap.overlay.jpg",
+    ]
+    assert files() == ["cap.json", "cap.overlay.jpg"]
+    assert len(annotations("cap.json")) == 1
+
+
+def test_an_output_file_gets_just_what_its_ending_says(pocketsam, samples):
+    code, out, _ = pocketsam(samples / "cap.jpg", "--point", "200,150", "-o", "new/cap.labels.png")
+    assert code == 0
+    assert files() == ["new/cap.labels.png"]
+    assert "new/cap.labels.png" in out
+
+
+def test_an_output_folder_gets_both_files(pocketsam, samples):
+    pocketsam(samples / "cap.jpg", "--point", "200,150", "-o", "results")
+    assert files() == ["results/cap.json", "results/cap.overlay.jpg"]
+
+
+def test_points_are_clicks_on_one_object(pocketsam, samples, engine):
+    pocketsam(samples / "cap.jpg", "--point", "200,100", "--point", "100.5,300", "--negative", "0,0")
+    assert engine.decoded[0]["labels"].tolist() == [[1, 1, 0, -1]]
+    scale = 64 / 534
+    np.testing.assert_allclose(engine.decoded[0]["points"][0, 1], [100.5 * 48 / 400, 300 * scale], rtol=1e-3)
+
+
+def test_each_box_is_an_object(pocketsam, samples, engine):
+    code, out, _ = pocketsam(samples / "cap.jpg", "--box", "0,0,90,90", "--box", "50,60,200,300")
+    assert code == 0
+    assert "2 masks, predicted IoU 0.50" in out
+    assert engine.decoded[0]["labels"].tolist() == [[2, 3], [2, 3]]
+
+
+def test_points_can_go_with_one_box_but_not_with_two(pocketsam, samples, engine):
+    assert pocketsam(samples / "cap.jpg", "--box", "0,0,90,90", "--negative", "5,5")[0] == 0
+    assert engine.decoded[0]["labels"].tolist() == [[0, 2, 3]]
+    code, _, err = pocketsam(samples / "cap.jpg", "--box", "0,0,90,90", "--box", "5,5,9,9", "--point", "5,5")
+    assert code == 2
+    assert (
+        err == "pocketsam: points belong to one object; give one --box at most with them, or leave them out\n"
+    )
+
+
+def test_all_masks_are_written_on_demand(pocketsam, samples):
+    pocketsam(samples / "cap.jpg", "--point", "200,150", "--all-masks", "-o", "cap.json")
+    assert [a["predicted_iou"] for a in annotations("cap.json")] == [0.9, 0.8, 0.7]
+
+
+def test_a_mask_can_be_fed_back_as_logits_or_as_an_image(pocketsam, samples, engine):
+    pocketsam(samples / "cap.jpg", "--box", "100,100,300,400", "-o", "cap.npy")
+    pocketsam(samples / "cap.jpg", "--box", "100,100,300,400", "-o", "cap.labels.png")
+    for mask in ("cap.npy", "cap.labels.png"):
+        assert (
+            pocketsam(samples / "cap.jpg", "--point", "200,200", "--mask", mask, "-o", "again.json")[0] == 0
+        )
+    first, second = (decoded["mask_input"] > 0 for decoded in engine.decoded[2:])
+    assert (first == second).mean() > 0.95
+    assert first.any()
+
+
+def test_a_folder_with_one_broken_photo_finishes_the_others(pocketsam, samples):
+    folder = Path("photos")
+    folder.mkdir()
+    for name in ("a", "c"):
+        Image.new("RGB", (60, 40)).save(folder / f"{name}.png")
+    (folder / "b.jpg").write_bytes((samples / "cap.jpg").read_bytes()[:5000])
+    (folder / "notes.txt").write_text("no photo, and not taken for one")
+    code, out, err = pocketsam(folder, "--point", "20,20", "-o", "results")
+    assert code == 2
+    assert files(Path("results")) == ["a.json", "a.overlay.jpg", "c.json", "c.overlay.jpg"]
+    assert "results/a.json" in out and "results/c.overlay.jpg" in out
+    first, last = err.splitlines()
+    assert first.startswith("pocketsam: photos/b.jpg: cannot be decoded (image file is truncated")
+    assert last == "pocketsam: 2 of 3 photos are done; these failed: photos/b.jpg"
+
+
+def test_a_second_run_does_not_take_overlays_for_photos(pocketsam):
+    Image.new("RGB", (60, 40)).save("a.png")
+    for _ in range(2):
+        code, out, _ = pocketsam(".", "--point", "20,20")
+        assert code == 0
+        assert out.count("1 mask") == 1
+
+
+def test_photos_of_the_same_name_do_not_overwrite_each_other(pocketsam):
+    for name in ("a.png", "a.bmp", "A.webp"):
+        Image.new("RGB", (60, 40)).save(name)
+    assert pocketsam("a.png", "a.bmp", "A.webp", "--point", "20,20", "-o", "out")[0] == 0
+    assert [name for name in files(Path("out")) if name.endswith(".json")] == [
+        "A-3.json",
+        "a-2.json",
+        "a.json",
+    ]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4000, 3)])
+def test_extreme_photos_work(pocketsam, size):
+    Image.new("RGB", size).save("odd.png")
+    assert pocketsam("odd.png", "--point", "0,0")[0] == 0
+    assert files() == ["odd.json", "odd.overlay.jpg", "odd.png"]
+
+
+GOOD = ("--point", "20,20")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("missing.jpg", *GOOD), "missing.jpg: there is no such file; check the path"),
+        (("empty.jpg", *GOOD), "empty.jpg: is empty, 0 bytes; give an image"),
+        (("text.jpg", *GOOD), "text.jpg: is not an image that can be read"),
+        (("truncated.jpg", *GOOD), "truncated.jpg: cannot be decoded (image file is truncated"),
+        (("nothing", *GOOD), "nothing: there are no photos in this folder"),
+        (("photo.png",), "there is no prompt; give --point X,Y or --box X0,Y0,X1,Y1 or --mask FILE"),
+        (
+            ("photo.png", "--point", "60,20"),
+            "photo.png: the point (60, 20) lies outside the photo of 60 × 40 pixels",
+        ),
+        (("photo.png", "--point", "-1,20"), "photo.png: the point (-1, 20) lies outside the photo"),
+        (("photo.png", "--point", "nan,20"), "photo.png: points must be finite numbers, not NaN or infinite"),
+        (("photo.png", "--box", "5,5,nan,9"), "photo.png: boxes must be finite numbers"),
+        (("photo.png", "--box", "5,5,5,9"), "photo.png: the box (5, 5, 5, 9) has no area"),
+        (
+            ("photo.png", "--point", "20"),
+            "--point 20: give 2 numbers with commas between them, such as 120,300",
+        ),
+        (("photo.png", "--box", "a,b,c,d"), "--box a,b,c,d: give 4 numbers"),
+        (("photo.png", "--mask", "nowhere.npy"), "photo.png: nowhere.npy: cannot be read as .npy"),
+        (("photo.png", "--mask", "text.jpg"), "photo.png: text.jpg: is not an image"),
+        (
+            ("photo.png", "--mask", "small.png"),
+            "photo.png: the mask is 5 × 5 pixels, but the photo is 60 × 40",
+        ),
+        (("photo.png", *GOOD, "-o", "x.doc"), "x.doc: the ending says what to write"),
+        (("photo.png", *GOOD, "-o", "text.jpg/x.json"), "text.jpg/x.json: cannot be written ("),
+        (("photo.png", *GOOD, "-o", "text.jpg/out"), "text.jpg/out: is no folder and cannot become one"),
+        (("photo.png", *GOOD, "-o", "photo.png"), "photo.png: is the photo itself; choose another name"),
+        (("photo.png", "small.png", *GOOD, "-o", "text.jpg"), "text.jpg: is no folder and cannot become one"),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_exit_code_2(pocketsam, samples, words, message):
+    Image.new("RGB", (60, 40)).save("photo.png")
+    Image.new("L", (5, 5), 255).save("small.png")
+    Path("empty.jpg").touch()
+    Path("text.jpg").write_text("not a photo")
+    Path("truncated.jpg").write_bytes((samples / "cap.jpg").read_bytes()[:5000])
+    Path("nothing").mkdir()
+    before = files()
+    code, out, err = pocketsam(*words)
+    assert code == 2
+    assert out == ""
+    assert err.startswith(f"pocketsam: {message}")
+    assert err.count("\n") == 1
+    assert files() == before
+
+
+def test_a_decompression_bomb_is_refused(pocketsam):
+    Image.new("1", (13_400, 13_400)).save("bomb.png")
+    code, _, err = pocketsam("bomb.png", *GOOD)
+    assert code == 2
+    assert err == "pocketsam: bomb.png: has more than 178 million pixels; make it smaller first\n"
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("pockt", "there is no model 'pockt'; did you mean 'pocket'?"),
+        ("empty", "empty/encoder.onnx: is missing"),
+        ("broken", "broken/encoder.onnx: is damaged or not an ONNX model; get the file again"),
+    ],
+)
+def test_models_that_cannot_be_used(monkeypatch, capsys, tmp_path, model, message, samples):
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("broken").mkdir()
+    Path("broken/encoder.onnx").write_bytes(b"\x08\x08\x12")
+    code, _, err = run(monkeypatch, capsys, samples / "cap.jpg", *GOOD, "--model", model)
+    assert code == 2
+    assert err.startswith(f"pocketsam: {message}")
+    assert err.count("\n") == 1
+
+
+def test_ctrl_c_ends_with_130(pocketsam, samples, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pocketsam.segmenter.load_image", interrupt)
+    assert pocketsam(samples / "cap.jpg", *GOOD)[0] == 130
+
+
+def test_wrong_options_end_with_2(pocketsam, samples):
+    assert pocketsam(samples / "cap.jpg", "--pint", "5,5")[0] == 2
+    assert pocketsam()[0] == 2
+
+
+def python(code: str, *words: str, cwd: Path) -> str:
+    """What a fresh interpreter prints."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True, cwd=cwd
+    ).stdout
+
+
+def test_help_imports_nothing_heavy(tmp_path):
+    code = "import sys; from pocketsam.cli.app import app; app(standalone_mode=False); print([*sys.modules])"
+    out = python(code, "--help", cwd=tmp_path)
+    assert all(command in out for command in ("segment", "evaluate", "train"))
+    assert not [
+        name for name in ("numpy", "cv2", "PIL", "onnxruntime", "torch", "rich") if f"'{name}'" in out
+    ]
+
+
+def test_the_model_in_the_package_needs_no_torch(tmp_path, samples):
+    code = (
+        "import sys; from pocketsam.cli.app import app; app(standalone_mode=False);"
+        "print([name for name in ('torch', 'rich', 'matplotlib', 'onnx') if name in sys.modules])"
+    )
+    out = python(code, "segment", str(samples / "sneakers.jpg"), "--box", "20,130,342,371", cwd=tmp_path)
+    assert out.splitlines()[-1] == "[]"
+    assert files(tmp_path) == ["sneakers.json", "sneakers.overlay.jpg"]
+    with Image.open(tmp_path / "sneakers.overlay.jpg") as overlay:
+        assert overlay.size == (429, 400)

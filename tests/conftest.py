@@ -1,0 +1,60 @@
+"""What several tests share: an engine whose answers can be worked out by hand, and the sample photos."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pocketsam.engines import Description
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+class FakeEngine:
+    """A square around each prompt instead of a model; its logits have 16 × 16 cells.
+
+    Mask 0 fills the prompt's box or, with a mask input, repeats it; masks 1 to 3 reach 6, 3 and 1 cells from
+    the centre of the prompt's tokens. Mask 2 is always the most confident of the three.
+    """
+
+    description = Description("fake", image_size=64, resize="pad", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    reach = (2, 6, 3, 1)
+    predicted_iou = (0.5, 0.7, 0.9, 0.8)
+
+    def __init__(self) -> None:
+        self.encoded: list[np.ndarray] = []
+        self.decoded: list[dict[str, np.ndarray]] = []
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        self.encoded.append(image)
+        return np.zeros((1, 256, 4, 4), np.float32)
+
+    def decode(self, embedding, points, labels, mask_input, has_mask):
+        prompts = points, labels, mask_input, has_mask
+        self.decoded.append(dict(zip(("points", "labels", "mask_input", "has_mask"), prompts, strict=True)))
+        logits = np.stack([self._logits(*prompt) for prompt in zip(*prompts, strict=True)])
+        return logits, np.tile(np.float32(self.predicted_iou), (len(points), 1))
+
+    def _logits(self, points, labels, mask_input, has_mask) -> np.ndarray:
+        y, x = np.mgrid[0:16, 0:16] + 0.5
+        kept = points[labels != -1] / 4 if (labels != -1).any() else np.full((1, 2), 8)
+        cx, cy = kept.mean(axis=0)
+        distance = np.maximum(abs(x - cx), abs(y - cy))
+        inside = np.stack([distance < reach for reach in self.reach])
+        if (labels == 2).any():
+            (x0, y0), (x1, y1) = points[labels == 2][0] / 4, points[labels == 3][0] / 4
+            inside[0] = (x > x0) & (x < x1) & (y > y0) & (y < y1)
+        if has_mask:
+            inside[0] = mask_input[0] > 0
+        return np.where(inside, 10, -10).astype(np.float32)
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def samples() -> Path:
+    """The folder of sneakers.jpg (429 × 400), cap.jpg (400 × 534) and tshirt.jpg (533 × 400)."""
+    return SAMPLES

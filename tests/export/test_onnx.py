@@ -1,0 +1,61 @@
+"""The exported pair answers as PyTorch does, for any number of objects and points."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pocketsam.engines import Description
+from pocketsam.engines.onnx import OnnxEngine
+from pocketsam.engines.torch import TorchEngine
+from pocketsam.export.onnx import export_onnx
+from pocketsam.models.sam import Sam, pocket
+
+SIZE = 128
+DESCRIPTION = Description("pocket", SIZE, "squash")
+
+
+@pytest.fixture(scope="module")
+def sam() -> Sam:
+    torch.manual_seed(0)
+    return pocket(SIZE)
+
+
+@pytest.fixture(scope="module")
+def exported(sam: Sam, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    export_onnx(sam, DESCRIPTION, folder)
+    return folder
+
+
+@pytest.mark.parametrize(("objects", "points"), [(1, 1), (1, 5), (3, 2)])
+def test_float32_agrees_to_a_thousandth(sam: Sam, exported: Path, objects: int, points: int) -> None:
+    rng = np.random.default_rng(objects * 10 + points)
+    onnx, reference = OnnxEngine(exported), TorchEngine(sam, DESCRIPTION)
+    image = rng.standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
+    embedding = reference.encode(image)
+    assert np.abs(onnx.encode(image) - embedding).max() <= 1e-3 * embedding.std()
+    prompts = (
+        (rng.random((objects, points, 2)) * SIZE).astype(np.float32),
+        rng.integers(-1, 4, (objects, points)).astype(np.int32),
+        rng.standard_normal((objects, 1, SIZE // 4, SIZE // 4)).astype(np.float32),
+        rng.integers(0, 2, objects).astype(np.float32),
+    )
+    logits, iou = onnx.decode(embedding, *prompts)
+    expected, expected_iou = reference.decode(embedding, *prompts)
+    assert logits.shape == (objects, 4, SIZE // 4, SIZE // 4)
+    assert np.abs(logits - expected).max() <= 1e-3 * expected.std()
+    np.testing.assert_allclose(iou, expected_iou, atol=1e-4)
+
+
+def test_half_precision_halves_the_files_and_keeps_the_masks(sam: Sam, exported: Path, tmp_path: Path) -> None:
+    halved = export_onnx(sam, DESCRIPTION, tmp_path, half=True)
+    for path in halved:
+        assert path.stat().st_size < 0.56 * (exported / path.name).stat().st_size
+    rng = np.random.default_rng(0)
+    image = rng.standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
+    full, half = OnnxEngine(exported), OnnxEngine(tmp_path)
+    assert half.description == DESCRIPTION
+    difference = np.abs(full.encode(image) - half.encode(image))
+    assert 0 < difference.max() < 0.05

@@ -1,0 +1,82 @@
+"""What every model of the family must do, whatever its weights."""
+
+import pytest
+import torch
+
+from pocketsam.models.sam import MODELS, pocket
+from pocketsam.models.tiny_vit import Block
+
+SIZE = 128
+
+
+@pytest.fixture(scope="module")
+def sam() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return pocket(SIZE).eval()
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("size", [64, 192])
+@torch.no_grad()
+def test_sizes_follow_the_input(name: str, size: int) -> None:
+    sam = MODELS[name](size).eval()
+    embedding = sam.encode(torch.randn(1, 3, size, size))
+    assert embedding.shape == (1, 256, size // 16, size // 16)
+    points, labels = torch.rand(1, 2, 1, 2) * size, torch.ones(1, 2, 1)
+    logits, iou = sam.decode(embedding, points, labels)
+    assert logits.shape == (1, 2, 4, size // 4, size // 4)
+    assert iou.shape == (1, 2, 4)
+
+
+@pytest.mark.parametrize("size", [0, 100, -64])
+def test_sizes_that_do_not_divide_are_refused(size: int) -> None:
+    with pytest.raises(ValueError, match="multiple of 64"):
+        pocket(size)
+
+
+@torch.no_grad()
+def test_images_and_objects_do_not_mix(sam: torch.nn.Module) -> None:
+    """Two images with three objects each give what six calls give: points, a box, a mask, and none."""
+    generator = torch.Generator().manual_seed(1)
+    embedding = torch.randn(2, 256, 8, 8, generator=generator)
+    points = torch.rand(2, 3, 3, 2, generator=generator) * SIZE
+    labels = torch.tensor([[[1, 0, -1], [1, 2, 3], [-1, 2, 3]]] * 2)
+    masks = torch.randn(2, 3, 32, 32, generator=generator)
+    has_mask = torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+    together, iou = sam.decode(embedding, points, labels, masks, has_mask)
+    for image in range(2):
+        for n in range(3):
+            mask = masks[image, n][None, None] if has_mask[image, n] else None
+            prompt = points[image, n][None, None], labels[image, n][None, None]
+            alone, iou_alone = sam.decode(embedding[image][None], *prompt, mask)
+            torch.testing.assert_close(together[image, n], alone[0, 0], atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(iou[image, n], iou_alone[0, 0], atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_the_order_of_points_does_not_matter(sam: torch.nn.Module) -> None:
+    embedding, points = torch.randn(1, 256, 8, 8), torch.rand(1, 1, 3, 2) * SIZE
+    labels = torch.tensor([[[1, 0, -1]]])
+    there, _ = sam.decode(embedding, points, labels)
+    back, _ = sam.decode(embedding, points.flip(2), labels.flip(2))
+    torch.testing.assert_close(there, back, atol=1e-5, rtol=1e-4)
+
+
+def test_every_parameter_but_the_classifier_learns(sam: torch.nn.Module) -> None:
+    sam.zero_grad()
+    points, labels = torch.rand(1, 5, 1, 2) * SIZE, torch.tensor([[[-1], [0], [1], [2], [3]]])
+    has_mask = torch.tensor([[0.0, 0.0, 1.0, 0.0, 1.0]])
+    embedding = sam.encode(torch.randn(1, 3, SIZE, SIZE))
+    logits, iou = sam.decode(embedding, points, labels, torch.randn(1, 5, 32, 32), has_mask)
+    (logits.square().mean() + iou.sum()).backward()
+    idle = {name for name, p in sam.named_parameters() if p.grad is None or not p.grad.any()}
+    sam.zero_grad()
+    assert {name.split(".")[1] for name in idle} <= {"head", "norm_head"}
+
+
+@torch.no_grad()
+def test_a_map_smaller_than_its_window_is_one_window() -> None:
+    block = Block(32, heads=2, window=14).eval()
+    x = torch.randn(1, 8, 8, 32)
+    tokens = block.attn(x.view(1, 64, 32), 8)
+    torch.testing.assert_close(block.attend(x), tokens.view(1, 8, 8, 32))

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from pocketsam import Segmenter
+from pocketsam.errors import InputError
+from pocketsam.segmenter import choose, rank
+
+PHOTO = np.zeros((48, 64, 3), np.uint8)  # the fake engine's input is 64 × 64: photo and model pixels agree
+
+
+@pytest.fixture
+def photo(engine):
+    return Segmenter(engine=engine).open(PHOTO)
+
+
+def test_a_photo_is_encoded_once_however_many_prompts_follow(engine, photo):
+    assert len(engine.encoded) == 1
+    for x in (10, 20, 30):
+        photo.segment(points=(x, 20))
+    assert len(engine.encoded) == 1
+    assert len(engine.decoded) == 3
+
+
+def test_a_lone_click_gets_the_most_confident_of_three(photo):
+    masks = photo.segment(points=(32, 24))
+    assert masks.predicted_iou.tolist() == pytest.approx([0.9])
+    assert masks.binary[0, 24, 32]
+    x0, _, x1, _ = masks.boxes[0]
+    assert abs(x1 - x0 - 2 * 3 * 4) <= 4  # mask 2 reaches 3 cells of 4 pixels
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        {"boxes": (8, 8, 40, 32)},
+        {"points": [(20, 20), (30, 30)]},
+        {"points": [(20, 20), (50, 30)], "labels": [1, 0]},
+        {"points": (20, 20), "mask_input": np.ones((16, 16))},
+    ],
+    ids=["box", "two clicks", "a negative click", "a mask"],
+)
+def test_any_other_prompt_gets_the_mask_for_unambiguous_prompts(photo, prompt):
+    assert photo.segment(**prompt).predicted_iou.tolist() == [0.5]
+
+
+def test_many_objects_in_one_call_keep_their_order(engine, photo):
+    boxes = [(8, 8, 40, 32), (0, 0, 16, 16), (32, 16, 64, 48)]
+    masks = photo.segment(boxes=boxes)
+    assert len(engine.decoded) == 1
+    assert masks.objects.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(masks.boxes, boxes, atol=2)
+
+
+def test_all_masks_are_sorted_by_predicted_iou_object_after_object(photo):
+    masks = photo.segment(points=[[(20, 20)], [(40, 30)]], all_masks=True)
+    assert masks.predicted_iou.tolist() == pytest.approx([0.9, 0.8, 0.7] * 2)
+    assert masks.objects.tolist() == [0, 0, 0, 1, 1, 1]
+    assert masks.areas[2] > masks.areas[0] > masks.areas[1]
+
+
+def test_logits_can_be_passed_back(engine, photo):
+    masks = photo.segment(boxes=[(8, 8, 40, 32), (0, 0, 16, 16)])
+    again = photo.segment(points=[[(20, 20)], [(10, 10)]], mask_input=masks.logits)
+    np.testing.assert_array_equal(engine.decoded[1]["mask_input"][:, 0], masks.logits)
+    assert engine.decoded[1]["has_mask"].tolist() == [1, 1]
+    np.testing.assert_array_equal(again.binary, masks.binary)
+
+
+def test_a_mask_of_the_photo_can_be_passed_in(photo):
+    mask = np.zeros((48, 64), bool)
+    mask[8:32, 16:48] = True
+    again = photo.segment(mask_input=photo.geometry.mask_to_model(mask))
+    np.testing.assert_allclose(again.boxes, [(16, 8, 48, 32)], atol=2)
+
+
+def test_prompts_are_checked_against_the_photo(photo):
+    with pytest.raises(InputError, match="outside the photo of 64 × 48 pixels"):
+        photo.segment(points=(10, 48))
+    with pytest.raises(InputError, match="no prompt"):
+        photo.segment()
+
+
+def test_results_know_their_photo(engine, samples):
+    masks = Segmenter(engine=engine).open(samples / "cap.jpg").segment(points=(200, 200))
+    assert masks.file_name == "cap.jpg"
+    assert masks.image.shape == (534, 400, 3)
+    assert masks.binary.shape == (1, 534, 400)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 4000), (4000, 3)])
+def test_extreme_photos_work(engine, size):
+    photo = Segmenter(engine=engine).open(np.zeros((*size, 3), np.uint8))
+    masks = photo.segment(points=(0, 0), boxes=(0, 0, size[1], size[0]))
+    assert masks.binary.shape == (1, *size)
+    assert masks.overlay().shape == (*size, 3)
+
+
+def test_the_rule_for_one_mask_an_object():
+    predicted_iou = np.array([[0.9, 0.1, 0.2, 0.3], [0.9, 0.1, 0.8, 0.3], [0.0, 0.5, 0.4, 0.3]], np.float32)
+    assert choose(predicted_iou, np.array([True, True, False])).tolist() == [3, 2, 0]
+    assert rank(predicted_iou).tolist() == [[3, 2, 1], [2, 3, 1], [1, 2, 3]]
+
+
+def test_the_model_in_the_package_answers_every_kind_of_prompt(samples):
+    photo = Segmenter(threads=2).open(samples / "sneakers.jpg")
+    side = photo.geometry.low_resolution
+    boxes = [(20, 130, 342, 371), (195, 0, 413, 193)]
+    both = photo.segment(boxes=boxes)
+    assert both.logits.shape == (2, side, side)
+    assert both.binary.shape == (2, 400, 429)
+    alone = photo.segment(boxes=boxes[1])
+    np.testing.assert_allclose(alone.logits[0], both.logits[1], rtol=1e-3, atol=1e-3)
+    assert len(photo.segment(points=(180, 250), all_masks=True)) == 3
+    refined = photo.segment(points=[[(180, 250)], [(300, 100)]], mask_input=both.logits)
+    assert np.isfinite(refined.predicted_iou).all()

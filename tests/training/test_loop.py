@@ -1,0 +1,158 @@
+"""A run's end is a function of its recipe, however often it was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from shards import blocks, write_shard
+
+from pocketsam.errors import InputError, ModelError
+from pocketsam.models.checkpoints import load_model
+from pocketsam.training.loop import Diverged, Run, learning_rate, train
+from pocketsam.training.recipe import Recipe, read_recipe
+
+RECIPE = """
+model: patches
+image_size: 64
+out: {out}
+train: {train}
+steps: 12
+batch: 2
+prompts: 3
+rounds: 2
+warmup: 3
+workers: 0
+precision: 32-true
+checkpoint_every: 1
+validate_every: 4
+"""
+
+
+def write_recipe(folder: Path, name: str, train: str = "drawn shapes", **changes: object) -> Path:
+    lines = [f"{key}: {json.dumps(value)}" for key, value in changes.items()]
+    kept = [line for line in RECIPE.strip().splitlines() if line.split(":")[0] not in changes]
+    path = folder / f"{name}.yaml"
+    path.write_text("\n".join([*kept, *lines]).format(out=folder / name, train=train))
+    return path
+
+
+def run(path: Path) -> Path:
+    return train(read_recipe(path))
+
+
+def test_killed_twice_and_resumed_is_bitwise_the_same(tmp_path: Path) -> None:
+    whole = load_file(run(write_recipe(tmp_path, "whole")))
+    recipe = write_recipe(tmp_path, "killed")
+    state = tmp_path / "killed" / "state.safetensors"
+    command = [sys.executable, "-m", "pocketsam", "train", str(recipe)]
+    for _ in range(2):
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < until:
+            if state.exists() and state.stat().st_mtime_ns > before:
+                os.kill(process.pid, signal.SIGKILL)  # in the middle of whatever it is doing
+                break
+            time.sleep(0.001)
+        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    resumed = load_file(run(recipe))
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_photos_train_and_the_best_weights_are_kept(tmp_path: Path) -> None:
+    masks = blocks((2, 2, 28, 28), (32, 5, 56, 36))
+    shard = write_shard(tmp_path / "s.tar", {"a": masks, "b": masks})
+    path = write_recipe(tmp_path, "photos", train=f"[{shard}]", val=[str(shard)], model="pocket", steps=4)
+    best = run(path)
+    sam, description = load_model(best)
+    assert (description.name, description.image_size, description.resize) == ("pocket", 64, "squash")
+    log = [json.loads(line) for line in (tmp_path / "photos" / "log.jsonl").read_text().splitlines()]
+    assert any("val/box" in line for line in log)
+    again = write_recipe(tmp_path, "next", init=str(best), steps=1)
+    start = Run(read_recipe(again, ["model=pocket"]), _fabric()).sam.state_dict()
+    assert all(torch.equal(start[name], t) for name, t in sam.state_dict().items())
+    decoder_only = Run(read_recipe(again), _fabric()).sam.state_dict()
+    assert torch.equal(decoder_only["mask_decoder.iou_token.weight"], start["mask_decoder.iou_token.weight"])
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    recipe = read_recipe(write_recipe(tmp_path, "learn", steps=30, rounds=1, pixel_loss="cross-entropy"))
+    training = Run(recipe, _fabric())
+    batch = {
+        "image": torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8),
+        "masks": torch.zeros(2, 3, 16, 16, dtype=torch.uint8),
+        "boxes": torch.tensor([16.0, 16.0, 48.0, 48.0]).expand(2, 3, 4),
+    }
+    batch["masks"][..., 4:12, 4:12] = 255
+    losses = [float(training.advance(batch)["loss"].detach()) for _ in range(30)]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, "nan", steps=3)
+    run(recipe)
+    state = tmp_path / "nan" / "state.safetensors"
+    before = state.read_bytes()
+    training = Run(read_recipe(recipe), _fabric())
+    training.restore()
+    with torch.no_grad():
+        training.sam.mask_decoder.iou_token.weight.fill_(float("nan"))
+    batch = {
+        "image": torch.zeros(2, 3, 64, 64, dtype=torch.uint8),
+        "masks": torch.full((2, 3, 16, 16), 255, dtype=torch.uint8),
+        "boxes": torch.tensor([0.0, 0.0, 64.0, 64.0]).expand(2, 3, 4),
+    }
+    with pytest.raises(Diverged, match="step 3: the loss is nan"):
+        training.advance(batch)
+    assert state.read_bytes() == before
+
+
+def test_another_recipe_does_not_go_on_with_this_state(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, "run", steps=2)
+    run(recipe)
+    with pytest.raises(InputError, match="learning_rate"):
+        train(read_recipe(recipe, ["learning_rate=0.1"]))
+    (tmp_path / "run" / "state.safetensors").write_bytes(b"cut off")
+    with pytest.raises(ModelError, match=r"state\.safetensors: is damaged"):
+        run(recipe)
+
+
+def test_the_learning_rate_warms_up_and_comes_down() -> None:
+    recipe = Recipe(model="patches", out="x", train="drawn shapes", steps=100, batch=1, warmup=10)
+    rates = [learning_rate(recipe, step) for step in range(101)]
+    assert rates[0] == pytest.approx(recipe.learning_rate / 10)
+    assert max(rates) == pytest.approx(recipe.learning_rate) == pytest.approx(rates[10])
+    assert rates[100] == pytest.approx(recipe.learning_rate * recipe.final_fraction)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("image_size=100", "image_size"),
+        ("stepz=1", "stepz"),
+        ("steps=none", "steps"),
+        ("train=[/nowhere/*.tar]", "matches no file"),
+        ("out=$NOT_SET_ANYWHERE", "environment variable"),
+        ("steps", "KEY=VALUE"),
+    ],
+)
+def test_a_wrong_recipe_names_its_field(change: str, message: str, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, "wrong")
+    with pytest.raises(InputError, match=message) as error:
+        read_recipe(recipe, [change])
+    assert "\n" not in str(error.value)
+
+
+def _fabric():  # type: ignore[no-untyped-def]
+    from lightning_fabric import Fabric
+
+    return Fabric(accelerator="cpu", devices=1, precision="32-true")

@@ -1,0 +1,50 @@
+"""Every loss against a literal transcription of its equation, in float64 NumPy loops."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pocketsam.training.losses import dice_loss, focal_loss, mask_iou, mask_loss
+
+
+def literal_focal(logits: np.ndarray, target: np.ndarray, alpha: float = 0.25, gamma: float = 2.0) -> float:
+    """-alpha_t (1 - p_t)^gamma log(p_t) for hard targets, the mean over pixels."""
+    total = 0.0
+    for x, t in zip(logits.flat, target.flat, strict=True):
+        p = 1 / (1 + math.exp(-x))
+        p_t = p if t == 1 else 1 - p
+        alpha_t = alpha if t == 1 else 1 - alpha
+        total -= alpha_t * (1 - p_t) ** gamma * math.log(p_t)
+    return total / logits.size
+
+
+def literal_dice(logits: np.ndarray, target: np.ndarray) -> float:
+    p = 1 / (1 + np.exp(-logits))
+    return float(1 - (2 * (p * target).sum() + 1) / (p.sum() + target.sum() + 1))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), scale=st.sampled_from([0.1, 1.0, 5.0]))
+def test_losses_are_their_equations(seed: int, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, scale, (2, 3, 6, 5))
+    target = (rng.random((2, 3, 6, 5)) < 0.4).astype(np.float64)
+    x, t = torch.from_numpy(logits), torch.from_numpy(target)
+    for i in np.ndindex(2, 3):
+        focal, dice = literal_focal(logits[i], target[i]), literal_dice(logits[i], target[i])
+        assert float(focal_loss(x, t)[i]) == pytest.approx(focal, rel=1e-6)
+        assert float(dice_loss(x, t)[i]) == pytest.approx(dice, rel=1e-6)
+        assert float(mask_loss(x, t)[i]) == pytest.approx(20 * focal + dice, rel=1e-6)
+
+
+def test_iou_of_thresholded_masks() -> None:
+    target = torch.zeros(4, 4)
+    target[:2] = 1
+    logits = torch.full((4, 4), -1.0)
+    logits[1:3] = 1
+    assert float(mask_iou(logits, target)) == pytest.approx(4 / 12)
+    assert float(mask_iou(torch.full((4, 4), -1.0), torch.zeros(4, 4))) == 0.0

@@ -5,7 +5,6 @@ areas, COCO run lengths and polygons are made from them when they are first aske
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from io import BytesIO
@@ -18,6 +17,7 @@ from PIL import Image
 
 from pocketsam.drawing import draw_masks, draw_prompts, find_contours
 from pocketsam.errors import InputError
+from pocketsam.files import write
 from pocketsam.geometry import Geometry
 from pocketsam.prompts import Prompts
 
@@ -149,7 +149,7 @@ class Masks:
         if len(files) != 1:
             paths = [path.with_name(f"{stem}.{i}{suffix}") for i in range(len(files))]
         for file, content in zip(paths, files, strict=True):
-            _write(file, content)
+            write(file, content)
         return paths
 
     def _photo(self) -> NDArray[np.uint8]:
@@ -246,18 +246,3 @@ def _image(pixels: NDArray[Any], format: str) -> bytes:
     file = BytesIO()
     Image.fromarray(pixels).save(file, format, **_OPTIONS[format])
     return file.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file beside its place and then moves it there, so that nobody ever sees half of it."""
-    unfinished = path.with_name(f".{os.urandom(6).hex()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_bytes(content)
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{path}: cannot be written ({reason}); choose another place for it") from error

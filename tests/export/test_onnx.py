@@ -49,7 +49,9 @@ def test_float32_agrees_to_a_thousandth(sam: Sam, exported: Path, objects: int, 
     np.testing.assert_allclose(iou, expected_iou, atol=1e-4)
 
 
-def test_half_precision_halves_the_files_and_keeps_the_masks(sam: Sam, exported: Path, tmp_path: Path) -> None:
+def test_half_precision_halves_the_files_and_keeps_the_masks(
+    sam: Sam, exported: Path, tmp_path: Path
+) -> None:
     halved = export_onnx(sam, DESCRIPTION, tmp_path, half=True)
     for path in halved:
         assert path.stat().st_size < 0.56 * (exported / path.name).stat().st_size

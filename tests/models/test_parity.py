@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+
 from parity import synthetic_weights
 from parity.synthetic_weights import FOLDER
-
 from pocketsam.engines import Description
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.geometry import Geometry

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from shards import blocks, write_shard
 
 from pocketsam.errors import InputError, ModelError
 from pocketsam.models.checkpoints import load_model
 from pocketsam.training.loop import Diverged, Run, learning_rate, train
 from pocketsam.training.recipe import Recipe, read_recipe
+from shards import blocks, write_shard
 
 RECIPE = """
 model: patches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,19 +24,20 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many photos.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Fixes the clicks.")] = 0,
     output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Write the result here, as JSON.", metavar="RESULT.json"),
-    ] = None,
+        Path,
+        typer.Option("-o", "--output", help="Where the result goes, as JSON.", metavar="RESULT.json"),
+    ] = Path("evaluation.json"),
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all, if not given.")] = None,
 ) -> None:
     """Measure a model: mean IoU for a box, one click, three clicks."""
     from rich.console import Console
 
     from pocketsam.errors import InputError
+    from pocketsam.files import write
     from pocketsam.segmenter import Segmenter
 
-    if output is not None and not output.absolute().parent.is_dir():
-        raise InputError(f"{output}: cannot be written, there is no such folder; make it first")
+    if not os.access(output.absolute().parent, os.W_OK):  # before minutes of work, not after
+        raise InputError(f"{output}: cannot be written there; give a folder that exists and is yours")
     segmenter = Segmenter(model, engine=engine, threads=threads)
     result = _measure(segmenter, shards, limit, seed)
     if not result.overall.masks:
@@ -45,10 +47,9 @@ def evaluate(
     console.print(result.table())
     if empty := result.overall.empty:
         console.print(f"{empty} true {'mask has' if empty == 1 else 'masks have'} no pixels: left out.")
-    if output is not None:
-        record = _record(result, segmenter, model, shards, limit, seed)
-        output.write_text(json.dumps(record, indent=2) + "\n")
-        console.print(f"Written to {output}", soft_wrap=True)
+    record = _record(result, segmenter, model, shards, limit, seed)
+    write(output, (json.dumps(record, indent=2) + "\n").encode())
+    console.print(f"Written to {output}", soft_wrap=True)
 
 
 def _measure(segmenter: Segmenter, shards: list[Path], limit: int | None, seed: int) -> Result:

@@ -9,7 +9,9 @@ from pocketsam.errors import InputError
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, such as those in recipes/.", metavar="RECIPE.yaml")],
+    recipe: Annotated[
+        Path, typer.Argument(help="A recipe, such as those in recipes/.", metavar="RECIPE.yaml")
+    ],
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Change a field of the recipe.", metavar="KEY=VALUE")
     ] = None,
@@ -19,5 +21,7 @@ def train(
         from pocketsam.training.loop import train as run
         from pocketsam.training.recipe import read_recipe
     except ModuleNotFoundError as error:
-        raise InputError(f"training needs {error.name}; install it with: pip install 'pocketsam[train]'") from error
+        raise InputError(
+            f"training needs {error.name}; install it with: pip install 'pocketsam[train]'"
+        ) from error
     run(read_recipe(recipe, changes))

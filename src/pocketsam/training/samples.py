@@ -4,31 +4,35 @@ Photos and augmentation are drawn from (seed, i) alone, so neither workers, rank
 """
 
 from collections.abc import Iterator
+from typing import cast
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from pocketsam.data.augment import Target, augment
-from pocketsam.data.sa1b import Shards
+from pocketsam.data.sa1b import DataError, Shards
 from pocketsam.data.shapes import draw_scene
 from pocketsam.training.recipe import DRAWN, Recipe
 
 TRIES = 20
 
 
-class Samples(Dataset[dict[str, Tensor]]):
+class Samples(Dataset[dict[str, Tensor] | DataError]):
     """All the samples of a run, by number."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.shards = None if recipe.train == DRAWN else Shards(recipe.train)
 
-    def __getitem__(self, number: int) -> dict[str, Tensor]:
+    def __getitem__(self, number: int) -> dict[str, Tensor] | DataError:
         rng = np.random.default_rng((self.recipe.seed, number))
-        target = self._target(number, rng)
+        try:
+            target = self._target(number, rng)
+        except DataError as error:
+            return error  # raised by the loop: a worker would bury it under its own traceback
         return {
             "image": torch.from_numpy(np.ascontiguousarray(target.image)),
             "masks": torch.from_numpy(np.ascontiguousarray(target.masks)),
@@ -49,7 +53,9 @@ class Samples(Dataset[dict[str, Tensor]]):
             if target is not None:
                 return target
             index = int(rng.integers(len(self.shards)))  # nothing in it is large enough at this size
-        raise RuntimeError(f"{TRIES} photos in a row without a mask that is large enough at {size} x {size}")
+        raise DataError(
+            f"{TRIES} photos in a row have no mask that can be seen at {size} x {size} pixels; raise image_size"
+        )
 
     def _photo(self, number: int) -> int:
         """Epoch after epoch, every photo once, in an order of the epoch's own."""
@@ -76,8 +82,10 @@ class _Numbers(Sampler[int]):
         return len(self.steps) * self.batch // self.ranks
 
 
-def batches(recipe: Recipe, first_step: int, rank: int = 0, ranks: int = 1) -> DataLoader[dict[str, Tensor]]:
-    """The batches of this rank from `first_step` to the end of the run."""
+def batches(
+    recipe: Recipe, first_step: int, rank: int = 0, ranks: int = 1
+) -> DataLoader[dict[str, Tensor] | DataError]:
+    """The batches of this rank from `first_step` to the end of the run; in place of one, what broke it."""
     numbers = _Numbers(first_step, recipe.steps, recipe.batch, rank, ranks)
     return DataLoader(
         Samples(recipe),
@@ -85,9 +93,14 @@ def batches(recipe: Recipe, first_step: int, rank: int = 0, ranks: int = 1) -> D
         sampler=numbers,
         num_workers=recipe.workers,
         worker_init_fn=_one_thread,
-        persistent_workers=False,
+        collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def _collate(items: list[dict[str, Tensor] | DataError]) -> dict[str, Tensor] | DataError:
+    broken = next((item for item in items if isinstance(item, DataError)), None)
+    return broken or cast(dict[str, Tensor], default_collate(items))
 
 
 def _one_thread(_: int) -> None:

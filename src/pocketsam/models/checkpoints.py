@@ -44,15 +44,24 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def save_model(
-    path: Path, architecture: str, weights: Mapping[str, Tensor], description: Description
+    path: Path,
+    architecture: str,
+    weights: Mapping[str, Tensor],
+    description: Description,
+    half: bool = False,
 ) -> None:
-    """A model's weights in float32, in the published layout."""
+    """A model's weights in the published layout.
+
+    half: matrices and convolutions in float16; vectors, which normalise, stay as they are.
+    """
+    if half:
+        weights = {n: t.half() if t.is_floating_point() and t.ndim >= 2 else t for n, t in weights.items()}
     metadata = {"architecture": architecture, "pocketsam": description.to_json()}
     save_tensors(path, weights, metadata)
 
 
 def load_model(path: Path) -> tuple[Sam, Description]:
-    """The model in a file that `save_model` wrote, ready for inference. Raises ModelError when it does not fit."""
+    """The model in a file that `save_model` wrote, in float32, ready for inference. Raises ModelError when it does not fit."""
     tensors, metadata = load_tensors(path)
     try:
         description = Description.from_json(metadata["pocketsam"])

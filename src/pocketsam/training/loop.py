@@ -22,6 +22,7 @@ from pocketsam.engines import Description
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import InputError, PocketSAMError
 from pocketsam.evaluation.clicks import evaluate
+from pocketsam.files import write
 from pocketsam.models.checkpoints import FILE_NAME, load_tensors, save_model, save_tensors
 from pocketsam.models.sam import MODELS, Sam
 from pocketsam.segmenter import Segmenter
@@ -47,6 +48,7 @@ def train(recipe: Recipe, console: Console | None = None) -> Path:
         raise InputError(f"batch: {recipe.batch} photos cannot be shared by {fabric.world_size} devices")
     run = Run(recipe, fabric)
     run.restore()
+    write(recipe.folder / "recipe.json", recipe.model_dump_json(indent=2).encode())
     if run.step:
         console.print(f"going on at step {run.step} of {recipe.steps}")
     try:

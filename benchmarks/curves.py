@@ -21,7 +21,9 @@ SMOOTHED_OVER = 15
 
 def main(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, in order.", metavar="RUN...")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the picture goes.")] = Path("curves.png"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the picture goes.")] = Path(
+        "curves.png"
+    ),
 ) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.8), constrained_layout=True)
     passes = 0.0

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pocketsam.engines import Description
+from pocketsam.description import Description
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketsam.engines import Description
+from pocketsam.description import Description
 from pocketsam.errors import InputError
 from pocketsam.photo import load_image, load_mask, preprocess
 

@@ -9,17 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from pocketsam.description import Description
 from pocketsam.errors import InputError
 from pocketsam.geometry import Geometry
-
-if TYPE_CHECKING:
-    from pocketsam.engines import Description
 
 Source: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
 
@@ -69,7 +67,7 @@ def load_mask(path: str | Path) -> NDArray[np.bool_]:
     return np.asarray(values > 0 if values.ndim == 2 else (values > 0).any(axis=-1))
 
 
-def preprocess(image: NDArray[np.uint8], description: "Description") -> NDArray[np.float32]:
+def preprocess(image: NDArray[np.uint8], description: Description) -> NDArray[np.float32]:
     """A photo uint8 (H, W, 3) to the encoder's input float32 (1, 3, S, S): resized, normalised, then padded.
 
     The resize is Pillow's antialiased bilinear one on uint8, the padding is zeros, as in the published SAM.

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from pocketsam.engines import Description, open_engine
+from pocketsam.description import Description
+from pocketsam.engines import open_engine
 from pocketsam.errors import ModelError
 
 

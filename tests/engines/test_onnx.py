@@ -6,7 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from pocketsam.engines import PROMPTS_PER_BATCH, Description, open_engine
+from pocketsam.description import Description
+from pocketsam.engines import PROMPTS_PER_BATCH, open_engine
 from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.errors import ModelError
 from pocketsam.zoo import locate

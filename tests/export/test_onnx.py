@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pocketsam.engines import Description
+from pocketsam.description import Description
 from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.export.onnx import export_onnx

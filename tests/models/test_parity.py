@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from parity import synthetic_weights
 from parity.synthetic_weights import FOLDER
-from pocketsam.engines import Description
+from pocketsam.description import Description
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.geometry import Geometry
 from pocketsam.models.sam import mobile_sam

@@ -12,11 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pocketsam.data.sa1b import DataError
 from pocketsam.errors import InputError, ModelError
 from pocketsam.models.checkpoints import load_model
 from pocketsam.training.loop import Diverged, Run, learning_rate, train
 from pocketsam.training.recipe import Recipe, read_recipe
-from shards import blocks, write_shard
+from pocketsam.training.samples import Samples
+from shards import annotation_file, blocks, write_shard, write_tar
 
 RECIPE = """
 model: patches
@@ -81,6 +83,27 @@ def test_photos_train_and_the_best_weights_are_kept(tmp_path: Path) -> None:
     assert all(torch.equal(start[name], t) for name, t in sam.state_dict().items())
     decoder_only = Run(read_recipe(again), _fabric()).sam.state_dict()
     assert torch.equal(decoder_only["mask_decoder.iou_token.weight"], start["mask_decoder.iou_token.weight"])
+
+
+def test_a_broken_photo_is_named_in_one_line(tmp_path: Path) -> None:
+    files = [("bad.jpg", b"no photo"), ("bad.json", annotation_file("bad", blocks((0, 0, 9, 9)), ""))]
+    shard = write_tar(tmp_path / "s.tar", files)
+    recipe = read_recipe(write_recipe(tmp_path, "broken", train=f"[{shard}]", workers=1))
+    with pytest.raises(DataError, match=r"s\.tar: bad: its photo cannot be decoded") as error:
+        train(recipe)
+    assert "\n" not in str(error.value)
+
+
+def test_photos_can_be_drawn_as_often_as_they_have_masks(tmp_path: Path) -> None:
+    one, many = blocks((2, 2, 28, 28)), blocks(*[(x, 0, x + 6, 40) for x in range(0, 56, 14)])
+    shard = write_shard(tmp_path / "s.tar", {"one": one, "many": many})
+    recipe = read_recipe(write_recipe(tmp_path, "draw", train=f"[{shard}]", draw="masks"))
+    samples = Samples(recipe)
+    drawn = [samples._photo(number) for number in range(1000)]
+    assert 750 < sum(drawn) < 850
+    assert drawn == [Samples(recipe)._photo(number) for number in range(1000)]
+    evenly = Samples(read_recipe(write_recipe(tmp_path, "even", train=f"[{shard}]")))
+    assert sum(evenly._photo(number) for number in range(1000)) == 500
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:

@@ -97,6 +97,10 @@ class Shards(Sequence[Entry]):
     def __getitem__(self, i: Any) -> Any:
         return self.entries[i]
 
+    def mask_count(self, i: int) -> int:
+        """How many masks sample number i has, without decoding anything."""
+        return len(_annotation(self.entries[i]).get("annotations", []))
+
     def read(self, i: int) -> Sample:
         """Sample number i, decoded. Raises DataError naming its shard and file."""
         entry = self.entries[i]

@@ -4,58 +4,17 @@ The rest of PocketSAM knows only the two methods of `Engine` and the model's `De
 running a model has a file of its own, imported when it is asked for.
 """
 
-import json
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketsam.description import Description
 from pocketsam.errors import ModelError
-from pocketsam.geometry import Resize
 
 # Bounds the memory of a call with many prompts; beyond this, a larger batch is no faster.
 PROMPTS_PER_BATCH = 64
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a model expects of a photo, and where it comes from; stored inside the model's files as JSON.
-
-    mean and std are per RGB channel on the scale 0 to 255. The defaults are SAM's.
-    """
-
-    name: str
-    image_size: int = 1024
-    resize: Resize = "pad"
-    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    licence: str = ""
-
-    def to_json(self) -> str:
-        """The description as one line of JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Description":
-        """The description that `to_json` wrote; fields of later versions are ignored.
-
-        Raises ValueError when the text is no description.
-        """
-        values = json.loads(text)
-        needed = {"name", "image_size", "resize", "mean", "std"}
-        if not isinstance(values, dict) or not needed <= values.keys():
-            raise ValueError(f"{', '.join(sorted(needed))} are needed")
-        if values["resize"] not in ("pad", "squash"):
-            raise ValueError(f"resize is {values['resize']!r}, neither 'pad' nor 'squash'")
-        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        return cls(**known | {"mean": _channels(values["mean"]), "std": _channels(values["std"])})
-
-
-def _channels(values: list[float]) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
 
 
 class Engine(Protocol):

@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from pocketsam.engines import PROMPTS_PER_BATCH, Description
+from pocketsam.description import Description
+from pocketsam.engines import PROMPTS_PER_BATCH
 from pocketsam.errors import ModelError
 
 METADATA_KEY = "pocketsam"

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pocketsam.engines import PROMPTS_PER_BATCH, Description
+from pocketsam.description import Description
+from pocketsam.engines import PROMPTS_PER_BATCH
 from pocketsam.models.checkpoints import FILE_NAME, load_model
 from pocketsam.models.sam import Sam
 

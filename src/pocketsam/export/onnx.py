@@ -15,7 +15,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from pocketsam.engines import Description
+from pocketsam.description import Description
 from pocketsam.engines.onnx import METADATA_KEY
 from pocketsam.models.sam import Sam
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pocketsam.engines import Description
+from pocketsam.description import Description
 from pocketsam.errors import ModelError
 from pocketsam.models.sam import MODELS, Sam
 
@@ -61,7 +61,10 @@ def save_model(
 
 
 def load_model(path: Path) -> tuple[Sam, Description]:
-    """The model in a file that `save_model` wrote, in float32, ready for inference. Raises ModelError when it does not fit."""
+    """The model in a file that `save_model` wrote, in float32, ready for inference.
+
+    Raises ModelError when it does not fit.
+    """
     tensors, metadata = load_tensors(path)
     try:
         description = Description.from_json(metadata["pocketsam"])

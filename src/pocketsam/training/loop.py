@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from pocketsam.data.sa1b import DataError, Shards
-from pocketsam.engines import Description
+from pocketsam.description import Description
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import InputError, PocketSAMError
 from pocketsam.evaluation.clicks import evaluate
@@ -72,7 +72,7 @@ class Run:
     def __init__(self, recipe: Recipe, fabric: Fabric) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.fabric = recipe, fabric
-        self.description = Description(recipe.model, recipe.image_size, "squash")
+        self.description = Description(recipe.model, recipe.image_size, "squash", licence=recipe.licence)
         self.sam = MODELS[recipe.model](recipe.image_size)
         if recipe.init:
             _initialise(self.sam, Path(recipe.init))

@@ -26,9 +26,13 @@ class Recipe(BaseModel):
     """The folder of the run: checkpoints, curves, the model that did best."""
     train: list[str] | Literal["drawn shapes"]
     """Shards or folders in SA-1B's layout, or "drawn shapes"."""
+    draw: Literal["photos", "masks"] = "photos"
+    """What is drawn evenly: every photo once an epoch, or photos as often as they have masks."""
     val: list[str] = []
     """What chooses the best weights; without it, the last weights are kept."""
     val_photos: int = Field(60, gt=0)
+    licence: str = ""
+    """What the weights go out under; stored in every file made of them."""
     init: str | None = None
     """A model file to start from; parts of another architecture's encoder are left as they are."""
 

@@ -26,6 +26,9 @@ class Samples(Dataset[dict[str, Tensor] | DataError]):
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.shards = None if recipe.train == DRAWN else Shards(recipe.train)
+        if self.shards is not None and recipe.draw == "masks":
+            counts = [self.shards.mask_count(i) for i in range(len(self.shards))]
+            self.masks_before = np.cumsum(counts)
 
     def __getitem__(self, number: int) -> dict[str, Tensor] | DataError:
         rng = np.random.default_rng((self.recipe.seed, number))
@@ -58,8 +61,11 @@ class Samples(Dataset[dict[str, Tensor] | DataError]):
         )
 
     def _photo(self, number: int) -> int:
-        """Epoch after epoch, every photo once, in an order of the epoch's own."""
+        """Epoch after epoch, every photo once, in an order of its own; or the photo of a mask drawn at random."""
         assert self.shards is not None
+        if self.recipe.draw == "masks":
+            mask = np.random.default_rng((self.recipe.seed, 2, number)).integers(self.masks_before[-1])
+            return int(np.searchsorted(self.masks_before, mask, side="right"))
         epoch, place = divmod(number, len(self.shards))
         if getattr(self, "_order_of", None) != epoch:
             self._order_of = epoch

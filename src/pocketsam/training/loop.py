@@ -41,14 +41,15 @@ class Diverged(PocketSAMError):
 
 def train(recipe: Recipe, console: Console | None = None) -> Path:
     """Run a recipe from its last checkpoint, or from the start, to its end; returns the file of the best model."""
-    console = console or Console()
-    fabric = Fabric(devices=_devices(recipe), precision=_precision(recipe))
+    fabric = Fabric(devices=_devices(recipe), strategy=_strategy(recipe), precision=_precision(recipe))
     fabric.launch()
+    console = console or Console(quiet=not fabric.is_global_zero)
     if recipe.batch % fabric.world_size:
         raise InputError(f"batch: {recipe.batch} photos cannot be shared by {fabric.world_size} devices")
     run = Run(recipe, fabric)
     run.restore()
-    write(recipe.folder / "recipe.json", recipe.model_dump_json(indent=2).encode())
+    if fabric.is_global_zero:
+        write(recipe.folder / "recipe.json", recipe.model_dump_json(indent=2).encode())
     if run.step:
         console.print(f"going on at step {run.step} of {recipe.steps}")
     try:
@@ -260,6 +261,12 @@ class _Curves:
 def _devices(recipe: Recipe) -> int | str:
     # On a CPU "auto" would start a process a core; threads share the work better.
     return recipe.devices if torch.cuda.is_available() or recipe.devices != "auto" else 1
+
+
+def _strategy(recipe: Recipe) -> str:
+    # The encoder's classifier, and the mask encoder in a run of one round, get no gradient.
+    several = _devices(recipe) != 1 and (_devices(recipe) != "auto" or torch.cuda.device_count() > 1)
+    return "ddp_find_unused_parameters_true" if several else "auto"
 
 
 def _precision(recipe: Recipe) -> Literal["32-true", "bf16-mixed"]:

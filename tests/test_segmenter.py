@@ -97,7 +97,9 @@ def test_extreme_photos_work(engine, size):
 
 def test_the_rule_for_one_mask_an_object():
     predicted_iou = np.array([[0.9, 0.1, 0.2, 0.3], [0.9, 0.1, 0.8, 0.3], [0.0, 0.5, 0.4, 0.3]], np.float32)
-    assert choose(predicted_iou, np.array([True, True, False])).tolist() == [3, 2, 0]
+    ambiguous = np.array([True, True, False])
+    assert choose(predicted_iou, ambiguous, (1, 2, 3)).tolist() == [3, 2, 0]
+    assert choose(predicted_iou, ambiguous, (0, 1, 2, 3)).tolist() == [0, 0, 0]
     assert rank(predicted_iou).tolist() == [[3, 2, 1], [2, 3, 1], [1, 2, 3]]
 
 

@@ -18,6 +18,8 @@ class Description:
     resize: Resize = "pad"
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    click_masks: tuple[int, ...] = (1, 2, 3)
+    """The masks that a lone click may mean: SAM's three or, where mask 0 was taught for clicks too, all four."""
     licence: str = ""
 
     def to_json(self) -> str:
@@ -37,7 +39,14 @@ class Description:
         if values["resize"] not in ("pad", "squash"):
             raise ValueError(f"resize is {values['resize']!r}, neither 'pad' nor 'squash'")
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        return cls(**known | {"mean": _channels(values["mean"]), "std": _channels(values["std"])})
+        return cls(
+            **known
+            | {
+                "mean": _channels(values["mean"]),
+                "std": _channels(values["std"]),
+                "click_masks": tuple(int(i) for i in values.get("click_masks", (1, 2, 3))),
+            }
+        )
 
 
 def _channels(values: list[float]) -> tuple[float, float, float]:

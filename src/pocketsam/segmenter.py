@@ -5,6 +5,7 @@ photo = segmenter.open("photo.jpg")
 masks = photo.segment(points=[(120, 300)])
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,7 @@ class Photo:
         self.geometry = Geometry(image.shape[0], image.shape[1], description.image_size, description.resize)
         self.embedding = engine.encode(preprocess(image, description))
         self._engine = engine
+        self._click_masks = description.click_masks
 
     def segment(
         self,
@@ -74,7 +76,11 @@ class Photo:
         logits, predicted_iou = self._engine.decode(
             self.embedding, *tokens, *prompts.mask_tokens(self.geometry)
         )
-        chosen = rank(predicted_iou) if all_masks else choose(predicted_iou, prompts.ambiguous)[:, None]
+        chosen = (
+            rank(predicted_iou)
+            if all_masks
+            else choose(predicted_iou, prompts.ambiguous, self._click_masks)[:, None]
+        )
         objects = np.repeat(np.arange(len(prompts)), chosen.shape[1])
         flat = objects, chosen.ravel()
         return Masks(
@@ -88,12 +94,15 @@ class Photo:
         )
 
 
-def choose(predicted_iou: NDArray[np.float32], ambiguous: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """SAM's rule for one mask an object: its index (N,) from predicted IoU (N, 4) and ambiguous (N,).
+def choose(
+    predicted_iou: NDArray[np.float32], ambiguous: NDArray[np.bool_], click_masks: Sequence[int]
+) -> NDArray[np.intp]:
+    """SAM's rule for one mask an object: which of the four, (N,), given predicted IoU (N, 4), ambiguous (N,).
 
-    A lone click is ambiguous and gets the most confident of masks 1 to 3; anything else gets mask 0.
+    A lone click is ambiguous and gets the most confident of `click_masks`; anything else gets mask 0.
     """
-    return np.where(ambiguous, 1 + predicted_iou[:, 1:].argmax(axis=1), 0)
+    allowed = np.array(click_masks)
+    return np.where(ambiguous, allowed[predicted_iou[:, allowed].argmax(axis=1)], 0)
 
 
 def rank(predicted_iou: NDArray[np.float32]) -> NDArray[np.intp]:

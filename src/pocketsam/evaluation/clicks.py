@@ -2,7 +2,7 @@
 
 The protocol of EfficientSAM (arXiv 2312.00863, Table 4): clicks are drawn uniformly among the pixels of the
 true mask, the box is its tightest box, and the mask compared is the one the user would get (for a lone click
-the most confident of three: the segmenter's own rule). IoU is taken at the photo's resolution; the mean is
+the most confident: the segmenter's own rule). IoU is taken at the photo's resolution; the mean is
 over masks. A photo is encoded once, and each kind of prompt is decoded in one call for all its masks.
 """
 

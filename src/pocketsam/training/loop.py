@@ -6,8 +6,10 @@ checkpoint and ends with the weights of a run that was not killed, bit for bit (
 
 import json
 import math
+import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, cast
 
@@ -51,16 +53,11 @@ def train(recipe: Recipe, console: Console | None = None) -> Path:
     if fabric.is_global_zero:
         write(recipe.folder / "recipe.json", recipe.model_dump_json(indent=2).encode())
     if run.step:
-        console.print(f"going on at step {run.step} of {recipe.steps}")
-    try:
-        _steps(run, console)
-    except KeyboardInterrupt:
-        run.checkpoint()
-        console.print(
-            f"stopped at step {run.step}; the same command goes on from there ({recipe.folder})",
-            soft_wrap=True,
-        )
-        raise
+        console.print(f"going on at step {run.step} of {recipe.last_step}")
+    if not _steps(run, console):
+        message = f"stopped at step {run.step}; the same command goes on from there ({recipe.folder})"
+        console.print(message, soft_wrap=True)
+        raise KeyboardInterrupt
     console.print(
         f"results: {recipe.folder / FILE_NAME}; curves: tensorboard --logdir {recipe.folder}", soft_wrap=True
     )
@@ -73,7 +70,9 @@ class Run:
     def __init__(self, recipe: Recipe, fabric: Fabric) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.fabric = recipe, fabric
-        self.description = Description(recipe.model, recipe.image_size, "squash", licence=recipe.licence)
+        self.description = Description(
+            recipe.model, recipe.image_size, "squash", click_masks=(0, 1, 2, 3), licence=recipe.licence
+        )
         self.sam = MODELS[recipe.model](recipe.image_size)
         if recipe.init:
             _initialise(self.sam, Path(recipe.init))
@@ -185,7 +184,21 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * (recipe.final_fraction + (1 - recipe.final_fraction) * cosine)
 
 
-def _steps(run: Run, console: Console) -> None:
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """The signals to stop that have come: a step is finished before they are heeded."""
+    came: list[int] = []
+    heeded = (signal.SIGINT, signal.SIGTERM)
+    former = [signal.signal(number, lambda n, _: came.append(n)) for number in heeded]
+    try:
+        yield came
+    finally:
+        for number, handler in zip(heeded, former, strict=True):
+            signal.signal(number, handler)
+
+
+def _steps(run: Run, console: Console) -> bool:
+    """From the run's step to its end; False where a signal ended it before."""
     recipe, fabric = run.recipe, run.fabric
     loader = fabric.setup_dataloaders(
         batches(recipe, run.step, fabric.global_rank, fabric.world_size), use_distributed_sampler=False
@@ -197,8 +210,12 @@ def _steps(run: Run, console: Console) -> None:
         TimeRemainingColumn(),
         TextColumn("{task.fields[status]}"),
     )
-    with Progress(*columns, console=console) as progress, _Curves(recipe, fabric.is_global_zero) as curves:
-        task = progress.add_task("training", total=recipe.steps, completed=run.step, status="")
+    with (
+        _interrupts() as interrupts,
+        Progress(*columns, console=console) as progress,
+        _Curves(recipe, fabric.is_global_zero) as curves,
+    ):
+        task = progress.add_task("training", total=recipe.last_step, completed=run.step, status="")
         began, first = time.perf_counter(), run.step
         for batch in cast(Iterable[dict[str, Tensor] | DataError], loader):
             if isinstance(batch, DataError):
@@ -212,12 +229,15 @@ def _steps(run: Run, console: Console) -> None:
                 )
                 status = f"loss {values['loss']:.3f}  IoU {values['iou']:.3f}  {speed:.1f} photos/s"
                 progress.update(task, status=status)
-            last = run.step == recipe.steps
+            last = run.step == recipe.last_step
             progress.update(task, completed=run.step)
             if fabric.is_global_zero and (last or run.step % recipe.validate_every == 0):
                 _validate(run, curves, console)
-            if last or run.step % recipe.checkpoint_every == 0:
+            if last or interrupts or run.step % recipe.checkpoint_every == 0:
                 run.checkpoint()
+            if interrupts and not last:
+                return False
+    return True
 
 
 def _validate(run: Run, curves: "_Curves", console: Console) -> None:
@@ -305,7 +325,7 @@ def _freeze_statistics(sam: Sam) -> None:
 
 def _same_recipe(saved: Recipe, asked: Recipe, path: Path) -> None:
     # What the run does not depend on may change between its parts.
-    free = {"workers", "devices", "validate_every", "checkpoint_every", "val", "val_photos", "out"}
+    free = {"stop", "workers", "devices", "validate_every", "checkpoint_every", "val", "val_photos", "out"}
     a, b = saved.model_dump(exclude=free), asked.model_dump(exclude=free)
     changed = ", ".join(name for name in a if a[name] != b[name])
     if changed:

@@ -37,6 +37,8 @@ class Recipe(BaseModel):
     """A model file to start from; parts of another architecture's encoder are left as they are."""
 
     steps: int = Field(gt=0)
+    stop: int | None = Field(None, gt=0)
+    """End here, before the learning rate has come down: for a stage whose next one goes on."""
     batch: int = Field(gt=0)
     """Photos a step, over all devices."""
     prompts: int = Field(8, gt=0)
@@ -77,6 +79,10 @@ class Recipe(BaseModel):
         if isinstance(paths, str):
             return paths
         return [found for path in paths for found in _matches(_expanded(path))]
+
+    @property
+    def last_step(self) -> int:
+        return min(self.steps, self.stop or self.steps)
 
     @property
     def folder(self) -> Path:

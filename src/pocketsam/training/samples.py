@@ -92,7 +92,7 @@ def batches(
     recipe: Recipe, first_step: int, rank: int = 0, ranks: int = 1
 ) -> DataLoader[dict[str, Tensor] | DataError]:
     """The batches of this rank from `first_step` to the end of the run; in place of one, what broke it."""
-    numbers = _Numbers(first_step, recipe.steps, recipe.batch, rank, ranks)
+    numbers = _Numbers(first_step, recipe.last_step, recipe.batch, rank, ranks)
     return DataLoader(
         Samples(recipe),
         batch_size=recipe.batch // ranks,

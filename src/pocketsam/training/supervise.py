@@ -1,7 +1,8 @@
 """Supervised training as SAM's (arXiv 2304.02643, appendix A): prompts in, losses out.
 
 Round 0 draws the prompts; each later round adds a click where the model was wrong and feeds its own logits back.
-A lone click is ambiguous: only the best of its three masks is taught (section 3, "Resolving ambiguity").
+A lone click is ambiguous: of its three masks only the best is taught (section 3, "Resolving ambiguity").
+Mask 0, the single answer, is taught for every prompt, so that a small model has one to give when it cannot tell.
 """
 
 from collections.abc import Sequence
@@ -75,7 +76,7 @@ class Supervise(nn.Module):
 def judge(
     logits: Tensor, iou: Tensor, target: Tensor, ambiguous: Tensor, pixel_loss: PixelLoss = "focal"
 ) -> dict[str, Tensor]:
-    """The losses of a round: mask 0 for a clear prompt, the best of masks 1 to 3 for an ambiguous one.
+    """The losses of a round: mask 0 and, for an ambiguous prompt, as much for the best of masks 1 to 3.
 
     logits (B, N, 4, h, w), iou (B, N, 4), target (B, N, h, w), ambiguous (B, N) bool.
     Returns scalars, and `logits` (B, N, h, w): what the user would have been shown.
@@ -84,10 +85,11 @@ def judge(
     losses = mask_loss(logits, every, pixel_loss)
     with torch.no_grad():
         true_iou = mask_iou(logits, every)
-        shown = torch.where(ambiguous, 1 + iou[..., 1:].argmax(-1), 0)[..., None]
-    lesson = torch.where(ambiguous, losses[..., 1:].amin(-1), losses[..., 0])
+        shown = torch.where(ambiguous, iou.argmax(-1), 0)[..., None]
+    best_of_three = losses[..., 1:].amin(-1)
+    lesson = torch.where(ambiguous, (losses[..., 0] + best_of_three) / 2, losses[..., 0])
     wrong = (iou - true_iou) ** 2
-    iou_error = torch.where(ambiguous, wrong[..., 1:].mean(-1), wrong[..., 0])
+    iou_error = torch.where(ambiguous, wrong.mean(-1), wrong[..., 0])
     seen = shown[..., None, None].expand(-1, -1, 1, *logits.shape[-2:])
     return {
         "mask_loss": lesson.mean(),

@@ -43,6 +43,8 @@ def main(
     left.set(title="training: IoU of the mask shown", xlabel="photos seen", ylim=(0, 1))
     left.legend(frameon=False)
     for prompt, values in points.items():
+        if not values:
+            continue
         right.plot(*zip(*values, strict=True), "o-", ms=3, label=prompt)
         print(f"{prompt:9}", "  ".join(f"{y:.1f}" for _, y in values))
     right.set(title="validation: mean IoU, %", xlabel="photos seen", ylim=(0, 100))
@@ -53,7 +55,7 @@ def main(
 
 def smooth(values: list[float]) -> np.ndarray:
     """The mean over a window that shrinks at the ends."""
-    window = np.ones(SMOOTHED_OVER)
+    window = np.ones(min(SMOOTHED_OVER, len(values)))
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 

@@ -34,13 +34,13 @@ def test_the_photo_always_has_a_place_in_the_model(geometry):
 
 
 @given(geometries, st.floats(0, 1), st.floats(0, 1))
-def test_points_come_back_from_the_model_where_they_were(geometry, u, v):
+def test_points_keep_their_place_in_the_photo(geometry, u, v):
     point = (u * geometry.width, v * geometry.height)
     x, y = there = geometry.to_model(point)
     height, width = geometry.resized
     assert 0 <= x <= width + 1e-3 and 0 <= y <= height + 1e-3
     assert there.dtype == np.float32
-    np.testing.assert_allclose(geometry.to_photo(there), point, rtol=1e-5, atol=1e-3)
+    np.testing.assert_allclose(there, (u * width, v * height), rtol=1e-5, atol=1e-3)
 
 
 def test_points_keep_their_leading_axes():

@@ -100,7 +100,8 @@ def test_the_rule_for_one_mask_an_object():
     ambiguous = np.array([True, True, False])
     assert choose(predicted_iou, ambiguous, (1, 2, 3)).tolist() == [3, 2, 0]
     assert choose(predicted_iou, ambiguous, (0, 1, 2, 3)).tolist() == [0, 0, 0]
-    assert rank(predicted_iou).tolist() == [[3, 2, 1], [2, 3, 1], [1, 2, 3]]
+    assert rank(predicted_iou, (1, 2, 3)).tolist() == [[3, 2, 1], [2, 3, 1], [1, 2, 3]]
+    assert rank(predicted_iou, (0, 1, 2, 3)).tolist() == [[0, 3, 2], [0, 2, 3], [1, 2, 3]]
 
 
 def test_the_model_in_the_package_answers_every_kind_of_prompt(samples):

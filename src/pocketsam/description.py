@@ -18,9 +18,11 @@ class Description:
     resize: Resize = "pad"
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    licence: str = ""
     click_masks: tuple[int, ...] = (1, 2, 3)
     """The masks that a lone click may mean: SAM's three or, where mask 0 was taught for clicks too, all four."""
-    licence: str = ""
+    weights: str = ""
+    """sha256 of the weights an ONNX pair was made of, by which its two files know each other."""
 
     def to_json(self) -> str:
         """The description as one line of JSON."""
@@ -38,17 +40,22 @@ class Description:
             raise ValueError(f"{', '.join(sorted(needed))} are needed")
         if values["resize"] not in ("pad", "squash"):
             raise ValueError(f"resize is {values['resize']!r}, neither 'pad' nor 'squash'")
+        click_masks = tuple(values.get("click_masks", (1, 2, 3)))
+        if len(click_masks) < 3 or not set(click_masks) <= {0, 1, 2, 3}:
+            raise ValueError(f"click_masks are {click_masks}, not three or four of 0, 1, 2, 3")
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         return cls(
             **known
             | {
                 "mean": _channels(values["mean"]),
                 "std": _channels(values["std"]),
-                "click_masks": tuple(int(i) for i in values.get("click_masks", (1, 2, 3))),
+                "click_masks": click_masks,
             }
         )
 
 
-def _channels(values: list[float]) -> tuple[float, float, float]:
+def _channels(values: object) -> tuple[float, float, float]:
+    if not isinstance(values, list) or len(values) != 3:
+        raise ValueError(f"{values!r} is not a number for each of red, green and blue")
     red, green, blue = (float(value) for value in values)
     return red, green, blue

@@ -19,3 +19,14 @@ def write(path: Path, content: bytes) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{path}: cannot be written ({reason}); choose another place for it") from error
+
+
+def check_writable(folder: Path, missing: bool = False) -> None:
+    """Before minutes of work, not after: InputError where nothing can be written into `folder`.
+
+    missing: whether the folder may be missing still.
+    """
+    if missing and not folder.exists():
+        return
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: cannot be written to; give a folder that exists and is yours")

@@ -231,7 +231,7 @@ _ENCODERS: dict[str, Callable[[Masks], list[bytes]]] = {
     ".jpeg": _overlay("JPEG"),
     ".webp": _overlay("WEBP"),
 }
-
+ENDINGS = tuple(_ENCODERS)
 
 # A photo shrinks little further above PNG level 2, for three times the time. JPEG keeps full resolution of
 # colours, as thin outlines would smear.
@@ -244,5 +244,8 @@ _OPTIONS: dict[str, dict[str, int]] = {
 
 def _image(pixels: NDArray[Any], format: str) -> bytes:
     file = BytesIO()
-    Image.fromarray(pixels).save(file, format, **_OPTIONS[format])
+    try:
+        Image.fromarray(pixels).save(file, format, **_OPTIONS[format])
+    except (OSError, ValueError) as error:  # JPEG and WebP have a largest side
+        raise InputError(f"a {format} cannot hold this photo ({error}); choose .png") from error
     return file.getvalue()

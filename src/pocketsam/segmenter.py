@@ -7,6 +7,7 @@ masks = photo.segment(points=[(120, 300)])
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,9 @@ from pocketsam.masks import Masks
 from pocketsam.photo import Source, load_image, preprocess, source_name
 from pocketsam.prompts import Prompts
 from pocketsam.zoo import locate
+
+# Bounds the memory of a call with many prompts; beyond this, a larger batch is no faster.
+PROMPTS_PER_BATCH = 64
 
 
 class Segmenter:
@@ -72,12 +76,11 @@ class Photo:
         Raises InputError when the prompts make no sense on this photo.
         """
         prompts = Prompts.of(points, labels, boxes, mask_input, photo_size=self.image.shape[:2])
-        tokens = prompts.tokens(self.geometry)
-        logits, predicted_iou = self._engine.decode(
-            self.embedding, *tokens, *prompts.mask_tokens(self.geometry)
+        logits, predicted_iou = self._decode(
+            *prompts.tokens(self.geometry), *prompts.mask_tokens(self.geometry)
         )
         chosen = (
-            rank(predicted_iou)
+            rank(predicted_iou, self._click_masks)
             if all_masks
             else choose(predicted_iou, prompts.ambiguous, self._click_masks)[:, None]
         )
@@ -93,6 +96,14 @@ class Photo:
             prompts=prompts,
         )
 
+    def _decode(self, *prompts: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The engine's answer to the prompts of any number of objects, batch by batch."""
+        starts = range(0, len(prompts[0]), PROMPTS_PER_BATCH)
+        batches = ([values[i : i + PROMPTS_PER_BATCH] for values in prompts] for i in starts)
+        answers = [self._engine.decode(self.embedding, *batch) for batch in batches]
+        logits, predicted_iou = zip(*answers, strict=True)
+        return np.concatenate(logits), np.concatenate(predicted_iou)
+
 
 def choose(
     predicted_iou: NDArray[np.float32], ambiguous: NDArray[np.bool_], click_masks: Sequence[int]
@@ -105,6 +116,7 @@ def choose(
     return np.where(ambiguous, allowed[predicted_iou[:, allowed].argmax(axis=1)], 0)
 
 
-def rank(predicted_iou: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Masks 1 to 3 of each object, (N, 3), the most confident first, given predicted IoU (N, 4)."""
-    return 1 + np.argsort(-predicted_iou[:, 1:], axis=1, kind="stable")
+def rank(predicted_iou: NDArray[np.float32], click_masks: Sequence[int]) -> NDArray[np.intp]:
+    """The three most confident of `click_masks` for each object, (N, 3), best first; predicted IoU (N, 4)."""
+    allowed = np.array(click_masks)
+    return np.asarray(allowed[np.argsort(-predicted_iou[:, allowed], axis=1, kind="stable")][:, :3])

@@ -51,7 +51,7 @@ def test_limit_stops_early(shard, tmp_path):
     [
         (["nowhere.tar"], "nowhere.tar"),
         (["{shard}", "--model", "pokcet"], "pocket"),
-        (["{shard}", "-o", "{shard}/result.json"], "result.json"),
+        (["{shard}", "-o", "{shard}/result.json"], "drawn.tar: cannot be written to"),
         (["{empty}"], "no masks"),
     ],
 )

@@ -39,11 +39,11 @@ def test_results_lie_in_the_working_directory_unless_told_otherwise(pocketsam, s
     assert (code, err) == (0, "")
     assert out.splitlines() == [
         f"{samples / 'cap.jpg'}: 1 mask, predicted IoU 0.90",
-        "  cap.json",
         "  cap.overlay.jpg",
+        "  cap.masks.json",
     ]
-    assert files() == ["cap.json", "cap.overlay.jpg"]
-    assert len(annotations("cap.json")) == 1
+    assert files() == ["cap.masks.json", "cap.overlay.jpg"]
+    assert len(annotations("cap.masks.json")) == 1
 
 
 def test_an_output_file_gets_just_what_its_ending_says(pocketsam, samples):
@@ -55,7 +55,7 @@ def test_an_output_file_gets_just_what_its_ending_says(pocketsam, samples):
 
 def test_an_output_folder_gets_both_files(pocketsam, samples):
     pocketsam(samples / "cap.jpg", "--point", "200,150", "-o", "results")
-    assert files() == ["results/cap.json", "results/cap.overlay.jpg"]
+    assert files() == ["results/cap.masks.json", "results/cap.overlay.jpg"]
 
 
 def test_points_are_clicks_on_one_object(pocketsam, samples, engine):
@@ -108,8 +108,8 @@ def test_a_folder_with_one_broken_photo_finishes_the_others(pocketsam, samples):
     (folder / "notes.txt").write_text("no photo, and not taken for one")
     code, out, err = pocketsam(folder, "--point", "20,20", "-o", "results")
     assert code == 2
-    assert files(Path("results")) == ["a.json", "a.overlay.jpg", "c.json", "c.overlay.jpg"]
-    assert "results/a.json" in out and "results/c.overlay.jpg" in out
+    assert files(Path("results")) == ["a.masks.json", "a.overlay.jpg", "c.masks.json", "c.overlay.jpg"]
+    assert "results/a.masks.json" in out and "results/c.overlay.jpg" in out
     first, last = err.splitlines()
     assert first.startswith("pocketsam: photos/b.jpg: cannot be decoded (image file is truncated")
     assert last == "pocketsam: 2 of 3 photos are done; these failed: photos/b.jpg"
@@ -128,9 +128,9 @@ def test_photos_of_the_same_name_do_not_overwrite_each_other(pocketsam):
         Image.new("RGB", (60, 40)).save(name)
     assert pocketsam("a.png", "a.bmp", "A.webp", "--point", "20,20", "-o", "out")[0] == 0
     assert [name for name in files(Path("out")) if name.endswith(".json")] == [
-        "A-3.json",
-        "a-2.json",
-        "a.json",
+        "A-3.masks.json",
+        "a-2.masks.json",
+        "a.masks.json",
     ]
 
 
@@ -138,7 +138,7 @@ def test_photos_of_the_same_name_do_not_overwrite_each_other(pocketsam):
 def test_extreme_photos_work(pocketsam, size):
     Image.new("RGB", size).save("odd.png")
     assert pocketsam("odd.png", "--point", "0,0")[0] == 0
-    assert files() == ["odd.json", "odd.overlay.jpg", "odd.png"]
+    assert files() == ["odd.masks.json", "odd.overlay.jpg", "odd.png"]
 
 
 GOOD = ("--point", "20,20")
@@ -173,10 +173,13 @@ GOOD = ("--point", "20,20")
             "photo.png: the mask is 5 × 5 pixels, but the photo is 60 × 40",
         ),
         (("photo.png", *GOOD, "-o", "x.doc"), "x.doc: the ending says what to write"),
-        (("photo.png", *GOOD, "-o", "text.jpg/x.json"), "text.jpg/x.json: cannot be written ("),
+        (("photo.png", *GOOD, "-o", "text.jpg/x.json"), "text.jpg: cannot be written to"),
         (("photo.png", *GOOD, "-o", "text.jpg/out"), "text.jpg/out: is no folder and cannot become one"),
         (("photo.png", *GOOD, "-o", "photo.png"), "photo.png: is the photo itself; choose another name"),
-        (("photo.png", "small.png", *GOOD, "-o", "text.jpg"), "text.jpg: is no folder and cannot become one"),
+        (
+            ("photo.png", "small.png", *GOOD, "-o", "text.jpg"),
+            "text.jpg: is one file, but there are 2 photos",
+        ),
     ],
 )
 def test_bad_input_ends_in_one_line_and_exit_code_2(pocketsam, samples, words, message):
@@ -257,6 +260,6 @@ def test_the_model_in_the_package_needs_no_torch(tmp_path, samples):
     )
     out = python(code, "segment", str(samples / "sneakers.jpg"), "--box", "20,130,342,371", cwd=tmp_path)
     assert out.splitlines()[-1] == "[]"
-    assert files(tmp_path) == ["sneakers.json", "sneakers.overlay.jpg"]
+    assert files(tmp_path) == ["sneakers.masks.json", "sneakers.overlay.jpg"]
     with Image.open(tmp_path / "sneakers.overlay.jpg") as overlay:
         assert overlay.size == (429, 400)

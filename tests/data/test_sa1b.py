@@ -56,6 +56,10 @@ BROKEN = {
     "the photo is empty": (b"", MASKS, "photo cannot be decoded"),
     "the json is cut off": (PHOTO, MASKS[:50], "json cannot be read"),
     "the json is a list": (PHOTO, b"[]", "not an object"),
+    "the annotations are null": (PHOTO, b'{"annotations": null}', "SA-1B's layout"),
+    "the image is null": (PHOTO, b'{"image": null}', "SA-1B's layout"),
+    "a mask has no size": (PHOTO, b'{"annotations": [{"segmentation": {"counts": "a"}}]}', "SA-1B's layout"),
+    "the photo is cut off": (jpeg(np.zeros((900, 900, 3), np.uint8))[:200], MASKS, "photo cannot be decoded"),
     "an annotation has no mask": (PHOTO, NO_MASK, "annotation 7 has no RLE"),
     "a mask has another size": (PHOTO, annotation_file("bad", blocks(size=(9, 9)), ""), None),
     "a mask is of another photo": (
@@ -77,6 +81,14 @@ def test_a_broken_sample_is_named(case: str, tmp_path: Path) -> None:
         list(read(shard))
     assert "s.tar: bad" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_mask_that_overruns_its_photo_is_named(tmp_path: Path) -> None:
+    rle = {"size": [4, 3], "counts": [5, 200]}
+    document = {"annotations": [{"id": 1, "segmentation": rle}]}
+    files = [("x.jpg", jpeg(np.zeros((4, 3, 3), np.uint8))), ("x.json", json.dumps(document).encode())]
+    with pytest.raises(DataError, match=r"x\.tar: x"):
+        next(read(write_tar(tmp_path / "x.tar", files))).masks()
 
 
 def test_broken_shards_are_named(tmp_path: Path, shard: Path) -> None:

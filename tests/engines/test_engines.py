@@ -18,7 +18,15 @@ def test_fields_of_later_versions_are_ignored():
 
 
 @pytest.mark.parametrize(
-    "change", [{"resize": "crop"}, {"mean": [1, 2]}, {"std": "abc"}], ids=["resize", "mean", "std"]
+    "change",
+    [
+        {"resize": "crop"},
+        {"mean": [1, 2]},
+        {"mean": 5},
+        {"std": "abc"},
+        {"click_masks": [4, 5, 6]},
+        {"click_masks": []},
+    ],
 )
 def test_what_is_no_description_is_refused(change):
     with pytest.raises(ValueError):

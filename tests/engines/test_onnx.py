@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from pocketsam.description import Description
-from pocketsam.engines import PROMPTS_PER_BATCH, open_engine
+from pocketsam.engines import open_engine
 from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.errors import ModelError
+from pocketsam.segmenter import PROMPTS_PER_BATCH
 from pocketsam.zoo import locate
 
 

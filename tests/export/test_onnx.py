@@ -1,5 +1,6 @@
 """The exported pair answers as PyTorch does, for any number of objects and points."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from pocketsam.description import Description
 from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.engines.torch import TorchEngine
+from pocketsam.errors import ModelError
 from pocketsam.export.onnx import export_onnx
 from pocketsam.models.sam import Sam, pocket
 
@@ -58,6 +60,19 @@ def test_half_precision_halves_the_files_and_keeps_the_masks(
     rng = np.random.default_rng(0)
     image = rng.standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
     full, half = OnnxEngine(exported), OnnxEngine(tmp_path)
-    assert half.description == DESCRIPTION
+    assert half.description == full.description
     difference = np.abs(full.encode(image) - half.encode(image))
     assert 0 < difference.max() < 0.05
+    embedding = full.encode(image)
+    clicks = (rng.random((8, 1, 2)) * SIZE).astype(np.float32), np.ones((8, 1), np.int32)
+    no_mask = np.zeros((8, 1, SIZE // 4, SIZE // 4), np.float32), np.zeros(8, np.float32)
+    ours, theirs = (e.decode(embedding, *clicks, *no_mask)[0] > 0 for e in (half, full))
+    assert np.count_nonzero(ours & theirs) >= 0.99 * np.count_nonzero(ours | theirs)
+
+
+def test_an_encoder_and_a_decoder_of_different_weights_are_refused(exported: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    export_onnx(pocket(SIZE), DESCRIPTION, tmp_path)
+    shutil.copy(exported / "encoder.onnx", tmp_path)
+    with pytest.raises(ModelError, match="different models"):
+        OnnxEngine(tmp_path)

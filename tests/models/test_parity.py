@@ -1,5 +1,7 @@
 """Our networks compute what the published code computes, on weights that anyone can regenerate."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,16 +14,17 @@ from pocketsam.engines.torch import TorchEngine
 from pocketsam.geometry import Geometry
 from pocketsam.models.sam import mobile_sam
 from pocketsam.photo import preprocess
+from pocketsam.prompts import Prompts
 
-POINT, BACKGROUND, BOX = (135.3, 120.9), (320.0, 181.5), ((70.5, 60.2), (210.0, 190.7))
-# name -> points, labels (with SAM's padding point where there is no box), masks, and whether a mask is fed back
-CASES = {
-    "point": ([POINT, (0, 0)], [1, -1], slice(1, 4), False),
-    "points_fg_bg": ([POINT, BACKGROUND, (0, 0)], [1, 0, -1], slice(1, 4), False),
-    "box": ([*BOX], [2, 3], slice(1, 4), False),
-    "box_point": ([POINT, *BOX], [1, 2, 3], slice(1, 4), False),
-    "point_single": ([POINT, (0, 0)], [1, -1], slice(0, 1), False),
-    "point_mask": ([POINT, (0, 0)], [1, -1], slice(0, 1), True),
+POINT, BACKGROUND, BOX = (135.3, 120.9), (320.0, 181.5), (70.5, 60.2, 210.0, 190.7)
+# name -> the prompt, the masks that were kept, and whether a mask is fed back
+CASES: dict[str, tuple[dict[str, Any], slice, bool]] = {
+    "point": ({"points": POINT}, slice(1, 4), False),
+    "points_fg_bg": ({"points": [POINT, BACKGROUND], "labels": [1, 0]}, slice(1, 4), False),
+    "box": ({"boxes": BOX}, slice(1, 4), False),
+    "box_point": ({"points": POINT, "boxes": BOX}, slice(1, 4), False),
+    "point_single": ({"points": POINT}, slice(0, 1), False),
+    "point_mask": ({"points": POINT}, slice(0, 1), True),
 }
 IMAGE = synthetic_weights.image(300, 451)
 GEOMETRY = Geometry(300, 451, 1024, "pad")
@@ -74,10 +77,8 @@ def test_prompts(
     embedding: NDArray[np.float32],
     golden: dict[str, NDArray[np.float32]],
 ) -> None:
-    _, _, masks, feed_back = CASES[case]
-    mask_input = np.zeros((1, 1, 256, 256), np.float32)
-    if feed_back:
-        mask_input[0, 0] = decode(engine, embedding, "point")[0][1]
+    _, masks, feed_back = CASES[case]
+    mask_input = decode(engine, embedding, "point")[0][1] if feed_back else None
     logits, iou = decode(engine, embedding, case, mask_input)
     full = np.stack([GEOMETRY.logits_to_photo(mask) for mask in logits[masks]])
     assert_close(iou[masks], golden[f"{case}_iou"].reshape(-1))
@@ -92,16 +93,7 @@ def decode(
     mask_input: NDArray[np.float32] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """All four masks of a case: (4, 256, 256), (4,)."""
-    points, labels, _, feed_back = CASES[case]
-    xy = np.array(points, np.float64)
-    real = np.array(labels) != -1
-    xy[real] = GEOMETRY.to_model(xy[real])
-    given = np.zeros((1, 1, 256, 256), np.float32) if mask_input is None else mask_input
-    logits, iou = engine.decode(
-        embedding,
-        xy[None].astype(np.float32),
-        np.array([labels], np.int32),
-        given,
-        np.array([feed_back], np.float32),
-    )
+    prompt, _, _ = CASES[case]
+    prompts = Prompts.of(**prompt, mask_input=mask_input, photo_size=(300, 451))
+    logits, iou = engine.decode(embedding, *prompts.tokens(GEOMETRY), *prompts.mask_tokens(GEOMETRY))
     return logits[0], iou[0]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from pocketsam.data.sa1b import DataError
@@ -27,7 +29,7 @@ out: {out}
 train: {train}
 steps: 12
 batch: 2
-prompts: 3
+objects: 3
 rounds: 2
 warmup: 3
 workers: 0
@@ -37,7 +39,7 @@ validate_every: 4
 """
 
 
-def write_recipe(folder: Path, name: str, train: str = "drawn shapes", **changes: object) -> Path:
+def write_recipe(folder: Path, name: str, train: object = "drawn shapes", **changes: object) -> Path:
     lines = [f"{key}: {json.dumps(value)}" for key, value in changes.items()]
     kept = [line for line in RECIPE.strip().splitlines() if line.split(":")[0] not in changes]
     path = folder / f"{name}.yaml"
@@ -50,22 +52,50 @@ def run(path: Path) -> Path:
 
 
 def test_killed_twice_and_resumed_is_bitwise_the_same(tmp_path: Path) -> None:
-    whole = load_file(run(write_recipe(tmp_path, "whole")))
-    recipe = write_recipe(tmp_path, "killed")
+    masks = blocks((2, 2, 28, 28), (32, 5, 56, 36))
+    shard = write_shard(tmp_path / "s.tar", {name: masks for name in "abcde"})
+    photos = {"train": f"[{shard}]", "model": "pocket", "workers": 1, "checkpoint_every": 4}
+    run(write_recipe(tmp_path, "whole", **photos))
+    recipe = write_recipe(tmp_path, "killed", **photos)
     state = tmp_path / "killed" / "state.safetensors"
-    command = [sys.executable, "-m", "pocketsam", "train", str(recipe)]
-    for _ in range(2):
-        before = state.stat().st_mtime_ns if state.exists() else 0
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < until:
-            if state.exists() and state.stat().st_mtime_ns > before:
-                os.kill(process.pid, signal.SIGKILL)  # in the middle of whatever it is doing
-                break
+    for steps_before in (4, 8):
+        process = subprocess.Popen([sys.executable, "-m", "pocketsam", "train", str(recipe)])
+        until = time.monotonic() + 200
+        while process.poll() is None and time.monotonic() < until and step_of(state) < steps_before:
             time.sleep(0.001)
+        time.sleep(random.uniform(0, 0.3))  # at a step, or between two, or while it writes
+        process.kill()
         assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    run(recipe)
+    for name in ("model.safetensors", "state.safetensors"):
+        resumed, whole = (load_file(tmp_path / folder / name) for folder in ("killed", "whole"))
+        assert resumed.keys() == whole.keys()
+        assert all(torch.equal(resumed[key], whole[key]) for key in whole), name
+
+
+def step_of(state: Path) -> int:
+    if not state.exists():
+        return 0
+    with safe_open(state, "pt") as file:
+        return int(file.metadata()["step"])
+
+
+def test_a_signal_ends_a_run_between_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = load_file(run(write_recipe(tmp_path, "whole")))
+    recipe = write_recipe(tmp_path, "stopped", checkpoint_every=100)
+    advance = Run.advance
+
+    def interrupted(self: Run, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if self.step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return advance(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "advance", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe)
+    assert step_of(tmp_path / "stopped" / "state.safetensors") == 6
     resumed = load_file(run(recipe))
-    assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
 
@@ -166,6 +196,9 @@ def test_the_learning_rate_warms_up_and_comes_down() -> None:
         ("train=[/nowhere/*.tar]", "matches no file"),
         ("out=$NOT_SET_ANYWHERE", "environment variable"),
         ("steps", "KEY=VALUE"),
+        ("steps=[1", "no YAML"),
+        ("clicks=[]", "clicks"),
+        ("clicks=[0]", "clicks"),
     ],
 )
 def test_a_wrong_recipe_names_its_field(change: str, message: str, tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+MODEL_FILES = ("encoder.onnx", "decoder.onnx", "model.safetensors")
 
 if TYPE_CHECKING:
     from pocketsam.evaluation.clicks import Result
@@ -33,11 +34,12 @@ def evaluate(
     from rich.console import Console
 
     from pocketsam.errors import InputError
-    from pocketsam.files import write
+    from pocketsam.files import check_writable, write
     from pocketsam.segmenter import Segmenter
 
-    if not os.access(output.absolute().parent, os.W_OK):  # before minutes of work, not after
-        raise InputError(f"{output}: cannot be written there; give a folder that exists and is yours")
+    check_writable(output.parent, missing=True)
+    if output.is_dir():
+        raise InputError(f"{output}: is a folder; name a file in it, such as {output / 'evaluation.json'}")
     segmenter = Segmenter(model, engine=engine, threads=threads)
     result = _measure(segmenter, shards, limit, seed)
     if not result.overall.masks:
@@ -91,7 +93,7 @@ def _record(
         "model": {
             "name": model,
             "description": asdict(segmenter.engine.description),
-            "files": [fingerprint(file) for file in sorted(locate(model).iterdir())],
+            "files": [fingerprint(f) for f in sorted(locate(model).iterdir()) if f.name in MODEL_FILES],
         },
         "engine": type(segmenter.engine).__name__,
         "seed": seed,

@@ -1,12 +1,13 @@
 """`pocketsam segment`: masks for the clicks, boxes and mask that are given, in one photo or in many."""
 
-from collections import Counter
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pocketsam.errors import InputError
+from pocketsam.files import check_writable
 
 if TYPE_CHECKING:
     from pocketsam.geometry import Geometry
@@ -35,7 +36,7 @@ def segment(
             "-o",
             "--output",
             help="A folder, or a file that ends in .json (COCO), .png .jpg .webp (overlay), .cutout.png,"
-            " .labels.png, .npy or .npz (logits). If not given: NAME.json and NAME.overlay.jpg, here.",
+            " .labels.png, .npy or .npz (logits). If not given: NAME.overlay.jpg and NAME.masks.json, here.",
             metavar="OUT",
         ),
     ] = None,
@@ -65,10 +66,11 @@ def segment(
     for path, files in zip(paths, outputs, strict=True):
         try:
             _segment_photo(segmenter, path, prompts, mask, all_masks, files)
-        except InputError as error:
+        except (InputError, OSError, MemoryError) as error:
             if len(paths) == 1:
                 raise
-            typer.echo(f"pocketsam: {error}", err=True)
+            line = str(error) if isinstance(error, InputError) else f"{path}: {error or 'out of memory'}"
+            typer.echo(f"pocketsam: {line}", err=True)
             failed.append(str(path))
     if failed:
         done = len(paths) - len(failed)
@@ -151,13 +153,16 @@ def _is_photo(file: Path) -> bool:
 
 def _plan_outputs(photos: list[Path], output: Path | None) -> list[list[Path]]:
     """The files to write for each photo. Raises InputError when there is no place for them."""
-    from pocketsam.masks import ending
+    from pocketsam.masks import ENDINGS, ending
 
     if len(photos) == 1 and output is not None and output.suffix and not output.is_dir():
         ending(output)
+        check_writable(output.parent, missing=True)
         if output.exists() and photos[0].exists() and output.samefile(photos[0]):
             raise InputError(f"{output}: is the photo itself; choose another name for the result")
         return [[output]]
+    if output is not None and not output.is_dir() and output.name.lower().endswith(ENDINGS):
+        raise InputError(f"{output}: is one file, but there are {len(photos)} photos; give a folder")
     folder = output or Path()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -166,13 +171,18 @@ def _plan_outputs(photos: list[Path], output: Path | None) -> list[list[Path]]:
         raise InputError(
             f"{folder}: is no folder and cannot become one ({error.strerror}); {several}give a folder"
         ) from error
-    names: Counter[str] = Counter()
+    check_writable(folder)
+    taken: set[str] = set()
     files = []
     for photo in photos:
-        names[photo.stem.lower()] += 1
-        again = names[photo.stem.lower()]  # photos from several folders, or x.jpg beside x.png
-        name = photo.stem if again == 1 else f"{photo.stem}-{again}"
-        files.append([folder / f"{name}.json", folder / f"{name}.overlay.jpg"])
+        name = photo.stem
+        for again in count(2):  # photos from several folders, or x.jpg beside x.png
+            if name.lower() not in taken:
+                break
+            name = f"{photo.stem}-{again}"
+        taken.add(name.lower())
+        # Not NAME.json: beside a photo, that is its annotations, drawn by people.
+        files.append([folder / f"{name}.overlay.jpg", folder / f"{name}.masks.json"])
     return files
 
 

@@ -13,8 +13,8 @@ from pocketsam.data.sa1b import Sample
 
 Image = NDArray[np.uint8]
 CROP_TRIES = 3
-MIN_CELLS = 2.0
-"""Masks that cover less of the mask grid (in its cells) cannot be learned at this resolution."""
+MIN_CELLS = 2
+"""Masks that fill fewer cells of the mask grid cannot be learned at this resolution."""
 
 
 @dataclass(frozen=True)
@@ -105,23 +105,29 @@ def paste(image: Image, masks: Image, other: Sample, rng: np.random.Generator) -
 
 
 def _resize(image: Image, masks: Image, size: int, objects: int, rng: np.random.Generator) -> Target | None:
-    side = size // 4
-    cells = masks.sum((1, 2), dtype=np.int64) * (side * side / masks[0].size if len(masks) else 0)
-    learnable = np.flatnonzero(cells >= MIN_CELLS)
-    if not len(learnable):
-        return None
-    if len(learnable) < objects:
-        learnable = np.concatenate([learnable, rng.choice(learnable, objects - len(learnable))])
     height, width = image.shape[:2]
-    boxes = np.array([cv2.boundingRect(masks[i]) for i in learnable[:objects]], np.float32)
-    boxes[:, 2:] += boxes[:, :2]
-    boxes *= np.array([size / width, size / height] * 2, np.float32)
-    small = [
-        cv2.resize(masks[i] * 255, (side, side), interpolation=cv2.INTER_AREA) for i in learnable[:objects]
-    ]
     shrink = size < max(height, width)
     resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
-    return Target(np.asarray(resized, np.uint8).transpose(2, 0, 1), np.stack(small).astype(np.uint8), boxes)
+    return make_target(np.asarray(resized, np.uint8), masks, objects, rng)
+
+
+def make_target(image: Image, masks: Image, objects: int, rng: np.random.Generator) -> Target | None:
+    """The sample of an image (S, S, 3) and `objects` of its masks (K, H, W), of any resolution.
+
+    Only masks that fill cells of the mask grid: clicks are drawn from these. None where no mask does.
+    """
+    size, side = image.shape[0], image.shape[0] // 4
+    coverage = [cv2.resize(mask * 255, (side, side), interpolation=cv2.INTER_AREA) for mask in masks]
+    learnable = [i for i, cells in enumerate(coverage) if (cells > 127).sum() >= MIN_CELLS]
+    if not learnable:
+        return None
+    every = np.concatenate([rng.permutation(learnable), rng.choice(learnable, objects)])
+    chosen = every[:objects]
+    height, width = masks.shape[1:]
+    boxes = np.array([cv2.boundingRect(masks[i]) for i in chosen], np.float32)
+    boxes[:, 2:] += boxes[:, :2]
+    boxes *= np.array([size / width, size / height] * 2, np.float32)
+    return Target(image.transpose(2, 0, 1), np.stack([coverage[i] for i in chosen]).astype(np.uint8), boxes)
 
 
 def _flip(target: Target, size: int, how: Augmentation, rng: np.random.Generator) -> Target:

@@ -66,7 +66,7 @@ def correction(predicted: Tensor, masks: Tensor, generator: torch.Generator) -> 
     wrong = predicted ^ masks
     region = torch.where(wrong.flatten(-2).any(-1)[..., None, None], wrong, masks)
     point = click_in(region, generator)
-    cell = ((point + 0.5) / CELL).long()
+    cell = ((point + 0.5) / CELL).long().clamp(max=masks.shape[-1] - 1)  # float32 may round up to the edge
     index = cell[..., 1] * masks.shape[-1] + cell[..., 0]
     positive = masks.flatten(-2).gather(-1, index[..., None])
     label = torch.where(positive, FOREGROUND, BACKGROUND)

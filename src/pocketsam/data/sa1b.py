@@ -35,13 +35,19 @@ class Sample:
     """(H, W, 3) RGB."""
     rles: list[dict[str, Any]]
     source: str = ""
+    place: str = ""
+    """The shard or file it was read from, for messages."""
 
     def masks(self, which: Sequence[int] | None = None) -> NDArray[np.bool_]:
-        """The masks numbered `which` (all by default): (K, H, W)."""
+        """The masks numbered `which` (all by default): (K, H, W). Raises DataError where one is damaged."""
         chosen = self.rles if which is None else [self.rles[i] for i in which]
         if not chosen:
             return np.zeros((0, *self.image.shape[:2]), bool)
-        return np.ascontiguousarray(coco_mask.decode(chosen).transpose(2, 0, 1)).astype(bool)
+        try:
+            decoded = coco_mask.decode(chosen)
+        except ValueError as error:
+            raise DataError(f"{self.place or self.name}: a mask cannot be decoded ({error})") from error
+        return np.ascontiguousarray(decoded.transpose(2, 0, 1)).astype(bool)
 
 
 class Span(NamedTuple):
@@ -99,16 +105,21 @@ class Shards(Sequence[Entry]):
 
     def mask_count(self, i: int) -> int:
         """How many masks sample number i has, without decoding anything."""
-        return len(_annotation(self.entries[i]).get("annotations", []))
+        return len(_annotation(self.entries[i]).get("annotations") or [])
 
     def read(self, i: int) -> Sample:
         """Sample number i, decoded. Raises DataError naming its shard and file."""
         entry = self.entries[i]
         document = _annotation(entry)
         image = _photo(entry)
-        rles = [_rle(a, image.shape[:2], entry) for a in document.get("annotations", [])]
-        source = str(document.get("image", {}).get("source", ""))
-        return Sample(entry.name, image, rles, source)
+        try:
+            rles = [
+                _rle(annotation, image.shape[:2], entry) for annotation in document.get("annotations", [])
+            ]
+            source = str(document.get("image", {}).get("source", ""))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{entry}: its .json is not in SA-1B's layout ({error!r})") from error
+        return Sample(entry.name, image, rles, source, str(entry))
 
 
 def read(
@@ -131,7 +142,8 @@ def _entries(path: Path) -> list[Entry]:
 
 def _folder_entries(folder: Path) -> list[Entry]:
     photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTO_ENDINGS)
-    return [_entry(p.stem, _whole(p), _whole(p.with_suffix(".json"))) for p in photos]
+    beside = ((p, p.with_suffix(".json")) for p in photos)
+    return [Entry(p.stem, _whole(p), _whole(json_) if json_.exists() else None) for p, json_ in beside]
 
 
 def _tar_entries(shard: Path) -> list[Entry]:
@@ -148,16 +160,11 @@ def _tar_entries(shard: Path) -> list[Entry]:
                     annotations[stem] = span
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DataError(f"{shard}: not a readable tar shard ({error}); fetch it again") from error
-    return [_entry(stem, span, annotations.get(stem)) for stem, span in photos.items()]
+    return [Entry(stem, span, annotations.get(stem)) for stem, span in photos.items()]
 
 
-def _entry(name: str, photo: Span | None, annotation: Span | None) -> Entry:
-    assert photo is not None
-    return Entry(name, photo, annotation)
-
-
-def _whole(path: Path) -> Span | None:
-    return Span(path, 0, path.stat().st_size) if path.exists() else None
+def _whole(path: Path) -> Span:
+    return Span(path, 0, path.stat().st_size)
 
 
 def _annotation(entry: Entry) -> dict[str, Any]:

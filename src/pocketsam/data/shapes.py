@@ -7,25 +7,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.data.augment import MIN_CELLS, Target
+from pocketsam.data.augment import Target, make_target
 
-SHAPES = (4, 12)
+SHAPES = (4, 11)
 """Fewest and most shapes of a scene."""
 
 
 def draw_scene(size: int, objects: int, rng: np.random.Generator) -> Target:
     """A scene of `size` x `size` pixels and `objects` masks of its visible shapes (and of unions of two)."""
     ids = np.zeros((size, size), np.uint8)
-    count = int(rng.integers(*SHAPES))
+    count = int(rng.integers(*SHAPES, endpoint=True))
     for i in range(1, count + 1):
         cv2.fillPoly(ids, [_outline(size, rng)], i)
     colours = rng.uniform(0, 255, (count + 1, 3)).astype(np.float32)
     image = colours[ids] + _shade(size, rng)[..., None]
     image += rng.normal(0, rng.uniform(0, 14), image.shape).astype(np.float32)
-    masks = [(ids == i).astype(np.uint8) for i in range(count + 1)]
     a, b = rng.integers(1, count + 1, 2)
-    masks.append(((ids == a) | (ids == b)).astype(np.uint8))
-    return _target(np.clip(image, 0, 255).astype(np.uint8), masks, objects, rng)
+    shapes = [ids == i for i in range(count + 1)]
+    masks = np.stack([*shapes, shapes[a] | shapes[b]]).astype(np.uint8)
+    target = make_target(np.clip(image, 0, 255).astype(np.uint8), masks, objects, rng)
+    assert target is not None, "the ground, or a shape that hides it, is always large enough"
+    return target
 
 
 def _outline(size: int, rng: np.random.Generator) -> NDArray[np.int32]:
@@ -46,16 +48,3 @@ def _shade(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """A soft light across the scene: a coarse random map, enlarged."""
     coarse = rng.normal(0, rng.uniform(0, 30), (3, 3)).astype(np.float32)
     return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
-
-
-def _target(
-    image: NDArray[np.uint8], masks: list[NDArray[np.uint8]], objects: int, rng: np.random.Generator
-) -> Target:
-    _size, side = image.shape[0], image.shape[0] // 4
-    visible = [m for m in masks if m.sum() >= 16 * MIN_CELLS]
-    order = rng.permutation(len(visible))
-    chosen = [visible[order[i % len(order)]] for i in range(objects)]
-    boxes = np.array([cv2.boundingRect(m) for m in chosen], np.float32)
-    boxes[:, 2:] += boxes[:, :2]
-    small = [cv2.resize(m * 255, (side, side), interpolation=cv2.INTER_AREA) for m in chosen]
-    return Target(image.transpose(2, 0, 1), np.stack(small).astype(np.uint8), boxes)

@@ -13,9 +13,6 @@ from numpy.typing import NDArray
 from pocketsam.description import Description
 from pocketsam.errors import ModelError
 
-# Bounds the memory of a call with many prompts; beyond this, a larger batch is no faster.
-PROMPTS_PER_BATCH = 64
-
 
 class Engine(Protocol):
     """A model that runs. S is `description.image_size`; N objects, P points each."""
@@ -38,7 +35,7 @@ class Engine(Protocol):
 
         points (N, P, 2) in model pixels; labels (N, P): 1, 0, -1 padding, 2 and 3 box corners;
         mask_input (N, 1, S/4, S/4) logits, used where has_mask (N,) is 1.
-        Mask 0 answers an unambiguous prompt; masks 1 to 3 are the whole, part and subpart of a lone click.
+        Mask 0 is the single answer; masks 1 to 3 are the readings of a lone click: the whole, part and subpart.
         """
         ...
 

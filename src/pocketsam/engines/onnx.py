@@ -11,7 +11,6 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from pocketsam.description import Description
-from pocketsam.engines import PROMPTS_PER_BATCH
 from pocketsam.errors import ModelError
 
 METADATA_KEY = "pocketsam"
@@ -49,12 +48,8 @@ class OnnxEngine:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `Engine.decode`."""
         prompts = {"points": points, "labels": labels, "mask_input": mask_input, "has_mask": has_mask}
-        batches = []
-        for start in range(0, len(points), PROMPTS_PER_BATCH):
-            batch = {name: values[start : start + PROMPTS_PER_BATCH] for name, values in prompts.items()}
-            batches.append(self._decoder.run(DECODER_NAMES[1], {"image_embedding": embedding, **batch}))
-        logits, predicted_iou = zip(*batches, strict=True)
-        return np.concatenate(logits), np.concatenate(predicted_iou)
+        logits, predicted_iou = self._decoder.run(DECODER_NAMES[1], {"image_embedding": embedding, **prompts})
+        return logits, predicted_iou
 
 
 def _options(threads: int | None) -> ort.SessionOptions:

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 
 from pocketsam.description import Description
-from pocketsam.engines import PROMPTS_PER_BATCH
 from pocketsam.models.checkpoints import FILE_NAME, load_model
 from pocketsam.models.sam import Sam
 
@@ -44,15 +43,9 @@ class TorchEngine:
         has_mask: NDArray[np.float32],
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `Engine.decode`."""
-        on_image = self._tensor(embedding)
-        batches = []
-        for start in range(0, len(points), PROMPTS_PER_BATCH):
-            part = slice(start, start + PROMPTS_PER_BATCH)
-            prompts = (points[part], labels[part], mask_input[part, 0], has_mask[part])
-            logits, iou = self.sam.decode(on_image, *(self._tensor(p)[None] for p in prompts))
-            batches.append((self._numpy(logits[0]), self._numpy(iou[0])))
-        logits_, iou_ = zip(*batches, strict=True)
-        return np.concatenate(logits_), np.concatenate(iou_)
+        prompts = (points, labels, mask_input[:, 0], has_mask)
+        logits, iou = self.sam.decode(self._tensor(embedding), *(self._tensor(p)[None] for p in prompts))
+        return self._numpy(logits[0]), self._numpy(iou[0])
 
     def _tensor(self, array: NDArray[np.generic]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

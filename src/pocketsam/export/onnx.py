@@ -4,9 +4,10 @@ Any number of objects and points: those axes are dynamic. Weights may be stored 
 file; they are widened once, when the file is opened, and all arithmetic stays float32.
 """
 
-import os
+import hashlib
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from pocketsam.description import Description
 from pocketsam.engines.onnx import METADATA_KEY
+from pocketsam.files import write
 from pocketsam.models.sam import Sam
 
 OPSET = 17
@@ -75,17 +77,23 @@ def export_onnx(sam: Sam, description: Description, folder: Path, half: bool = F
     inputs = ["image_embedding", "points", "labels", "mask_input", "has_mask"]
     encoder = _trace(_Encoder(sam), (image,), ["image"], ["image_embedding"], {})
     decoder = _trace(_Decoder(sam), (embedding, *prompts), inputs, ["logits", "predicted_iou"], dynamic)
-    folder.mkdir(parents=True, exist_ok=True)
+    description = replace(description, weights=_digest(sam))
     paths = folder / "encoder.onnx", folder / "decoder.onnx"
     for path, model in zip(paths, (encoder, decoder), strict=True):
         if half:
             _halve(model)
         helper.set_model_props(model, {METADATA_KEY: description.to_json()})
         onnx.checker.check_model(model)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        onnx.save(model, str(beside))
-        os.replace(beside, path)
+        write(path, model.SerializeToString())
     return paths
+
+
+def _digest(sam: Sam) -> str:
+    """Which weights these are: the mark by which the two files of a pair know each other."""
+    digest = hashlib.sha256()
+    for tensor in sam.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _trace(

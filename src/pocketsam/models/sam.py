@@ -60,9 +60,6 @@ class Sam(nn.Module):
         logits, iou = self.mask_decoder(embedding, dense, sparse, positions)
         return cast(Tensor, logits), cast(Tensor, iou)
 
-    def forward(self, pixels: Tensor, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        return self.decode(self.encode(pixels), points, labels)
-
 
 def mobile_sam(image_size: int = 1024) -> Sam:
     """MobileSAM and TinySAM: TinyViT-5M in the published layout."""

@@ -15,9 +15,10 @@ from typing import Literal, cast
 
 import torch
 from lightning_fabric import Fabric
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
+from torch import Tensor
 
 from pocketsam.data.sa1b import DataError, Shards
 from pocketsam.description import Description
@@ -25,7 +26,7 @@ from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import InputError, PocketSAMError
 from pocketsam.evaluation.clicks import evaluate
 from pocketsam.files import write
-from pocketsam.models.checkpoints import FILE_NAME, load_tensors, save_model, save_tensors
+from pocketsam.models.checkpoints import FILE_NAME, load_strictly, load_tensors, save_model, save_tensors
 from pocketsam.models.sam import MODELS, Sam
 from pocketsam.segmenter import Segmenter
 from pocketsam.training.recipe import Recipe
@@ -94,6 +95,7 @@ class Run:
             _groups(self.sam, recipe.weight_decay), recipe.learning_rate, fused=True
         )
         self.method, self.optimiser = fabric.setup(method, optimiser)
+        self.val = Shards(recipe.val) if recipe.val else None
         self.step, self.best = 0, -1.0
 
     def advance(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -101,15 +103,13 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step)
         self.method.train()
-        if self.recipe.frozen_statistics:
-            _freeze_statistics(self.sam)
         # One seed a step and rank: the prompts, too, are a function of the step.
         seed = (self.recipe.seed * 1_000_003 + self.step) * self.fabric.world_size + self.fabric.global_rank
         losses: dict[str, Tensor] = self.method(batch, seed)
         if not torch.isfinite(losses["loss"].detach()):
             raise Diverged(
                 f"step {self.step}: the loss is {float(losses['loss'])}; {self.recipe.folder / STATE_FILE} holds the"
-                " last good state; lower learning_rate and start again"
+                " last good state; lower learning_rate, and choose another out"
             )
         self.fabric.backward(losses["loss"])
         self.fabric.clip_gradients(self.method, self.optimiser, max_norm=self.recipe.clip)
@@ -130,19 +130,18 @@ class Run:
             ours_.copy_(theirs_)
 
     def validate(self) -> dict[str, float]:
-        """Box, 1-click and 3-click mIoU of the averaged weights on the first `val_photos`."""
+        """Box, 1-click and 3-click mIoU of the averaged weights on `val_photos` photos, spread over the whole set."""
+        assert self.val is not None
         engine = TorchEngine(self.average, self.description)
-        shards = Shards(self.recipe.val)
-        # Spread over the whole set: its sources lie one after the other.
-        chosen = range(0, len(shards), max(1, len(shards) // self.recipe.val_photos))
-        result = evaluate(Segmenter(engine=engine), (shards.read(i) for i in chosen))
+        photos = min(self.recipe.val_photos, len(self.val))
+        chosen = (i * len(self.val) // photos for i in range(photos))
+        result = evaluate(Segmenter(engine=engine), map(self.val.read, chosen))
         return {name: float(value or 0.0) for name, value in result.overall.mean_iou.items()}
 
-    def keep_best(self, score: float) -> None:
-        if score > self.best:
-            self.best = score
-            path = self.recipe.folder / FILE_NAME
-            save_model(path, self.recipe.model, self.average.state_dict(), self.description)
+    def keep(self) -> None:
+        """Write the averaged weights: the run's result."""
+        path = self.recipe.folder / FILE_NAME
+        save_model(path, self.recipe.model, self.average.state_dict(), self.description)
 
     def checkpoint(self) -> None:
         """Everything that resuming needs, in one file that is replaced in one move."""
@@ -162,7 +161,7 @@ class Run:
         if not path.exists():
             return
         tensors, metadata = load_tensors(path)
-        _same_recipe(Recipe(**json.loads(metadata["recipe"])), self.recipe, path)
+        _same_recipe(metadata, self.recipe, path)
         self.sam.load_state_dict(_part(tensors, "model."))
         self.average.load_state_dict(_part(tensors, "average."))
         for name, parameter in self.sam.named_parameters():
@@ -213,7 +212,7 @@ def _steps(run: Run, console: Console) -> bool:
     with (
         _interrupts() as interrupts,
         Progress(*columns, console=console) as progress,
-        _Curves(recipe, fabric.is_global_zero) as curves,
+        _Curves(recipe, run.step, fabric.is_global_zero) as curves,
     ):
         task = progress.add_task("training", total=recipe.last_step, completed=run.step, status="")
         began, first = time.perf_counter(), run.step
@@ -233,19 +232,31 @@ def _steps(run: Run, console: Console) -> bool:
             progress.update(task, completed=run.step)
             if fabric.is_global_zero and (last or run.step % recipe.validate_every == 0):
                 _validate(run, curves, console)
-            if last or interrupts or run.step % recipe.checkpoint_every == 0:
+            interrupted = _any_rank(fabric, bool(interrupts))
+            if last or interrupted or run.step % recipe.checkpoint_every == 0:
                 run.checkpoint()
-            if interrupts and not last:
+            if interrupted and not last:
                 return False
     return True
 
 
+def _any_rank(fabric: Fabric, here: bool) -> bool:
+    """Whether it is so on any rank: all must leave the loop together, or those left wait for ever."""
+    if fabric.world_size == 1:
+        return here
+    total = fabric.all_reduce(torch.tensor(float(here), device=fabric.device), reduce_op="sum")
+    return bool(cast(Tensor, total) > 0)
+
+
 def _validate(run: Run, curves: "_Curves", console: Console) -> None:
-    if not run.recipe.val:
-        run.keep_best(float(run.step))
+    if run.val is None:
+        run.keep()
         return
     scores = run.validate()
-    run.keep_best(sum(scores.values()) / len(scores))
+    mean = sum(scores.values()) / len(scores)
+    if mean > run.best:
+        run.best = mean
+        run.keep()
     curves.write(run.step, **{f"val/{name}": value for name, value in scores.items()})
     console.print(f"step {run.step}: " + "  ".join(f"{k} {100 * v:.1f}" for k, v in scores.items()))
 
@@ -253,13 +264,13 @@ def _validate(run: Run, curves: "_Curves", console: Console) -> None:
 class _Curves:
     """The run's log: a line of JSON a time, and the same for TensorBoard."""
 
-    def __init__(self, recipe: Recipe, active: bool) -> None:
+    def __init__(self, recipe: Recipe, first_step: int, active: bool) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.active = active
         if active:
             recipe.folder.mkdir(parents=True, exist_ok=True)
-            self.writer = SummaryWriter(str(recipe.folder))
+            self.writer = SummaryWriter(str(recipe.folder), purge_step=first_step)
             self.log = (recipe.folder / LOG_FILE).open("a")
 
     def __enter__(self) -> "_Curves":
@@ -314,16 +325,14 @@ def _initialise(sam: Sam, path: Path) -> None:
     own = sam.state_dict()
     same_encoder = all(n in own and own[n].shape == t.shape for n, t in tensors.items())
     chosen = {n: t for n, t in tensors.items() if same_encoder or not n.startswith("image_encoder.")}
-    sam.load_state_dict(own | chosen)
+    load_strictly(sam, own | chosen, path)
 
 
-def _freeze_statistics(sam: Sam) -> None:
-    for module in sam.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
-
-
-def _same_recipe(saved: Recipe, asked: Recipe, path: Path) -> None:
+def _same_recipe(metadata: dict[str, str], asked: Recipe, path: Path) -> None:
+    try:
+        saved = Recipe.model_validate_json(metadata["recipe"])
+    except (KeyError, ValidationError) as error:
+        raise InputError(f"{path}: is of another version of PocketSAM; choose another `out`") from error
     # What the run does not depend on may change between its parts.
     free = {"stop", "workers", "devices", "validate_every", "checkpoint_every", "val", "val_photos", "out"}
     a, b = saved.model_dump(exclude=free), asked.model_dump(exclude=free)

@@ -3,7 +3,7 @@
 import os
 from glob import glob
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -41,11 +41,11 @@ class Recipe(BaseModel):
     """End here, before the learning rate has come down: for a stage whose next one goes on."""
     batch: int = Field(gt=0)
     """Photos a step, over all devices."""
-    prompts: int = Field(8, gt=0)
+    objects: int = Field(8, gt=0)
     """Objects prompted a photo."""
     rounds: int = Field(1, gt=0)
     """Prompts an object: the first, then corrections with the former logits."""
-    clicks: list[int] = [1, 1, 1, 2, 3]
+    clicks: list[Annotated[int, Field(gt=0)]] = Field([1, 1, 1, 2, 3], min_length=1)
     """How many clicks the first prompt has (or a box and one fewer), batch by batch; a lone one is the commonest."""
     augmentation: Augmentation = Augmentation()
     pixel_loss: PixelLoss = "focal"
@@ -57,8 +57,6 @@ class Recipe(BaseModel):
     weight_decay: float = Field(0.05, ge=0)
     clip: float = Field(1.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
-    frozen_statistics: bool = False
-    """Keep the batch normalisations' statistics: for batches too small to measure them."""
 
     seed: int = 0
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
@@ -98,7 +96,7 @@ def read_recipe(path: Path, changes: list[str] | None = None) -> Recipe:
     if not isinstance(values, dict):
         raise InputError(f"{path}: is no recipe; see recipes/ for examples")
     try:
-        return Recipe(**values | dict(_change(c) for c in changes or []))
+        return Recipe.model_validate(values | dict(_change(c) for c in changes or []))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -109,7 +107,10 @@ def _change(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise InputError(f"--set {text}: write KEY=VALUE")
-    return key, yaml.safe_load(value)
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {text}: {value} is no YAML ({_first_line(error)})") from error
 
 
 def _expanded(path: str) -> str:

@@ -3,6 +3,7 @@
 Photos and augmentation are drawn from (seed, i) alone, so neither workers, ranks nor interruptions change them.
 """
 
+import signal
 from collections.abc import Iterator
 from typing import cast
 
@@ -29,6 +30,8 @@ class Samples(Dataset[dict[str, Tensor] | DataError]):
         if self.shards is not None and recipe.draw == "masks":
             counts = [self.shards.mask_count(i) for i in range(len(self.shards))]
             self.masks_before = np.cumsum(counts)
+            if not self.masks_before[-1]:
+                raise DataError(f"{recipe.train[0]}: not one of the photos has a mask")
 
     def __getitem__(self, number: int) -> dict[str, Tensor] | DataError:
         rng = np.random.default_rng((self.recipe.seed, number))
@@ -43,7 +46,7 @@ class Samples(Dataset[dict[str, Tensor] | DataError]):
         }
 
     def _target(self, number: int, rng: np.random.Generator) -> Target:
-        size, objects = self.recipe.image_size, self.recipe.prompts
+        size, objects = self.recipe.image_size, self.recipe.objects
         if self.shards is None:
             return draw_scene(size, objects, rng)
         how = self.recipe.augmentation
@@ -112,3 +115,4 @@ def _collate(items: list[dict[str, Tensor] | DataError]) -> dict[str, Tensor] | 
 def _one_thread(_: int) -> None:
     # The workers are the parallelism; OpenCV's own threads would fight with the model for the cores.
     cv2.setNumThreads(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the loop, which ends them

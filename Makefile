@@ -4,8 +4,8 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 .PHONY: help demo test check train-pocket clean
 
-# the left shoe and the right one
-DEMO_BOXES := --box 20,130,342,371 --box 195,0,413,193
+# the shirt
+DEMO_BOX := --box 61,20,446,382
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,7 +13,7 @@ help:  ## list these commands
 demo: .venv-demo/stamp  ## segment a sample photo with the runtime alone (no PyTorch)
 	@mkdir -p out/demo
 	@TIMEFORMAT='%R s from the start of the process to the files written'; \
-	time .venv-demo/bin/pocketsam segment samples/sneakers.jpg $(DEMO_BOXES) -o out/demo/sneakers.overlay.jpg
+	time .venv-demo/bin/pocketsam segment samples/tshirt.jpg $(DEMO_BOX) -o out/demo
 
 test: .venv/stamp  ## run the tests
 	.venv/bin/pytest -q

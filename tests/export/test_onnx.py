@@ -21,7 +21,14 @@ DESCRIPTION = Description("pocket", SIZE, "squash")
 @pytest.fixture(scope="module")
 def sam() -> Sam:
     torch.manual_seed(0)
-    return pocket(SIZE)
+    sam = pocket(SIZE)
+    for module in sam.modules():
+        if isinstance(
+            module, torch.nn.BatchNorm2d
+        ):  # as after training: the exporter folds them into weights
+            module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+    return sam
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +36,12 @@ def exported(sam: Sam, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     export_onnx(sam, DESCRIPTION, folder)
     return folder
+
+
+def test_exporting_leaves_the_model_as_it_was(sam: Sam, tmp_path: Path) -> None:
+    before = {name: tensor.clone() for name, tensor in sam.state_dict().items()}
+    export_onnx(sam, DESCRIPTION, tmp_path)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in sam.state_dict().items())
 
 
 @pytest.mark.parametrize(("objects", "points"), [(1, 1), (1, 5), (3, 2)])

@@ -4,6 +4,7 @@ Any number of objects and points: those axes are dynamic. Weights may be stored 
 file; they are widened once, when the file is opened, and all arithmetic stays float32.
 """
 
+import copy
 import hashlib
 import tempfile
 import warnings
@@ -56,7 +57,9 @@ def export_onnx(sam: Sam, description: Description, folder: Path, half: bool = F
 
     half: store the large weights as float16.
     """
-    sam = sam.eval()
+    # A copy: the exporter folds batch normalisation into the very tensors it is given.
+    sam = copy.deepcopy(sam).eval()
+    description = replace(description, weights=_digest(sam))
     size, side = sam.image_size, sam.embedding_side
     image = torch.zeros(1, 3, size, size)
     embedding = torch.zeros(1, 256, side, side)
@@ -77,7 +80,6 @@ def export_onnx(sam: Sam, description: Description, folder: Path, half: bool = F
     inputs = ["image_embedding", "points", "labels", "mask_input", "has_mask"]
     encoder = _trace(_Encoder(sam), (image,), ["image"], ["image_embedding"], {})
     decoder = _trace(_Decoder(sam), (embedding, *prompts), inputs, ["logits", "predicted_iou"], dynamic)
-    description = replace(description, weights=_digest(sam))
     paths = folder / "encoder.onnx", folder / "decoder.onnx"
     for path, model in zip(paths, (encoder, decoder), strict=True):
         if half:

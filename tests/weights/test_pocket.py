@@ -1,0 +1,105 @@
+"""The model inside the package: it is the trained one, it says the same in every form, and its masks are right.
+
+The true masks of the sample photos come from their colours: an orange shirt on a green carpet, a cap on red cloth.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pocketsam import Segmenter
+from pocketsam.engines.torch import TorchEngine
+from pocketsam.evaluation.clicks import iou, tightest_box
+from pocketsam.export.onnx import export_onnx
+from pocketsam.photo import load_image, preprocess
+from pocketsam.segmenter import Photo
+
+ROOT = Path(__file__).parents[2]
+CHECKPOINT = ROOT / "checkpoints" / "pocket"
+SAMPLES = ROOT / "samples"
+LARGEST_FILES = 25_000_000
+
+
+def filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected part of a mask, without holes."""
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    canvas = np.zeros(mask.shape, np.uint8)
+    cv2.drawContours(canvas, [max(outlines, key=cv2.contourArea)], -1, 1, cv2.FILLED)
+    return canvas.astype(bool)
+
+
+def shirt(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    r, g, b = image.astype(int).transpose(2, 0, 1)
+    return filled((r > g + 50) & (r > b + 50))
+
+
+def cap(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return filled(image[..., 1] > 90)
+
+
+TRUTHS = {"tshirt.jpg": shirt, "cap.jpg": cap}
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Segmenter:
+    return Segmenter("pocket")
+
+
+@pytest.fixture(scope="module")
+def torch_engine() -> TorchEngine:
+    return TorchEngine.load(CHECKPOINT)
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_a_box_gives_the_object(name: str, shipped: Segmenter) -> None:
+    image = load_image(SAMPLES / name)
+    truth = TRUTHS[name](image)
+    mask = shipped.open(image).segment(boxes=tightest_box(truth))
+    assert iou(mask, truth[None])[0] > 0.8
+
+
+def test_the_files_are_small_and_described(shipped: Segmenter) -> None:
+    folder = ROOT / "src" / "pocketsam" / "weights" / "pocket"
+    assert sum(file.stat().st_size for file in folder.glob("*.onnx")) <= LARGEST_FILES
+    description = shipped.engine.description
+    assert (description.name, description.image_size) == ("pocket", 512)
+    assert description.licence == "Apache-2.0"
+
+
+def test_float32_onnx_is_pytorch_to_a_thousandth(torch_engine: TorchEngine, tmp_path: Path) -> None:
+    export_onnx(torch_engine.sam, torch_engine.description, tmp_path)
+    image = load_image(SAMPLES / "cap.jpg")
+    onnx = Segmenter(tmp_path).open(image)
+    torch_ = Segmenter(engine=torch_engine).open(image)
+    assert np.abs(onnx.embedding - torch_.embedding).max() <= 1e-3 * torch_.embedding.std()
+    for ours, theirs in zip(answers(onnx), answers(torch_), strict=True):
+        assert np.abs(ours - theirs).max() <= 1e-3 * theirs.std()
+
+
+def test_what_is_shipped_gives_the_masks_of_pytorch(shipped: Segmenter, torch_engine: TorchEngine) -> None:
+    for path in sorted(SAMPLES.glob("*.jpg")):
+        image = load_image(path)
+        height, width = image.shape[:2]
+        boxes = np.array([[0.1, 0.1, 0.9, 0.9], [0.3, 0.2, 0.7, 0.8]]) * [width, height, width, height]
+        theirs = Segmenter(engine=torch_engine).open(image).segment(boxes=boxes)
+        assert iou(shipped.open(image).segment(boxes=boxes), theirs.binary).min() >= 0.99, path.name
+
+
+def test_the_checkpoint_is_what_was_exported(shipped: Segmenter, torch_engine: TorchEngine) -> None:
+    assert replace(shipped.engine.description, weights="") == torch_engine.description
+    image = preprocess(load_image(SAMPLES / "cap.jpg"), torch_engine.description)
+    ours, theirs = shipped.engine.encode(image), torch_engine.encode(image)
+    assert np.abs(ours - theirs).max() <= 0.02 * np.abs(theirs).max()
+
+
+def answers(photo: Photo) -> list[NDArray[np.float32]]:
+    """Low-resolution logits for a click, a box, and both with a mask fed back."""
+    height, width = photo.image.shape[:2]
+    click, box = (width / 2, height / 2), (width / 5, height / 5, width * 0.8, height * 0.8)
+    by_click, by_box = photo.segment(points=click), photo.segment(boxes=box)
+    both = photo.segment(points=[click, (5, 5)], labels=[1, 0], boxes=box, mask_input=by_click.logits)
+    return [masks.logits for masks in (by_click, by_box, both)]

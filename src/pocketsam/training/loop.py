@@ -106,9 +106,10 @@ class Run:
         # One seed a step and rank: the prompts, too, are a function of the step.
         seed = (self.recipe.seed * 1_000_003 + self.step) * self.fabric.world_size + self.fabric.global_rank
         losses: dict[str, Tensor] = self.method(batch, seed)
-        if not torch.isfinite(losses["loss"].detach()):
+        loss = float(losses["loss"].detach())
+        if not math.isfinite(loss):
             raise Diverged(
-                f"step {self.step}: the loss is {float(losses['loss'])}; {self.recipe.folder / STATE_FILE} holds the"
+                f"step {self.step}: the loss is {loss}; {self.recipe.folder / STATE_FILE} holds the"
                 " last good state; lower learning_rate, and choose another out"
             )
         self.fabric.backward(losses["loss"])

@@ -1,4 +1,4 @@
-"""The picture in the README: the sample photos with what `pocket` makes of a box or a click.
+"""The picture in the README: the sample photos with what `pocket` makes of a box.
 
 Run: python benchmarks/sheet.py -o docs/pictures/sheet.jpg
 """

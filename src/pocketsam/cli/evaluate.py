@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-MODEL_FILES = ("encoder.onnx", "decoder.onnx", "model.safetensors")
-
 if TYPE_CHECKING:
     from pocketsam.evaluation.clicks import Result
     from pocketsam.segmenter import Segmenter
+
+MODEL_FILES = ("encoder.onnx", "decoder.onnx", "model.safetensors")
 
 
 def evaluate(

@@ -27,8 +27,8 @@ check: .venv/stamp  ## lint, formatting, types, and which part may import which
 train-pocket: .venv/stamp  ## train the model inside the package, and put it there (needs POCKETSAM_DATA)
 	@: "$${POCKETSAM_DATA:?set it to the folder that holds train-*.tar and val-000.tar}"
 	set -e; for recipe in recipes/pocket/*.yaml; do .venv/bin/pocketsam train $$recipe; done
-	.venv/bin/pocketsam export runs/pocket/5-photos-512/model.safetensors -o checkpoints/pocket/model.safetensors --half
-	.venv/bin/pocketsam export checkpoints/pocket/model.safetensors -o src/pocketsam/weights/pocket --half
+	.venv/bin/pocketsam convert runs/pocket/5-photos-512/model.safetensors -o checkpoints/pocket/model.safetensors --half
+	.venv/bin/pocketsam convert checkpoints/pocket/model.safetensors -o src/pocketsam/weights/pocket --to onnx --half
 
 clean:  ## remove environments, caches and outputs (trained models under runs/ stay)
 	rm -rf .venv .venv-demo out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

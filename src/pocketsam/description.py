@@ -1,9 +1,12 @@
 """What a model expects of a photo, and where it comes from: all that the rest of the runtime knows of a model."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
-from pocketsam.geometry import Resize
+from pocketsam.geometry import Geometry, Resampling, Resize
+
+METADATA_KEY = "pocketsam"
+"""Under this name ONNX and safetensors files carry the description."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,23 @@ class Description:
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     licence: str = ""
+    architecture: str = ""
+    """The published model whose network it is: "mobile_sam" for TinySAM; "" for one of a shape of its own."""
+    resampling: Resampling = "antialiased"
     click_masks: tuple[int, ...] = (1, 2, 3)
     """The masks that a lone click may mean: SAM's three or, where mask 0 was taught for clicks too, all four."""
+    prompt_masks: tuple[int, ...] = (0,)
+    """The masks that any other prompt may mean: SAM's mask 0 or, where only the three were taught, those."""
+    pad_points_to: int = 0
+    """0: SAM's rule, one padding point where there is no box. Else points and corners are padded to so many."""
+    takes_masks: bool = True
+    """Whether a mask can be a prompt."""
     weights: str = ""
-    """sha256 of the weights an ONNX pair was made of, by which its two files know each other."""
+    """sha256 of the weights: by it the two files of an ONNX pair, and saved embeddings, know their model."""
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """A photo of `height` × `width` pixels in front of this model."""
+        return Geometry(height, width, self.image_size, self.resize, self.resampling)
 
     def to_json(self) -> str:
         """The description as one line of JSON."""
@@ -40,18 +56,43 @@ class Description:
             raise ValueError(f"{', '.join(sorted(needed))} are needed")
         if values["resize"] not in ("pad", "squash"):
             raise ValueError(f"resize is {values['resize']!r}, neither 'pad' nor 'squash'")
-        click_masks = tuple(values.get("click_masks", (1, 2, 3)))
-        if len(click_masks) < 3 or not set(click_masks) <= {0, 1, 2, 3}:
-            raise ValueError(f"click_masks are {click_masks}, not three or four of 0, 1, 2, 3")
+        if values.get("resampling", "antialiased") not in ("antialiased", "plain"):
+            raise ValueError(f"resampling is {values['resampling']!r}, neither 'antialiased' nor 'plain'")
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        return cls(
-            **known
-            | {
-                "mean": _channels(values["mean"]),
-                "std": _channels(values["std"]),
-                "click_masks": click_masks,
-            }
-        )
+        checked = {
+            "mean": _channels(values["mean"]),
+            "std": _channels(values["std"]),
+            "click_masks": _masks(values.get("click_masks", (1, 2, 3)), least=3),
+            "prompt_masks": _masks(values.get("prompt_masks", (0,)), least=1),
+        }
+        return cls(**known | checked)
+
+
+SAM = Description("sam", licence="Apache-2.0")
+"""What the published SAM, MobileSAM and SlimSAM expect."""
+
+TINY_SAM = replace(SAM, name="tinysam", prompt_masks=(1, 2, 3))
+"""TinySAM: MobileSAM's network, of which only the three masks were distilled."""
+
+EFFICIENT_SAM = replace(
+    SAM,
+    name="efficient_sam",
+    resize="squash",
+    resampling="plain",
+    mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+    std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+    prompt_masks=(1, 2, 3),
+    pad_points_to=6,
+    takes_masks=False,
+)
+"""EfficientSAM. Its published code reads six points at most and drops the rest; here all of them count."""
+
+
+def _masks(values: object, least: int) -> tuple[int, ...]:
+    masks = tuple(values) if isinstance(values, list | tuple) else ()
+    if len(masks) < least or not set(masks) <= {0, 1, 2, 3}:
+        raise ValueError(f"{values!r} are not at least {least} of the masks 0, 1, 2, 3")
+    return masks
 
 
 def _channels(values: object) -> tuple[float, float, float]:

@@ -1,6 +1,7 @@
 """Writing files: whole or not at all, so that a full disk or a killed run never leaves half of one."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from pocketsam.errors import InputError
@@ -8,11 +9,17 @@ from pocketsam.errors import InputError
 
 def write(path: Path, content: bytes) -> None:
     """Write a file beside its place, then move it there. Raises InputError when that cannot be done."""
+    write_stream(path, [content])
+
+
+def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
+    """The same for content that comes in pieces, so that it need not fit into memory twice."""
     unfinished = path.with_name(f".{os.urandom(6).hex()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            unfinished.write_bytes(content)
+            with unfinished.open("wb") as file:
+                file.writelines(pieces)
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -30,3 +37,13 @@ def check_writable(folder: Path, missing: bool = False) -> None:
         return
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{folder}: cannot be written to; give a folder that exists and is yours")
+
+
+def home() -> Path:
+    """Where fetched and converted models are kept: $POCKETSAM_HOME or, if not set, the user's cache."""
+    chosen = os.environ.get("POCKETSAM_HOME")
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("pocketsam", appauthor=False)

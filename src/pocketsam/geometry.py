@@ -4,11 +4,14 @@ A model sees a square of `size` pixels. SAM (Kirillov et al. 2023) and most of i
 longest side to `size` and fill the rest with zeros on the right and below ("pad"); EfficientSAM (Xiong et al.
 2023) scales both sides ("squash"). The decoder's logits have a quarter of the model's side.
 
+How pixels are mixed on the way: "antialiased" is SAM's way, "plain" EfficientSAM's, which shrinks photos without
+looking at the pixels in between and enlarges its logits bicubically, in one step.
+
 Points are (x, y), and pixel i spans i to i+1 once the prompt encoder has added its half pixel, as in SAM.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -17,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from pocketsam.errors import InputError
 
 Resize = Literal["pad", "squash"]
+Resampling = Literal["antialiased", "plain"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Geometry:
     width: int
     size: int
     resize: Resize = "pad"
+    resampling: Resampling = "antialiased"
 
     @property
     def resized(self) -> tuple[int, int]:
@@ -54,13 +59,21 @@ class Geometry:
     def logits_to_photo(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """One mask's low-resolution logits (h, w) to the photo's own resolution (H, W) float32.
 
-        Two bilinear steps with the padding cut off in between, as the published SAM does it.
+        Two bilinear steps with the padding cut off in between, as the published SAM does it; in one bicubic step
+        where the model resamples plainly, as the published EfficientSAM does.
         """
+        if self.resampling == "plain":
+            return self._enlarge(logits, cv2.INTER_CUBIC)
         height, width = self.resized
         square = cv2.resize(
             np.asarray(logits, np.float32), (self.size, self.size), interpolation=cv2.INTER_LINEAR
         )
-        full = cv2.resize(square[:height, :width], (self.width, self.height), interpolation=cv2.INTER_LINEAR)
+        return self._enlarge(square[:height, :width], cv2.INTER_LINEAR)
+
+    def _enlarge(self, logits: NDArray[Any], interpolation: int) -> NDArray[np.float32]:
+        full = cv2.resize(
+            np.asarray(logits, np.float32), (self.width, self.height), interpolation=interpolation
+        )
         return np.asarray(full, np.float32)
 
     def mask_to_model(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:

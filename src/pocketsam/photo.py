@@ -11,13 +11,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from pocketsam.description import Description
 from pocketsam.errors import InputError
-from pocketsam.geometry import Geometry
 
 Source: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
 
@@ -70,14 +70,19 @@ def load_mask(path: str | Path) -> NDArray[np.bool_]:
 def preprocess(image: NDArray[np.uint8], description: Description) -> NDArray[np.float32]:
     """A photo uint8 (H, W, 3) to the encoder's input float32 (1, 3, S, S): resized, normalised, then padded.
 
-    The resize is Pillow's antialiased bilinear one on uint8, the padding is zeros, as in the published SAM.
+    The resize is Pillow's antialiased bilinear one on uint8, the padding is zeros, as in the published SAM; or
+    a bilinear one on floats that does not look between its samples, as in the published EfficientSAM.
     """
     size = description.image_size
-    height, width = Geometry(image.shape[0], image.shape[1], size, description.resize).resized
-    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    height, width = description.geometry(*image.shape[:2]).resized
+    if description.resampling == "plain":
+        resized = cv2.resize(image.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    else:
+        pillow = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+        resized = np.asarray(pillow, np.float32)
     mean, std = np.asarray(description.mean, np.float32), np.asarray(description.std, np.float32)
     tensor = np.zeros((1, 3, size, size), np.float32)
-    tensor[0, :, :height, :width] = ((np.asarray(resized, np.float32) - mean) / std).transpose(2, 0, 1)
+    tensor[0, :, :height, :width] = ((resized - mean) / std).transpose(2, 0, 1)
     return tensor
 
 

@@ -86,20 +86,24 @@ class Prompts:
             return np.zeros(len(self), np.bool_)
         return np.asarray((self.labels != PADDING).sum(axis=1) == 1)
 
-    def tokens(self, geometry: Geometry) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    def tokens(
+        self, geometry: Geometry, pad_points_to: int = 0
+    ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
         """Coordinates (N, P', 2) float32 in model pixels and labels (N, P') int32 for the prompt encoder.
 
-        The points, then the box as two corners labelled 2 and 3. When there is no box, a padding point stands
-        in its place, as SAM was trained.
+        The points, then the box as two corners labelled 2 and 3. After points alone a padding point stands
+        in the place of the box, as SAM was trained; or padding fills up to `pad_points_to` tokens, for EfficientSAM.
         """
         n = len(self)
-        if self.boxes is None:
-            extra, kinds = np.zeros((n, 1, 2), np.float32), np.full((n, 1), PADDING, np.int32)
-        else:
-            extra = geometry.to_model(self.boxes.reshape(n, 2, 2))
-            kinds = np.tile(np.array(BOX_CORNERS, np.int32), (n, 1))
-        coordinates = np.concatenate([geometry.to_model(self.points), extra], axis=1)
-        return coordinates, np.concatenate([self.labels, kinds], axis=1)
+        coordinates, kinds = geometry.to_model(self.points), self.labels
+        if self.boxes is not None:
+            corners = geometry.to_model(self.boxes.reshape(n, 2, 2))
+            coordinates = np.concatenate([coordinates, corners], axis=1)
+            kinds = np.concatenate([kinds, np.tile(np.array(BOX_CORNERS, np.int32), (n, 1))], axis=1)
+        clicked_only = self.boxes is None and kinds.shape[1] > 0
+        missing = max(0, pad_points_to - kinds.shape[1]) if pad_points_to else int(clicked_only)
+        coordinates = np.pad(coordinates, ((0, 0), (0, missing), (0, 0)))
+        return coordinates, np.pad(kinds, ((0, 0), (0, missing)), constant_values=PADDING)
 
     def mask_tokens(self, geometry: Geometry) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The mask input (N, 1, S/4, S/4) float32 and whether there is one, (N,) float32.

@@ -1,5 +1,11 @@
-"""Our networks compute what the published code computes, on weights that anyone can regenerate."""
+"""Our networks compute what the published code computes, on weights that anyone can regenerate.
 
+Each checkpoint is saved as its makers save it, loaded as a user's, and run through PyTorch and through exported ONNX.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +15,13 @@ from numpy.typing import NDArray
 
 from parity import synthetic_weights
 from parity.synthetic_weights import FOLDER
-from pocketsam.description import Description
+from pocketsam.engines import Engine
+from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.engines.torch import TorchEngine
-from pocketsam.geometry import Geometry
-from pocketsam.models.sam import mobile_sam
+from pocketsam.export.onnx import export_onnx
+from pocketsam.models.checkpoints import load_model, load_strictly
+from pocketsam.models.published import architecture_of, rename
+from pocketsam.models.sam import like
 from pocketsam.photo import preprocess
 from pocketsam.prompts import Prompts
 
@@ -27,25 +36,61 @@ CASES: dict[str, tuple[dict[str, Any], slice, bool]] = {
     "point_mask": ({"points": POINT}, slice(0, 1), True),
 }
 IMAGE = synthetic_weights.image(300, 451)
-GEOMETRY = Geometry(300, 451, 1024, "pad")
+GOLDEN = sorted(path.stem for path in FOLDER.glob("*.npz"))
+MANIFESTS = sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+class Answers:
+    """What one engine makes of the golden inputs; the photo is encoded once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.geometry = engine.description.geometry(*IMAGE.shape[:2])
+        self.embedding = engine.encode(preprocess(IMAGE, engine.description))
+
+    def decode(self, case: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """All four masks of a case: (4, 256, 256), (4,)."""
+        prompt, _, feed_back = CASES[case]
+        mask_input = self.decode("point")[0][1] if feed_back else None
+        prompts = Prompts.of(**prompt, mask_input=mask_input, photo_size=IMAGE.shape[:2])
+        tokens = prompts.tokens(self.geometry, self.engine.description.pad_points_to)
+        logits, iou = self.engine.decode(self.embedding, *tokens, *prompts.mask_tokens(self.geometry))
+        return logits[0], iou[0]
+
+
+@pytest.fixture(scope="module", params=GOLDEN)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def golden() -> dict[str, NDArray[np.float32]]:
-    return dict(np.load(FOLDER / "mobile_sam.npz"))
+def golden(name: str) -> dict[str, NDArray[np.float32]]:
+    return dict(np.load(FOLDER / f"{name}.npz"))
 
 
 @pytest.fixture(scope="module")
-def engine() -> TorchEngine:
-    sam = mobile_sam()
-    drawn = synthetic_weights.state_dict(str(FOLDER / "mobile_sam.json"))
-    sam.load_state_dict({name: torch.from_numpy(np.asarray(t)) for name, t in drawn.items()}, strict=True)
-    return TorchEngine(sam, Description("mobile_sam", 1024, "pad"))
+def checkpoint(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The published file, but for its numbers."""
+    drawn = synthetic_weights.state_dict(str(FOLDER / f"{name}.json"))
+    weights = {key: torch.from_numpy(np.asarray(tensor)) for key, tensor in drawn.items()}
+    path = tmp_path_factory.mktemp(name) / f"{name}.pt"
+    torch.save({"model": weights} if name.startswith("efficient_sam") else weights, path)
+    yield path
+    path.unlink()
 
 
-@pytest.fixture(scope="module")
-def embedding(engine: TorchEngine) -> NDArray[np.float32]:
-    return engine.encode(preprocess(IMAGE, engine.description))
+@pytest.fixture(scope="module", params=["torch", "onnx"])
+def answers(
+    request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Answers]:
+    sam, description = load_model(checkpoint)
+    if request.param == "torch":
+        yield Answers(TorchEngine(sam, description))
+        return
+    paths = export_onnx(sam, description, tmp_path_factory.mktemp("onnx"))
+    yield Answers(OnnxEngine(paths[0].parent))
+    for path in paths:
+        path.unlink()
 
 
 def assert_close(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> None:
@@ -59,41 +104,43 @@ def stats(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.array([x.mean(), x.std(), np.abs(x).max()], np.float32)
 
 
-def test_encoder(engine: TorchEngine, golden: dict[str, NDArray[np.float32]]) -> None:
-    ours = engine.encode(synthetic_weights.unit_input(1024))
+def test_encoder(answers: Answers, golden: dict[str, NDArray[np.float32]]) -> None:
+    ours = answers.engine.encode(synthetic_weights.unit_input(1024))
     assert_close(ours[:, ::8, ::4, ::4], golden["encoder_embedding_sub"])
     np.testing.assert_allclose(stats(ours), golden["encoder_embedding_stats"], rtol=1e-4, atol=1e-5)
 
 
-def test_embedding_of_a_photo(embedding: NDArray[np.float32], golden: dict[str, NDArray[np.float32]]) -> None:
-    assert_close(embedding[:, ::8, ::4, ::4], golden["image_embedding_sub"])
-    np.testing.assert_allclose(stats(embedding), golden["image_embedding_stats"], rtol=1e-4, atol=1e-5)
+def test_embedding_of_a_photo(answers: Answers, golden: dict[str, NDArray[np.float32]]) -> None:
+    assert_close(answers.embedding[:, ::8, ::4, ::4], golden["image_embedding_sub"])
+    np.testing.assert_allclose(
+        stats(answers.embedding), golden["image_embedding_stats"], rtol=1e-4, atol=1e-5
+    )
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_prompts(
-    case: str,
-    engine: TorchEngine,
-    embedding: NDArray[np.float32],
-    golden: dict[str, NDArray[np.float32]],
-) -> None:
-    _, masks, feed_back = CASES[case]
-    mask_input = decode(engine, embedding, "point")[0][1] if feed_back else None
-    logits, iou = decode(engine, embedding, case, mask_input)
-    full = np.stack([GEOMETRY.logits_to_photo(mask) for mask in logits[masks]])
-    assert_close(iou[masks], golden[f"{case}_iou"].reshape(-1))
-    assert_close(logits[masks][:, ::4, ::4], golden[f"{case}_lowres_sub"])
-    assert_close(full[:, ::5, ::5], golden[f"{case}_logits_sub"])
+def test_prompts(answers: Answers, golden: dict[str, NDArray[np.float32]]) -> None:
+    cases = [key.removesuffix("_iou") for key in golden if key.endswith("_iou")]
+    assert len(cases) >= 3
+    for case in cases:
+        masks = CASES[case][1]
+        logits, iou = answers.decode(case)
+        full = np.stack([answers.geometry.logits_to_photo(mask) for mask in logits[masks]])
+        assert_close(iou[masks], golden[f"{case}_iou"].reshape(-1))
+        assert_close(logits[masks][:, ::4, ::4], golden[f"{case}_lowres_sub"])
+        assert_close(full[:, ::5, ::5], golden[f"{case}_logits_sub"])
 
 
-def decode(
-    engine: TorchEngine,
-    embedding: NDArray[np.float32],
-    case: str,
-    mask_input: NDArray[np.float32] | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """All four masks of a case: (4, 256, 256), (4,)."""
-    prompt, _, _ = CASES[case]
-    prompts = Prompts.of(**prompt, mask_input=mask_input, photo_size=(300, 451))
-    logits, iou = engine.decode(embedding, *prompts.tokens(GEOMETRY), *prompts.mask_tokens(GEOMETRY))
-    return logits[0], iou[0]
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_every_published_state_dict_fits_exactly(name: str) -> None:
+    manifest = json.loads((FOLDER / f"{name}.json").read_text())
+    tensors = {
+        key: torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
+        for key, (shape, dtype) in manifest.items()
+    }
+    ours = rename(tensors)
+    shapes = {key: tuple(tensor.shape) for key, tensor in ours.items()}
+    assert architecture_of(shapes) == {"tinysam": "mobile_sam"}.get(name, name)
+    with torch.device("meta"):
+        sam = like(shapes, 1024)
+    load_strictly(sam, ours, FOLDER / f"{name}.json", assign=True)
+    assert sam.image_size == 1024
+    assert sum(t.numel() for t in sam.state_dict().values()) == sum(t.numel() for t in tensors.values())

@@ -6,8 +6,9 @@ import typer
 from typer.core import TyperGroup
 
 from pocketsam import __version__
+from pocketsam.cli.convert import convert
 from pocketsam.cli.evaluate import evaluate
-from pocketsam.cli.export import export
+from pocketsam.cli.models import models
 from pocketsam.cli.segment import segment
 from pocketsam.cli.train import train
 from pocketsam.errors import PocketSAMError
@@ -52,7 +53,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help shows at once
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, evaluate, train, export):
+for command in (segment, models, evaluate, train, convert):
     app.command()(command)
 
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from pocketsam.evaluation.clicks import Result
     from pocketsam.segmenter import Segmenter
 
-MODEL_FILES = ("encoder.onnx", "decoder.onnx", "model.safetensors")
-
 
 def evaluate(
     shards: Annotated[
@@ -21,7 +19,9 @@ def evaluate(
         typer.Argument(help="Tar shards, or folders of NAME.jpg beside NAME.json.", metavar="SHARD..."),
     ],
     model: Annotated[str, typer.Option(help="A model's name, or its folder.")] = "pocket",
-    engine: Annotated[str, typer.Option(help="auto, onnx or torch.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, onnx, openvino or torch.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many photos.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Fixes the clicks.")] = 0,
     output: Annotated[
@@ -40,7 +40,7 @@ def evaluate(
     check_writable(output.parent, missing=True)
     if output.is_dir():
         raise InputError(f"{output}: is a folder; name a file in it, such as {output / 'evaluation.json'}")
-    segmenter = Segmenter(model, engine=engine, threads=threads)
+    segmenter = Segmenter(model, engine, device=device, precision=precision, threads=threads)
     result = _measure(segmenter, shards, limit, seed)
     if not result.overall.masks:
         raise InputError(f"{', '.join(map(str, shards))}: no masks to measure on")
@@ -49,7 +49,10 @@ def evaluate(
     console.print(result.table())
     if empty := result.overall.empty:
         console.print(f"{empty} true {'mask has' if empty == 1 else 'masks have'} no pixels: left out.")
-    record = _record(result, segmenter, model, shards, limit, seed)
+    record = _record(result, segmenter, model, shards, limit, seed) | {
+        "device": device,
+        "precision": precision,
+    }
     write(output, (json.dumps(record, indent=2) + "\n").encode())
     console.print(f"Written to {output}", soft_wrap=True)
 
@@ -85,15 +88,17 @@ def _record(
     from dataclasses import asdict
 
     from pocketsam.evaluation.provenance import fingerprint, versions
-    from pocketsam.zoo import locate
+    from pocketsam.zoo import locate, model_files
 
+    path, _ = locate(model)
+    files = model_files(path) if path.is_dir() else [path]
     return {
         "protocol": "box, 1 click, 3 clicks (EfficientSAM, arXiv 2312.00863, Table 4)",
         **result.to_dict(),
         "model": {
             "name": model,
             "description": asdict(segmenter.engine.description),
-            "files": [fingerprint(f) for f in sorted(locate(model).iterdir()) if f.name in MODEL_FILES],
+            "files": [fingerprint(file) for file in files],
         },
         "engine": type(segmenter.engine).__name__,
         "seed": seed,

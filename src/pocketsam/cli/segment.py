@@ -43,8 +43,10 @@ def segment(
     all_masks: Annotated[
         bool, typer.Option("--all-masks", help="All three masks of an ambiguous prompt, not the best one.")
     ] = False,
-    model: Annotated[str, typer.Option(help="A model's name, or its folder.")] = "pocket",
-    engine: Annotated[str, typer.Option(help="auto, onnx or torch.")] = "auto",
+    model: Annotated[str, typer.Option(help="A model's name, its folder, or a checkpoint file.")] = "pocket",
+    engine: Annotated[str, typer.Option(help="auto, onnx, openvino or torch.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all, if not given.")] = None,
 ) -> None:
     """Cut objects out of photos, by clicks or boxes.
@@ -61,7 +63,7 @@ def segment(
 
     from pocketsam.segmenter import Segmenter
 
-    segmenter = Segmenter(model, engine, threads)
+    segmenter = Segmenter(model, engine, device=device, precision=precision, threads=threads)
     failed = []
     for path, files in zip(paths, outputs, strict=True):
         try:

@@ -5,7 +5,6 @@ file; they are widened once, when the file is opened, and all arithmetic stays f
 """
 
 import copy
-import hashlib
 import tempfile
 import warnings
 from dataclasses import replace
@@ -17,12 +16,14 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from pocketsam.description import Description
-from pocketsam.engines.onnx import METADATA_KEY
-from pocketsam.files import write
+from pocketsam.description import METADATA_KEY, Description
+from pocketsam.files import write, write_stream
+from pocketsam.models.checkpoints import digest
 from pocketsam.models.sam import Sam
 
 OPSET = 17
+LARGEST_FILE = 1_900_000_000
+"""Bytes of weights; a protobuf file ends at 2 GB."""
 SMALLEST_HALVED = 1024
 """Tensors with fewer elements stay float32: normalisations and biases weigh nothing, and rounding them costs most."""
 
@@ -59,7 +60,7 @@ def export_onnx(sam: Sam, description: Description, folder: Path, half: bool = F
     """
     # A copy: the exporter folds batch normalisation into the very tensors it is given.
     sam = copy.deepcopy(sam).eval()
-    description = replace(description, weights=_digest(sam))
+    description = replace(description, weights=digest(sam.state_dict()))
     size, side = sam.image_size, sam.embedding_side
     image = torch.zeros(1, 3, size, size)
     embedding = torch.zeros(1, 256, side, side)
@@ -85,17 +86,25 @@ def export_onnx(sam: Sam, description: Description, folder: Path, half: bool = F
         if half:
             _halve(model)
         helper.set_model_props(model, {METADATA_KEY: description.to_json()})
-        onnx.checker.check_model(model)
-        write(path, model.SerializeToString())
+        _write(path, model)
     return paths
 
 
-def _digest(sam: Sam) -> str:
-    """Which weights these are: the mark by which the two files of a pair know each other."""
-    digest = hashlib.sha256()
-    for tensor in sam.state_dict().values():
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def _write(path: Path, model: onnx.ModelProto) -> None:
+    """Write a model; what one file of this format cannot hold goes into NAME.onnx.data beside it."""
+    large = [t for t in model.graph.initializer if len(t.raw_data) >= SMALLEST_HALVED]
+    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > LARGEST_FILE:
+        data = path.with_name(f"{path.name}.data")
+        write_stream(data, (tensor.raw_data for tensor in large))
+        offset = 0
+        for tensor in large:
+            size = len(tensor.raw_data)
+            onnx.external_data_helper.set_external_data(tensor, data.name, offset, size)
+            tensor.ClearField("raw_data")
+            offset += size
+    else:
+        onnx.checker.check_model(model)
+    write(path, model.SerializeToString())
 
 
 def _trace(
@@ -120,7 +129,15 @@ def _trace(
             opset_version=OPSET,
             dynamo=False,
         )
-        return onnx.load(path)
+        model = onnx.load(path)
+    # The tracer drops what a model makes nothing of, such as EfficientSAM of masks; all decoders take the same.
+    kept = {value.name for value in model.graph.input}
+    for name, tensor in zip(names, inputs, strict=True):
+        if name not in kept:
+            shape = [dynamic[name].get(axis, size) for axis, size in enumerate(tensor.shape)]
+            kind = helper.np_dtype_to_tensor_dtype(tensor.numpy().dtype)
+            model.graph.input.append(helper.make_tensor_value_info(name, kind, shape))
+    return model
 
 
 def _halve(model: onnx.ModelProto) -> None:

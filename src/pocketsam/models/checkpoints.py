@@ -1,27 +1,39 @@
-"""Weights on disk: safetensors that say which architecture and description they belong to. Nothing is unpickled."""
+"""Weights on disk: safetensors that say what their model expects, and the checkpoints that others publish.
 
+What a file holds is told by its tensors' names and shapes alone, and must fit exactly. Only tensors are unpickled.
+"""
+
+import hashlib
 import json
 import os
+import pickle
+import re
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pocketsam.description import Description
+from pocketsam.description import EFFICIENT_SAM, METADATA_KEY, SAM, Description
 from pocketsam.errors import ModelError
-from pocketsam.models.sam import MODELS, Sam
+from pocketsam.models.published import architecture_of, rename
+from pocketsam.models.sam import Sam, like
 
 FILE_NAME = "model.safetensors"
+ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Write all of a file or none of it: a killed run or a full disk leaves the former file as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: t.detach().contiguous() for name, t in tensors.items()}, beside, metadata)
         os.replace(beside, path)
     except (OSError, SafetensorError) as error:
@@ -29,7 +41,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
             f"{path}: cannot be written ({error}); the former file, if any, is intact"
         ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -44,39 +57,72 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def save_model(
-    path: Path,
-    architecture: str,
-    weights: Mapping[str, Tensor],
-    description: Description,
-    half: bool = False,
-) -> None:
-    """A model's weights in the published layout.
+    path: Path, weights: Mapping[str, Tensor], description: Description, half: bool = False
+) -> Description:
+    """A model's weights in the published layout; returns the description as written, with their digest.
 
     half: matrices and convolutions in float16; vectors, which normalise, stay as they are.
     """
     if half:
         weights = {n: t.half() if t.is_floating_point() and t.ndim >= 2 else t for n, t in weights.items()}
-    metadata = {"architecture": architecture, "pocketsam": description.to_json()}
-    save_tensors(path, weights, metadata)
+    description = replace(description, weights=digest(weights))
+    save_tensors(path, weights, {METADATA_KEY: description.to_json()})
+    return description
 
 
-def load_model(path: Path) -> tuple[Sam, Description]:
-    """The model in a file that `save_model` wrote, in float32, ready for inference.
+def load_model(path: Path, description: Description | None = None) -> tuple[Sam, Description]:
+    """The model in a checkpoint of ours or of the family, in float32, ready for inference.
 
-    Raises ModelError when it does not fit.
+    description: what is known of the file that its weights do not say. If it names an architecture, the file
+    must hold that one. Without it, ours say theirs; others are described by their family, and named as the file.
+    Raises ModelError when the file is missing, damaged, unsafe, of an unknown family, or does not fit.
     """
-    tensors, metadata = load_tensors(path)
+    tensors, metadata = load_published(path)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    found = architecture_of(shapes)
     try:
-        description = Description.from_json(metadata["pocketsam"])
-        sam = MODELS[metadata["architecture"]](description.image_size)
-    except (KeyError, ValueError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path}: does not say which model it is; export it with PocketSAM") from error
-    load_strictly(sam, tensors, path)
-    return sam.eval(), description
+        if description is None:
+            description = _describe(path, metadata, shapes)
+        if description.architecture and description.architecture != found:
+            raise ModelError(
+                f"{path}: is {found or 'a network of a shape of its own'}, not {description.architecture};"
+                " leave the architecture out, or give another file"
+            )
+        with torch.device("meta"):  # nothing is initialised that the file replaces
+            sam = like(shapes, description.image_size)
+    except KeyError as error:
+        raise ModelError(
+            f"{path}: does not fit this architecture; missing: image_encoder.{error.args[0]}"
+        ) from error
+    except LookupError as error:
+        raise ModelError(_unknown(path, tensors)) from error
+    except (ValueError, json.JSONDecodeError, RuntimeError) as error:
+        raise ModelError(f"{path}: does not say which model it is ({error}); get the file again") from error
+    load_strictly(sam, tensors, path, assign=True)
+    description = replace(description, image_size=sam.image_size, architecture=found, weights=digest(tensors))
+    return sam.eval().requires_grad_(False), description
 
 
-def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Load weights that must fit exactly; ModelError names what is missing, too much, or of another shape."""
+def load_published(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of any checkpoint of the family under our names, and its metadata.
+
+    Floating-point tensors become float32. Raises ModelError when the file is missing, damaged or unsafe.
+    """
+    if path.suffix == ".safetensors":
+        tensors, metadata = load_tensors(path)
+    else:
+        tensors, metadata = _load_pickle(path), {}
+    renamed = rename(tensors)
+    return {n: t.float() if t.is_floating_point() else t for n, t in renamed.items()}, metadata
+
+
+def load_strictly(
+    module: torch.nn.Module, tensors: Mapping[str, Tensor], path: Path, assign: bool = False
+) -> None:
+    """Load weights that must fit exactly; ModelError names what is missing, too much, or of another shape.
+
+    assign: the tensors become the module's own, instead of being copied into them.
+    """
     expected = module.state_dict()
     missing = [name for name in expected if name not in tensors]
     extra = [name for name in tensors if name not in expected]
@@ -85,4 +131,64 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, Tensor], path: 
         if names:
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             raise ModelError(f"{path}: does not fit this architecture; {trouble}: {shown}")
-    module.load_state_dict(dict(tensors))
+    module.load_state_dict(dict(tensors), assign=assign)
+
+
+def digest(weights: Mapping[str, Tensor]) -> str:
+    """sha256 of the weights as float32, in the order of their names: the same for every file they are kept in."""
+    found = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu()
+        tensor = tensor.float() if tensor.is_floating_point() else tensor
+        found.update(name.encode())
+        found.update(tensor.contiguous().numpy().data)
+    return found.hexdigest()
+
+
+def _load_pickle(path: Path) -> dict[str, Tensor]:
+    """The state dict in a PyTorch file, also from under "model" or "state_dict"; no code in it is ever run."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that will be refused
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: no such file") from error
+    except pickle.UnpicklingError as error:
+        raise ModelError(_refusal(path, str(error))) from error
+    except Exception as error:  # a damaged file can fail anywhere in PyTorch's reader
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"{path}: is damaged, incomplete or not a PyTorch checkpoint ({reason}); get the file again"
+        ) from error
+    for key in ("model", "state_dict", "model_state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
+        raise ModelError(f"{path}: holds no state dict (names and tensors); save model.state_dict()")
+    return {str(name): tensor for name, tensor in content.items()}
+
+
+def _refusal(path: Path, reason: str) -> str:
+    """Why PyTorch would not read a pickle, in one line."""
+    unsafe = re.search(r"GLOBAL ([\w.]+)", reason)
+    if not unsafe:
+        return f"{path}: is damaged, or a pickle that torch.save did not write, and is refused; get the file again"
+    return (
+        f"{path}: holds pickled Python code ({unsafe[1]}), not only tensors, and is refused: loading it would run"
+        " whatever it says; ask its makers for a state dict or safetensors"
+    )
+
+
+def _describe(path: Path, metadata: Mapping[str, str], shapes: Mapping[str, Any]) -> Description:
+    if METADATA_KEY in metadata:
+        return Description.from_json(metadata[METADATA_KEY])
+    plain = "prompt_encoder.invalid_points.weight" in shapes
+    return replace(EFFICIENT_SAM if plain else SAM, name=path.stem, licence="")
+
+
+def _unknown(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    shown = ", ".join(list(tensors)[:2]) or "nothing"
+    return (
+        f"{path}: is of no family that PocketSAM knows (it holds {shown} …); it reads SAM ViT, MobileSAM, TinySAM,"
+        " EfficientSAM, Hugging Face's SamModel (SlimSAM) and its own"
+    )

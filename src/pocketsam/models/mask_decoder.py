@@ -3,6 +3,10 @@
 Shapes: B images, N objects an image, T tokens an object, P = g * g image cells, C = 256 channels.
 Until the tokens have touched it, the image side is the same for all objects of an image; it then
 keeps a broadcast axis of 1 in place of N, so that its projections are computed once an image.
+
+EfficientSAM's decoder is the same but for three things, which its published code tells: GELU where SAM has ReLU, a
+self-attention that keeps what it was given (in the first block too, and the prompt it added), and one normalisation
+over the whole map in the upscaling.
 """
 
 from typing import cast
@@ -11,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pocketsam.models.layers import MLP, LayerNorm2d
+from pocketsam.models.layers import MLP, Activation, LayerNorm2d
 
 MASK_TOKENS = 4  # one mask for an unambiguous prompt, three for an ambiguous one
 
@@ -49,26 +53,27 @@ class Attention(nn.Module):
 class TokenMLP(nn.Module):
     """The two-layer MLP of a transformer block."""
 
-    def __init__(self, channels: int, hidden: int) -> None:
+    def __init__(self, channels: int, hidden: int, activation: Activation) -> None:
         super().__init__()
+        self.activation = activation
         self.lin1 = nn.Linear(channels, hidden)
         self.lin2 = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.lin2(F.relu(self.lin1(x))))
+        return cast(Tensor, self.lin2(self.activation(self.lin1(x))))
 
 
 class TwoWayBlock(nn.Module):
     """Tokens look at each other, then at the image, think, and then the image looks at the tokens."""
 
-    def __init__(self, channels: int, heads: int, hidden: int, first: bool) -> None:
+    def __init__(self, channels: int, heads: int, hidden: int, first: bool, plain: bool) -> None:
         super().__init__()
-        self.first = first
+        self.first, self.plain = first, plain
         self.self_attn = Attention(channels, heads)
         self.norm1 = nn.LayerNorm(channels)
         self.cross_attn_token_to_image = Attention(channels, heads, downsample=2)
         self.norm2 = nn.LayerNorm(channels)
-        self.mlp = TokenMLP(channels, hidden)
+        self.mlp = TokenMLP(channels, hidden, F.gelu if plain else F.relu)
         self.norm3 = nn.LayerNorm(channels)
         self.norm4 = nn.LayerNorm(channels)
         self.cross_attn_image_to_token = Attention(channels, heads, downsample=2)
@@ -77,24 +82,32 @@ class TwoWayBlock(nn.Module):
         self, tokens: Tensor, image: Tensor, prompt: Tensor, positions: Tensor
     ) -> tuple[Tensor, Tensor]:
         """tokens, prompt: (B, N, T, C); image: (B, N or 1, P, C); positions: (1, 1, P, C)."""
-        if self.first:  # the tokens still are the prompt: nothing to add, nothing to keep
-            tokens = self.norm1(self.self_attn(tokens, tokens, tokens))
-        else:
-            q = tokens + prompt
-            tokens = self.norm1(tokens + self.self_attn(q, q, tokens))
+        tokens = self.norm1(self.look_at_each_other(tokens, prompt))
         placed = image + positions
         tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + prompt, placed, image))
         tokens = self.norm3(tokens + self.mlp(tokens))
         image = self.norm4(image + self.cross_attn_image_to_token(placed, tokens + prompt, tokens))
         return tokens, image
 
+    def look_at_each_other(self, tokens: Tensor, prompt: Tensor) -> Tensor:
+        """Self-attention of the tokens, which in the first block still are the prompt."""
+        if self.plain:
+            tokens = tokens if self.first else tokens + prompt
+            return tokens + cast(Tensor, self.self_attn(tokens, tokens, tokens))
+        if self.first:  # there is nothing to add, and nothing to keep
+            return cast(Tensor, self.self_attn(tokens, tokens, tokens))
+        q = tokens + prompt
+        return tokens + cast(Tensor, self.self_attn(q, q, tokens))
+
 
 class TwoWayTransformer(nn.Module):
     """Two blocks and a last look of the tokens at the image."""
 
-    def __init__(self, channels: int = 256, depth: int = 2, heads: int = 8, hidden: int = 2048) -> None:
+    def __init__(
+        self, channels: int, plain: bool, depth: int = 2, heads: int = 8, hidden: int = 2048
+    ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(TwoWayBlock(channels, heads, hidden, i == 0) for i in range(depth))
+        self.layers = nn.ModuleList(TwoWayBlock(channels, heads, hidden, i == 0, plain) for i in range(depth))
         self.final_attn_token_to_image = Attention(channels, heads, downsample=2)
         self.norm_final_attn = nn.LayerNorm(channels)
 
@@ -106,25 +119,44 @@ class TwoWayTransformer(nn.Module):
         return self.norm_final_attn(tokens + look), image
 
 
-class MaskDecoder(nn.Module):
-    """Image embedding + prompt tokens -> four masks an object and the IoU it expects of each."""
+class MapNorm(nn.Module):
+    """Group normalisation with one group, over channels and cells alike (N, C, H, W); one scale a channel."""
 
-    def __init__(self, channels: int = 256) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.transformer = TwoWayTransformer(channels)
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean((2, 3), keepdim=True).mean(1, keepdim=True)  # in two steps: a million numbers are many
+        centred = x - mean
+        variance = centred.square().mean((2, 3), keepdim=True).mean(1, keepdim=True)
+        return centred * (variance + 1e-5).rsqrt() * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
+
+
+class MaskDecoder(nn.Module):
+    """Image embedding + prompt tokens -> four masks an object and the IoU it expects of each.
+
+    plain: EfficientSAM's decoder instead of SAM's (see the top of this file).
+    """
+
+    def __init__(self, channels: int = 256, plain: bool = False) -> None:
+        super().__init__()
+        activation = F.gelu if plain else F.relu
+        self.transformer = TwoWayTransformer(channels, plain)
         self.iou_token = nn.Embedding(1, channels)
         self.mask_tokens = nn.Embedding(MASK_TOKENS, channels)
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(channels, channels // 4, 2, 2),
-            LayerNorm2d(channels // 4),
+            MapNorm(channels // 4) if plain else LayerNorm2d(channels // 4),
             nn.GELU(),
             nn.ConvTranspose2d(channels // 4, channels // 8, 2, 2),
             nn.GELU(),
         )
         self.output_hypernetworks_mlps = nn.ModuleList(
-            MLP(channels, channels, channels // 8) for _ in range(MASK_TOKENS)
+            MLP(channels, channels, channels // 8, activation=activation) for _ in range(MASK_TOKENS)
         )
-        self.iou_prediction_head = MLP(channels, channels, MASK_TOKENS)
+        self.iou_prediction_head = MLP(channels, channels, MASK_TOKENS, activation=activation)
 
     def forward(
         self, embedding: Tensor, dense: Tensor, sparse: Tensor, positions: Tensor
@@ -137,6 +169,7 @@ class MaskDecoder(nn.Module):
         batch, objects = sparse.shape[:2]
         side = embedding.shape[-1]
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        sparse, positions = sparse.to(own.dtype), positions.to(own.dtype)  # of a model cast to half precision
         tokens = torch.cat([own.expand(batch, objects, -1, -1), sparse], dim=2)
         image = (embedding[:, None] + dense).flatten(3).transpose(2, 3)  # (B, N or 1, P, C)
         tokens, image = self.transformer(tokens, image, positions[:, None])

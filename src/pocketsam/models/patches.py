@@ -8,7 +8,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from pocketsam.models.layers import LayerNorm2d
+from pocketsam.models.layers import LayerNorm2d, Shapes
 
 
 class Patches(nn.Module):
@@ -18,6 +18,12 @@ class Patches(nn.Module):
         super().__init__()
         self.proj = nn.Conv2d(3, channels, patch, patch)
         self.norm = LayerNorm2d(channels)
+
+    @classmethod
+    def like(cls, shapes: Shapes) -> "Patches":
+        """The encoder whose state dict has these shapes."""
+        channels, _, patch, _ = shapes["proj.weight"]
+        return cls(channels, patch)
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.norm(self.proj(x)))

@@ -1,6 +1,10 @@
-"""SAM's prompt encoder (arXiv 2304.02643, section 3 and appendix A): clicks, boxes and masks become tokens."""
+"""SAM's prompt encoder (arXiv 2304.02643, section 3 and appendix A): clicks, boxes and masks become tokens.
+
+And EfficientSAM's, which knows no masks.
+"""
 
 import math
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -20,11 +24,18 @@ class FourierPositions(nn.Module):
         super().__init__()
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, channels // 2))
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FourierPositions":
+        # Called for every .to() and .half(): the frequencies move, but half precision would blur positions.
+        frequencies = self.positional_encoding_gaussian_matrix
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        moved = self.positional_encoding_gaussian_matrix
+        self.positional_encoding_gaussian_matrix = frequencies.to(moved.device)
+        return self
+
     def forward(self, unit: Tensor) -> Tensor:
-        """unit: (…, 2) as (x, y) in [0, 1] -> (…, channels). Always float32: half precision blurs positions."""
-        matrix = self.positional_encoding_gaussian_matrix.float()
+        """unit: (…, 2) as (x, y) in [0, 1] -> (…, channels). Always float32."""
         with torch.autocast(unit.device.type, enabled=False):
-            angle = 2 * math.pi * ((2 * unit.float() - 1) @ matrix)
+            angle = 2 * math.pi * ((2 * unit.float() - 1) @ self.positional_encoding_gaussian_matrix)
         return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
@@ -50,10 +61,7 @@ class PromptEncoder(nn.Module):
 
     def dense_positions(self, side: int) -> Tensor:
         """The position encoding of every embedding cell's centre: (1, side * side, C), row by row."""
-        device = self.no_mask_embed.weight.device
-        centres = (torch.arange(side, device=device, dtype=torch.float32) + 0.5) / side
-        y, x = torch.meshgrid(centres, centres, indexing="ij")
-        return cast(Tensor, self.pe_layer(torch.stack([x, y], dim=-1).flatten(0, 1)[None]))
+        return dense_positions(self.pe_layer, side)
 
     def points(self, points: Tensor, labels: Tensor, image_size: int) -> Tensor:
         """points (…, P, 2) in input pixels, labels (…, P) in -1…3 -> tokens (…, P, C)."""
@@ -71,3 +79,45 @@ class PromptEncoder(nn.Module):
     def no_mask(self) -> Tensor:
         """The dense embedding that stands for "no mask given": (1, C, 1, 1)."""
         return self.no_mask_embed.weight.view(1, -1, 1, 1)
+
+
+class PlainPromptEncoder(nn.Module):
+    """EfficientSAM's prompt encoder: clicks and boxes as tokens; a mask cannot be a prompt.
+
+    Padding is a point like any other, at (-1, -1), and a background click is a position without a kind: negative
+    points were not part of its training. The published code keeps six points and drops the rest; here all count.
+    """
+
+    def __init__(self, channels: int = 256) -> None:
+        super().__init__()
+        self.pe_layer = FourierPositions(channels)
+        self.invalid_points = nn.Embedding(1, channels)
+        self.point_embeddings = nn.Embedding(1, channels)
+        self.bbox_top_left_embeddings = nn.Embedding(1, channels)
+        self.bbox_bottom_right_embeddings = nn.Embedding(1, channels)
+
+    def dense_positions(self, side: int) -> Tensor:
+        """See `PromptEncoder.dense_positions`."""
+        return dense_positions(self.pe_layer, side)
+
+    def points(self, points: Tensor, labels: Tensor, image_size: int) -> Tensor:
+        """See `PromptEncoder.points`."""
+        real = (labels != PADDING)[..., None]
+        positions = self.pe_layer((torch.where(real, points, -1.0) + 0.5) / image_size)
+        foreground = self.point_embeddings.weight
+        corners = [self.bbox_top_left_embeddings.weight, self.bbox_bottom_right_embeddings.weight]
+        background = torch.zeros_like(foreground)
+        table = torch.cat([self.invalid_points.weight, background, foreground, *corners])  # row = label + 1
+        return cast(Tensor, positions + table[(labels + 1).long()])
+
+    def no_mask(self) -> Tensor:
+        """Nothing is added to the image embedding: (1, C, 1, 1) zeros."""
+        return torch.zeros_like(self.invalid_points.weight).view(1, -1, 1, 1)
+
+
+def dense_positions(pe_layer: FourierPositions, side: int) -> Tensor:
+    """The position encoding of every embedding cell's centre: (1, side * side, C), row by row."""
+    device = pe_layer.positional_encoding_gaussian_matrix.device
+    centres = (torch.arange(side, device=device, dtype=torch.float32) + 0.5) / side
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    return cast(Tensor, pe_layer(torch.stack([x, y], dim=-1).flatten(0, 1)[None]))

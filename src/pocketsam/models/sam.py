@@ -4,26 +4,32 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from pocketsam.models.layers import Shapes
 from pocketsam.models.mask_decoder import MaskDecoder
 from pocketsam.models.patches import Patches
-from pocketsam.models.prompt_encoder import PromptEncoder
+from pocketsam.models.prompt_encoder import PlainPromptEncoder, PromptEncoder
+from pocketsam.models.sam_vit import SamViT
 from pocketsam.models.tiny_vit import TinyViT
+from pocketsam.models.vit import ViT
 
 
 class Sam(nn.Module):
     """B images of `image_size` x `image_size` pixels, N objects in each, several prompts for each object.
 
     The size is a property of the model, not of its weights: any multiple of 64 that the encoder takes.
+    plain: EfficientSAM's prompt encoder and decoder instead of SAM's.
     """
 
-    def __init__(self, image_encoder: nn.Module, image_size: int) -> None:
+    def __init__(self, image_encoder: nn.Module, image_size: int, plain: bool = False) -> None:
         super().__init__()
         if image_size <= 0 or image_size % 64:
             raise ValueError(f"image_size must be a positive multiple of 64, not {image_size}")
         self.image_size = image_size
         self.image_encoder = image_encoder
-        self.prompt_encoder = PromptEncoder()
-        self.mask_decoder = MaskDecoder()
+        self.prompt_encoder: PromptEncoder | PlainPromptEncoder = (
+            PlainPromptEncoder() if plain else PromptEncoder()
+        )
+        self.mask_decoder = MaskDecoder(plain=plain)
 
     @property
     def embedding_side(self) -> int:
@@ -46,13 +52,14 @@ class Sam(nn.Module):
 
         embedding (B, 256, g, g); points (B, N, P, 2) in input pixels; labels (B, N, P): 1 foreground,
         0 background, -1 padding, 2 and 3 the corners of a box. mask_input (B, N, 4g, 4g): logits of a
-        former answer, used where has_mask (B, N) is 1 (everywhere, if has_mask is not given).
+        former answer, used where has_mask (B, N) is 1 (everywhere, if has_mask is not given); EfficientSAM
+        makes nothing of it.
         Returns logits (B, N, 4, 4g, 4g) and predicted IoU (B, N, 4). Mask 0 answers an unambiguous
         prompt; masks 1 to 3 are the whole, the part and the subpart of an ambiguous one.
         """
         sparse = self.prompt_encoder.points(points, labels, self.image_size)
         dense = self.prompt_encoder.no_mask()[None]
-        if mask_input is not None:
+        if mask_input is not None and isinstance(self.prompt_encoder, PromptEncoder):
             has_mask = mask_input.new_ones(mask_input.shape[:2]) if has_mask is None else has_mask
             flat = self.prompt_encoder.masks(mask_input.flatten(0, 1)[:, None], has_mask.flatten())
             dense = flat.unflatten(0, mask_input.shape[:2])
@@ -61,9 +68,24 @@ class Sam(nn.Module):
         return cast(Tensor, logits), cast(Tensor, iou)
 
 
+def sam_vit_b(image_size: int = 1024) -> Sam:
+    """SAM with its smallest encoder; ViT-L and ViT-H are `like` their checkpoints."""
+    return Sam(SamViT(image_size=image_size), image_size)
+
+
 def mobile_sam(image_size: int = 1024) -> Sam:
     """MobileSAM and TinySAM: TinyViT-5M in the published layout."""
     return Sam(TinyViT(), image_size)
+
+
+def efficient_sam_ti(image_size: int = 1024) -> Sam:
+    """EfficientSAM with ViT-Tiny."""
+    return Sam(ViT(192, hidden=768), image_size, plain=True)
+
+
+def efficient_sam_s(image_size: int = 1024) -> Sam:
+    """EfficientSAM with ViT-Small."""
+    return Sam(ViT(384, hidden=1536), image_size, plain=True)
 
 
 def pocket(image_size: int = 512) -> Sam:
@@ -76,4 +98,42 @@ def patches(image_size: int = 128) -> Sam:
     return Sam(Patches(), image_size)
 
 
-MODELS = {"mobile_sam": mobile_sam, "pocket": pocket, "patches": patches}
+MODELS = {
+    "sam_vit_b": sam_vit_b,
+    "mobile_sam": mobile_sam,
+    "efficient_sam_ti": efficient_sam_ti,
+    "efficient_sam_s": efficient_sam_s,
+    "pocket": pocket,
+    "patches": patches,
+}
+"""The architectures that a recipe can train from nothing."""
+
+# A tensor that one kind of encoder has and no other, most telling first.
+_ENCODERS: dict[str, type[TinyViT | SamViT | ViT | Patches]] = {
+    "patch_embed.seq.0.c.weight": TinyViT,
+    "blocks.0.attn.rel_pos_h": SamViT,
+    "pos_embed": ViT,
+    "proj.weight": Patches,
+}
+
+
+def like(shapes: Shapes, image_size: int) -> Sam:
+    """The architecture whose state dict has these shapes, by the family's own names, pruned ones included.
+
+    image_size: for encoders that take any; SAM's ViT brings its own.
+    Raises LookupError where the tensors are of no known architecture, or too few to tell.
+    """
+    encoder = {name.removeprefix("image_encoder."): shape for name, shape in shapes.items()}
+    kind = next((kind for name, kind in _ENCODERS.items() if name in encoder), None)
+    if kind is None:
+        raise LookupError("no known image encoder")
+    image_encoder = kind.like(encoder)
+    if isinstance(image_encoder, SamViT):
+        image_size = image_encoder.image_size
+    return Sam(image_encoder, image_size, plain="prompt_encoder.invalid_points.weight" in shapes)
+
+
+def count_parameters(sam: Sam) -> int:
+    """The parameters that take part in segmenting: the classifier of TinyViT's pretraining does not."""
+    idle = ("image_encoder.head.", "image_encoder.norm_head.")
+    return sum(p.numel() for name, p in sam.named_parameters() if not name.startswith(idle))

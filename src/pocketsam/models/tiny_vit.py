@@ -5,15 +5,14 @@ resolution, so that S x S pixels give an S/16 x S/16 embedding, the shape of SAM
 Parameter names and shapes are those of the published `mobile_sam.pt`.
 """
 
+import math
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pocketsam.models.layers import LayerNorm2d
-
-EMBED_CHANNELS = 256
+from pocketsam.models.layers import Shapes, count, in_windows, neck
 
 
 class ConvNorm(nn.Module):
@@ -132,22 +131,9 @@ class Block(nn.Module):
         return x.permute(0, 3, 1, 2)
 
     def attend(self, x: Tensor) -> Tensor:
-        """Attention in windows (B, H, W, C) -> the same shape; maps that do not divide are padded with zeros.
-
-        The zeros take part as keys, as in the published network; a map smaller than the window
-        is its own window.
-        """
-        batch, height, width, channels = x.shape
-        side = min(self.window, height, width)
-        down, right = -height % side, -width % side
-        if down or right:
-            x = F.pad(x, (0, 0, 0, right, 0, down))
-        rows, columns = (height + down) // side, (width + right) // side
-        x = x.view(batch, rows, side, columns, side, channels).transpose(2, 3)
-        x = self.attn(x.reshape(-1, side * side, channels), side)
-        x = x.view(batch, rows, columns, side, side, channels).transpose(2, 3)
-        x = x.reshape(batch, height + down, width + right, channels)
-        return x[:, :height, :width]
+        """Attention in windows (B, H, W, C) -> the same shape; a map smaller than the window is its own window."""
+        side = min(self.window, *x.shape[1:3])
+        return in_windows(x, side, lambda windows: cast(Tensor, self.attn(windows, side)))
 
 
 class Stage(nn.Module):
@@ -190,11 +176,22 @@ class TinyViT(nn.Module):
         # The classifier of the pretraining: part of the published files, never used by SAM.
         self.norm_head = nn.LayerNorm(widths[-1])
         self.head = nn.Linear(widths[-1], classes)
-        self.neck = nn.Sequential(
-            nn.Conv2d(widths[-1], EMBED_CHANNELS, 1, bias=False),
-            LayerNorm2d(EMBED_CHANNELS),
-            nn.Conv2d(EMBED_CHANNELS, EMBED_CHANNELS, 3, padding=1, bias=False),
-            LayerNorm2d(EMBED_CHANNELS),
+        self.neck = neck(widths[-1])
+
+    @classmethod
+    def like(cls, shapes: Shapes) -> "TinyViT":
+        """The TinyViT whose state dict has these shapes. Raises KeyError where too few are given to tell."""
+        stages = range(count(shapes, "layers"))
+        depths = [count(shapes, f"layers.{i}.blocks") for i in stages]
+        biases = [shapes[f"layers.{i}.blocks.0.attn.attention_biases"] for i in stages[1:]]
+        widths = [shapes["patch_embed.seq.2.c.weight"][0]]
+        widths += [shapes[f"layers.{i}.blocks.0.attn.proj.weight"][0] for i in stages[1:]]
+        return cls(
+            tuple(widths),
+            tuple(depths),
+            heads=(0, *(heads for heads, _ in biases)),
+            windows=(0, *(math.isqrt(positions) for _, positions in biases)),
+            classes=shapes["head.weight"][0],
         )
 
     def forward(self, x: Tensor) -> Tensor:

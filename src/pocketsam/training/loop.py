@@ -26,7 +26,14 @@ from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import InputError, PocketSAMError
 from pocketsam.evaluation.clicks import evaluate
 from pocketsam.files import write
-from pocketsam.models.checkpoints import FILE_NAME, load_strictly, load_tensors, save_model, save_tensors
+from pocketsam.models.checkpoints import (
+    FILE_NAME,
+    load_published,
+    load_strictly,
+    load_tensors,
+    save_model,
+    save_tensors,
+)
 from pocketsam.models.sam import MODELS, Sam
 from pocketsam.segmenter import Segmenter
 from pocketsam.training.recipe import Recipe
@@ -142,7 +149,7 @@ class Run:
     def keep(self) -> None:
         """Write the averaged weights: the run's result."""
         path = self.recipe.folder / FILE_NAME
-        save_model(path, self.recipe.model, self.average.state_dict(), self.description)
+        save_model(path, self.average.state_dict(), self.description)
 
     def checkpoint(self) -> None:
         """Everything that resuming needs, in one file that is replaced in one move."""
@@ -322,7 +329,7 @@ def _groups(sam: Sam, weight_decay: float) -> list[dict[str, object]]:
 
 def _initialise(sam: Sam, path: Path) -> None:
     """Start from the weights in `path`; an encoder of another architecture is not taken over."""
-    tensors, _ = load_tensors(path)
+    tensors, _ = load_published(path)
     own = sam.state_dict()
     same_encoder = all(n in own and own[n].shape == t.shape for n, t in tensors.items())
     chosen = {n: t for n, t in tensors.items() if same_encoder or not n.startswith("image_encoder.")}

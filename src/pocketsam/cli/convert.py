@@ -1,0 +1,84 @@
+"""`pocketsam convert`: any checkpoint of the family as safetensors that say what they are, or as ONNX files."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pocketsam.errors import InputError
+
+
+class Form(str, Enum):
+    """What a model can be written as."""
+
+    safetensors = "safetensors"
+    onnx = "onnx"
+
+
+def convert(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint (.pt .pth .bin .safetensors), a folder with one, or a published model's name.",
+            metavar="CHECKPOINT",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="A folder (its name, here, if not given), or FILE.safetensors.",
+            metavar="OUT",
+        ),
+    ] = None,
+    to: Annotated[
+        list[Form] | None,
+        typer.Option(help="safetensors (the default), or onnx, which runs without PyTorch; or both."),
+    ] = None,
+    known_as: Annotated[
+        str | None,
+        typer.Option("--as", help="The published model it is, which it must fit.", metavar="NAME"),
+    ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store the weights in float16: half the size, same speed.")
+    ] = False,
+) -> None:
+    """Turn a checkpoint of SAM, MobileSAM, TinySAM, EfficientSAM, SlimSAM or PocketSAM into files that run."""
+    from pocketsam.zoo import MODELS, locate
+
+    try:
+        from pocketsam.export.onnx import export_onnx
+        from pocketsam.models.checkpoints import FILE_NAME, load_model, save_model
+        from pocketsam.models.sam import count_parameters
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"converting needs {error.name}; install it with: pip install 'pocketsam[export]'"
+        ) from error
+    if known_as is not None and known_as not in MODELS:
+        raise InputError(f"--as {known_as}: no published model has this name; `pocketsam models` lists them")
+    forms = to or [Form.safetensors]
+    if output is not None and output.suffix == ".safetensors" and Form.onnx in forms:
+        raise InputError(f"{output}: is one file, and ONNX files are two; give a folder")
+
+    path, description = locate(model)
+    if path.is_dir():
+        path = path / FILE_NAME
+        if not path.exists():
+            raise InputError(f"{path.parent}: holds no {FILE_NAME} to convert; ONNX files run as they are")
+    sam, description = load_model(path, MODELS[known_as].description if known_as else description)
+    output = output or Path(description.name)
+    paths: list[Path] = []
+    if Form.safetensors in forms:
+        paths = [output if output.suffix == ".safetensors" else output / FILE_NAME]
+        description = save_model(paths[0], sam.state_dict(), description, half)
+    if Form.onnx in forms:
+        paths += export_onnx(sam, description, output, half)
+    typer.echo(
+        f"{path}: {description.architecture or 'an architecture without a name'},"
+        f" {count_parameters(sam) / 1e6:.1f} M parameters,"
+        f" {description.image_size} × {description.image_size} pixels"
+    )
+    for written in paths:
+        typer.echo(f"  {written}: {written.stat().st_size / 1e6:.1f} MB")

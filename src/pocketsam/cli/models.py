@@ -1,0 +1,59 @@
+"""`pocketsam models`: the models that can be asked for by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pocketsam.zoo import Model
+
+
+def models() -> None:
+    """List the models that have a name, and which of them are on disk."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from pocketsam.files import home
+    from pocketsam.zoo import MODELS
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    for heading in ("parameters", "input", "MB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("licence", no_wrap=True)
+    table.add_column("on disk", overflow="fold")
+    for model in MODELS.values():
+        table.add_row(*_row(model))
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a pipe has no edge to fold paths at
+    console.print(table)
+    console.print(
+        "Use one by name: pocketsam segment PHOTO --point X,Y --model mobile_sam\n"
+        f"It is fetched once, to {home()} (POCKETSAM_HOME).",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _row(model: Model) -> tuple[str, ...]:
+    from pocketsam.files import home
+    from pocketsam.zoo import model_files, on_disk
+
+    path = on_disk(model)
+    size = model.bytes
+    place = "no"
+    if path is not None:
+        size = sum(file.stat().st_size for file in ([path] if path.is_file() else model_files(path)))
+        place = str(path.relative_to(home())) if model.url else "in the package"
+    side = model.description.image_size
+    return (
+        model.name,
+        f"{model.parameters / 1e6:.1f} M",
+        f"{side}²",
+        f"{size / 1e6:.1f}" if size else "?",
+        model.description.licence,
+        place,
+    )

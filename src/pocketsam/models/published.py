@@ -1,0 +1,91 @@
+"""Published state dicts, whoever saved them, under the family's own names.
+
+SAM, MobileSAM and TinySAM use these names. EfficientSAM's decoder and Hugging Face's `SamModel` (SlimSAM among them)
+hold the same tensors under others; a few rules turn each into ours. No tensor is changed.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import TypeAlias, TypeVar
+
+from pocketsam.models.layers import Shapes
+
+T = TypeVar("T")
+Rules: TypeAlias = tuple[tuple[str, str], ...]
+
+_FREQUENCIES = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+_HEADS = r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d|iou_prediction_head))"
+
+EFFICIENT_SAM = (
+    (r"\.mlp\.layers\.0\.0\.", ".mlp.lin1."),
+    (r"^(mask_decoder\.transformer\..*)\.mlp\.fc\.", r"\1.mlp.lin2."),
+    (r"\.final_output_upscaling_layers\.0\.", ".output_upscaling."),
+    (r"\.final_output_upscaling_layers\.1\.0\.", ".output_upscaling.3."),
+    (_HEADS + r"\.layers\.(\d)\.0\.", r"\1.layers.\2."),
+    (_HEADS + r"\.fc\.", r"\1.layers.2."),
+)
+
+HUGGING_FACE = (
+    (r"^(shared_image_embedding|prompt_encoder\.shared_embedding)\.positional_embedding", _FREQUENCIES),
+    (r"^vision_encoder\.layers\.(\d+)\.layer_norm", r"image_encoder.blocks.\1.norm"),
+    (r"^vision_encoder\.layers\.", "image_encoder.blocks."),
+    (r"^vision_encoder\.patch_embed\.projection\.", "image_encoder.patch_embed.proj."),
+    (r"^vision_encoder\.neck\.conv1\.", "image_encoder.neck.0."),
+    (r"^vision_encoder\.neck\.layer_norm1\.", "image_encoder.neck.1."),
+    (r"^vision_encoder\.neck\.conv2\.", "image_encoder.neck.2."),
+    (r"^vision_encoder\.neck\.layer_norm2\.", "image_encoder.neck.3."),
+    (r"^vision_encoder\.", "image_encoder."),
+    (r"^prompt_encoder\.point_embed\.", "prompt_encoder.point_embeddings."),
+    (r"^prompt_encoder\.mask_embed\.conv1\.", "prompt_encoder.mask_downscaling.0."),
+    (r"^prompt_encoder\.mask_embed\.layer_norm1\.", "prompt_encoder.mask_downscaling.1."),
+    (r"^prompt_encoder\.mask_embed\.conv2\.", "prompt_encoder.mask_downscaling.3."),
+    (r"^prompt_encoder\.mask_embed\.layer_norm2\.", "prompt_encoder.mask_downscaling.4."),
+    (r"^prompt_encoder\.mask_embed\.conv3\.", "prompt_encoder.mask_downscaling.6."),
+    (r"^mask_decoder\.transformer\.layer_norm_final_attn\.", "mask_decoder.transformer.norm_final_attn."),
+    (r"^(mask_decoder\.transformer\.layers\.\d+)\.layer_norm", r"\1.norm"),
+    (r"^mask_decoder\.upscale_conv1\.", "mask_decoder.output_upscaling.0."),
+    (r"^mask_decoder\.upscale_layer_norm\.", "mask_decoder.output_upscaling.1."),
+    (r"^mask_decoder\.upscale_conv2\.", "mask_decoder.output_upscaling.3."),
+    (_HEADS + r"\.proj_out\.", r"\1.layers.2."),
+    (_HEADS + r"\.layers\.0\.", r"\1.layers.1."),
+    (_HEADS + r"\.proj_in\.", r"\1.layers.0."),
+)
+
+
+def rename(tensors: Mapping[str, T]) -> dict[str, T]:
+    """`tensors` under our names; names that are no one else's stay as they are."""
+    rules: Rules = EFFICIENT_SAM
+    if any(name.startswith("vision_encoder.") for name in tensors):
+        rules = HUGGING_FACE
+    elif tensors and all(name.startswith("module.") for name in tensors):  # saved from a parallel wrapper
+        return rename({name.removeprefix("module."): tensor for name, tensor in tensors.items()})
+    return {_rename(name, rules): tensor for name, tensor in tensors.items()}
+
+
+def _rename(name: str, rules: Rules) -> str:
+    for pattern, ours in rules:
+        name, changed = re.subn(pattern, ours, name)
+        if changed:
+            return name
+    return name
+
+
+def architecture_of(shapes: Shapes) -> str:
+    """The published name of the architecture with these shapes, such as "sam_vit_b"; "" if it has none."""
+    return next((name for name, (tensor, shape) in _TELLING.items() if shapes.get(tensor) == shape), "")
+
+
+_POSITIONS = "image_encoder.pos_embed"
+_BIASES = "image_encoder.layers.2.blocks.0.attn.attention_biases"
+# One tensor's shape tells the published architectures from each other.
+_TELLING: dict[str, tuple[str, tuple[int, ...]]] = {
+    "sam_vit_b": (_POSITIONS, (1, 64, 64, 768)),
+    "sam_vit_l": (_POSITIONS, (1, 64, 64, 1024)),
+    "sam_vit_h": (_POSITIONS, (1, 64, 64, 1280)),
+    "slimsam_50": (_POSITIONS, (1, 64, 64, 384)),
+    "slimsam_77": (_POSITIONS, (1, 64, 64, 168)),
+    "efficient_sam_ti": (_POSITIONS, (1, 197, 192)),
+    "efficient_sam_s": (_POSITIONS, (1, 197, 384)),
+    "mobile_sam": (_BIASES, (5, 14 * 14)),
+    "pocket": (_BIASES, (5, 16 * 16)),
+}

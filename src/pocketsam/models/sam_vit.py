@@ -1,0 +1,135 @@
+"""SAM's image encoder (arXiv 2304.02643, appendix A): a ViT with windows and relative positions, as in ViTDet.
+
+Most blocks attend inside windows of 14 x 14 patches, four evenly spaced ones over the whole map (Li et al.,
+arXiv 2203.16527). Parameter names and shapes are those of the published `sam_vit_*.pth`. Width, depth, heads,
+windows and MLPs follow from the shapes, so uniformly pruned networks (SlimSAM, arXiv 2312.05284) are the same class.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pocketsam.models.layers import Shapes, count, in_windows, neck
+
+PATCH = 16
+
+
+class PatchEmbed(nn.Module):
+    """Every 16 x 16 patch through one linear map: (B, 3, S, S) -> (B, C, S/16, S/16)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, PATCH, PATCH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.proj(x))
+
+
+class Attention(nn.Module):
+    """Self-attention over a square map of `side` x `side` tokens, with decomposed relative positions.
+
+    The bias between a query and a key is q . Rh[dy] + q . Rw[dx] (Li et al., arXiv 2112.01526, equation 4).
+    """
+
+    def __init__(self, width: int, heads: int, side: int) -> None:
+        super().__init__()
+        self.heads, self.side = heads, side
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, width // heads))
+        self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, width // heads))
+
+    def bias(self, q: Tensor) -> Tensor:
+        """q (B, heads, side², c) -> the scores' bias (B, heads, side², side²)."""
+        side = self.side
+        positions = torch.arange(side, device=q.device)
+        offsets = positions[:, None] - positions + side - 1  # [query, key]
+        grid = q.unflatten(2, (side, side))
+        rows = grid @ self.rel_pos_h[offsets].transpose(1, 2)  # (B, heads, y, x, key's y)
+        columns = grid.transpose(2, 3) @ self.rel_pos_w[offsets].transpose(1, 2)  # (B, heads, x, y, key's x)
+        bias = rows[..., :, None] + columns.transpose(2, 3)[..., None, :]
+        return cast(Tensor, bias.flatten(4).flatten(2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, side², C) -> the same shape."""
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(q))
+        return cast(Tensor, self.proj(x.transpose(1, 2).flatten(2)))
+
+
+class MLP(nn.Module):
+    """The two-layer MLP of a block."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(width, hidden)
+        self.lin2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.lin2(F.gelu(self.lin1(x))))
+
+
+class Block(nn.Module):
+    """Attention, in windows of `side` or over a map of that side, and an MLP."""
+
+    def __init__(self, width: int, heads: int, hidden: int, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads, side)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = MLP(width, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, H, W, C) -> the same shape."""
+        x = x + in_windows(self.norm1(x), self.side, self.attn)
+        return x + cast(Tensor, self.mlp(self.norm2(x)))
+
+
+class SamViT(nn.Module):
+    """Pixels (B, 3, S, S), normalised -> image embedding (B, 256, S/16, S/16), for the one S it was made for."""
+
+    def __init__(
+        self,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        hidden: int = 3072,
+        global_blocks: Sequence[int] = (2, 5, 8, 11),
+        window: int = 14,
+        image_size: int = 1024,
+    ) -> None:
+        super().__init__()
+        side = image_size // PATCH
+        self.image_size = image_size
+        self.patch_embed = PatchEmbed(width)
+        self.pos_embed = nn.Parameter(torch.zeros(1, side, side, width))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, hidden, side if i in global_blocks else window) for i in range(depth)
+        )
+        self.neck = neck(width)
+
+    @classmethod
+    def like(cls, shapes: Shapes) -> "SamViT":
+        """The encoder whose state dict has these shapes. Raises KeyError where too few are given to tell."""
+        _, side, _, width = shapes["pos_embed"]
+        depth = count(shapes, "blocks")
+        rows, head_width = zip(*(shapes[f"blocks.{i}.attn.rel_pos_h"] for i in range(depth)), strict=True)
+        return cls(
+            width,
+            depth,
+            heads=width // head_width[0],
+            hidden=shapes["blocks.0.mlp.lin1.weight"][0],
+            global_blocks=[i for i in range(depth) if rows[i] == 2 * side - 1],
+            window=(min(rows) + 1) // 2,
+            image_size=side * PATCH,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch_embed(x).permute(0, 2, 3, 1) + self.pos_embed
+        for block in self.blocks:
+            x = block(x)
+        return cast(Tensor, self.neck(x.permute(0, 3, 1, 2)))

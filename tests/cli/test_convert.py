@@ -1,0 +1,103 @@
+"""`pocketsam convert`: what people have on disk becomes files that say what they are and run."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from typer.testing import CliRunner
+
+from pocketsam import Segmenter
+from pocketsam.cli.app import app
+from pocketsam.models.sam import efficient_sam_ti, patches, pocket
+
+
+def pocketsam(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    """An EfficientSAM as it is published, at the size of its published file."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("published") / "efficient_sam_vitt.pt"
+    torch.save({"model": efficient_sam_ti().state_dict()}, path)
+    return path
+
+
+def test_a_published_file_becomes_safetensors_that_say_what_they_are(checkpoint, tmp_path):
+    done = pocketsam("convert", checkpoint, "-o", tmp_path / "model")
+    assert done.exit_code == 0, done.output
+    assert "efficient_sam_ti, 10.2 M parameters, 1024 × 1024 pixels" in done.output
+    with safe_open(tmp_path / "model" / "model.safetensors", "pt") as file:
+        description = json.loads(file.metadata()["pocketsam"])
+    assert description["name"] == description["architecture"] == "efficient_sam_ti"
+    assert description["licence"] == "Apache-2.0"
+    assert (description["resize"], description["resampling"]) == ("squash", "plain")
+    assert len(description["weights"]) == 64
+
+
+def test_both_forms_at_once_and_both_run(tmp_path, samples):
+    torch.manual_seed(0)
+    torch.save(patches(64).state_dict(), tmp_path / "mine.pth")
+    done = pocketsam(
+        "convert", tmp_path / "mine.pth", "-o", tmp_path / "m", "--to", "onnx", "--to", "safetensors"
+    )
+    assert done.exit_code == 0, done.output
+    assert {file.name for file in (tmp_path / "m").iterdir()} == {
+        "model.safetensors",
+        "encoder.onnx",
+        "decoder.onnx",
+    }
+    answers = [
+        Segmenter(tmp_path / "m", engine=engine).open(samples / "cap.jpg").segment(points=(200, 200)).logits
+        for engine in ("onnx", "torch")
+    ]
+    assert abs(answers[0] - answers[1]).max() <= 1e-3 * answers[1].std()
+
+
+def test_without_an_output_the_folder_is_named_after_the_model(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert pocketsam("convert", checkpoint).exit_code == 0
+    assert Path("efficient_sam_ti/model.safetensors").exists()
+
+
+def test_what_the_weights_cannot_tell_can_be_said(tmp_path):
+    torch.save(pocket(64).state_dict(), tmp_path / "weights.bin")
+    done = pocketsam("convert", tmp_path / "weights.bin", "--as", "pocket", "-o", tmp_path / "m")
+    assert done.exit_code == 0, done.output
+    with safe_open(tmp_path / "m" / "model.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["pocketsam"])["click_masks"] == [0, 1, 2, 3]
+
+
+def test_half_halves(checkpoint, tmp_path):
+    for name, options in (("full", ()), ("half", ("--half",))):
+        assert (
+            pocketsam("convert", checkpoint, "-o", tmp_path / f"{name}.safetensors", *options).exit_code == 0
+        )
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "full")]
+    assert sizes[0] < 0.52 * sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("nowhere.pt",), "there is no model 'nowhere.pt'"),
+        (("{checkpoint}", "--as", "sam_vit_b"), "is efficient_sam_ti, not sam_vit_b"),
+        (("{checkpoint}", "--as", "sam_vit_x"), "no published model has this name"),
+        (("{checkpoint}", "--to", "onnx", "-o", "{folder}/x.safetensors"), "ONNX files are two"),
+        (("pocket",), "holds no model.safetensors to convert"),
+        (("{folder}/truncated.pth",), "truncated.pth: is damaged"),
+        (("{folder}/text.safetensors",), "text.safetensors: is damaged"),
+        (("{checkpoint}", "-o", "{folder}/text.safetensors/x"), "cannot be written"),
+        (("{checkpoint}", "--to", "onnx", "-o", "{folder}/text.safetensors/x"), "cannot be written"),
+    ],
+)
+def test_bad_input_gets_one_line(words, complaint, checkpoint, tmp_path):
+    (tmp_path / "truncated.pth").write_bytes(checkpoint.read_bytes()[:1_000_000])
+    (tmp_path / "text.safetensors").write_text("not weights")
+    done = pocketsam("convert", *(word.format(checkpoint=checkpoint, folder=tmp_path) for word in words))
+    assert done.exit_code == 2, done.output
+    assert complaint in done.stderr
+    assert len(done.stderr.splitlines()) == 1

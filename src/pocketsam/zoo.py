@@ -1,19 +1,179 @@
-"""Models by name: where the weights of each lie."""
+"""Models by name: what is published of the family, what is on disk, and where to fetch the rest.
 
+The parameters counted are those that take part in segmenting: TinyViT's classifier, which the files of MobileSAM and
+TinySAM still hold, does not, nor do buffers.
+"""
+
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
+from pocketsam.description import EFFICIENT_SAM, SAM, TINY_SAM, Description
 from pocketsam.errors import ModelError
+from pocketsam.files import home
 
-MODELS = {"pocket": Path(__file__).parent / "weights" / "pocket"}
+MODEL_FILES = ("encoder.onnx", "decoder.onnx", "model.safetensors")
+"""What a model folder may hold."""
 
 
-def locate(model: str | Path) -> Path:
-    """The folder of a model, given by its name or as a folder. Raises ModelError when there is neither."""
-    if str(model) in MODELS:
-        return MODELS[str(model)]
-    if Path(model).is_dir():
-        return Path(model)
-    close = get_close_matches(str(model).lower(), MODELS, n=1)
+@dataclass(frozen=True)
+class Model:
+    """A model known by name.
+
+    url: where its file is published; "" for the model inside the package. file: the name people know it by.
+    sha256, bytes: of that file, unpacked; None where nobody has published them.
+    """
+
+    description: Description
+    parameters: int
+    url: str = ""
+    file: str = ""
+    sha256: str | None = None
+    bytes: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name to ask for it by."""
+        return self.description.name
+
+
+_META = "https://dl.fbaipublicfiles.com/segment_anything"
+_TINY_SAM = "https://github.com/xinghaochen/TinySAM/releases/download"
+_EFFICIENT_SAM = "https://github.com/yformer/EfficientSAM/raw/main/weights"
+_SLIM_SAM = "https://huggingface.co/Zigeng"
+
+_MODELS = (
+    Model(
+        Description(
+            "pocket",
+            image_size=512,
+            resize="squash",
+            licence="Apache-2.0",
+            architecture="pocket",
+            click_masks=(0, 1, 2, 3),
+        ),
+        parameters=9_810_672,
+    ),
+    Model(
+        replace(SAM, name="sam_vit_b", architecture="sam_vit_b"),
+        parameters=93_735_472,
+        url=f"{_META}/sam_vit_b_01ec64.pth",
+        file="sam_vit_b_01ec64.pth",
+        sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        bytes=375_042_383,
+    ),
+    Model(
+        replace(SAM, name="sam_vit_l", architecture="sam_vit_l"),
+        parameters=312_342_832,
+        url=f"{_META}/sam_vit_l_0b3195.pth",
+        file="sam_vit_l_0b3195.pth",
+        sha256="3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+        bytes=1_249_524_607,
+    ),
+    Model(
+        replace(SAM, name="sam_vit_h", architecture="sam_vit_h"),
+        parameters=641_090_608,
+        url=f"{_META}/sam_vit_h_4b8939.pth",
+        file="sam_vit_h_4b8939.pth",
+        sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        bytes=2_564_550_879,
+    ),
+    Model(
+        replace(SAM, name="mobile_sam", architecture="mobile_sam"),
+        parameters=9_808_452,
+        url="https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
+        file="mobile_sam.pt",
+        sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        bytes=40_728_226,
+    ),
+    Model(
+        replace(TINY_SAM, name="tinysam", architecture="mobile_sam"),
+        parameters=9_808_452,
+        url=f"{_TINY_SAM}/3.0/tinysam_42.3.pth",
+        file="tinysam_42.3.pth",
+    ),
+    Model(
+        replace(TINY_SAM, name="tinysam_1.0", architecture="mobile_sam"),
+        parameters=9_808_452,
+        url=f"{_TINY_SAM}/1.0/tinysam.pth",
+        file="tinysam.pth",
+    ),
+    Model(
+        replace(EFFICIENT_SAM, name="efficient_sam_ti", architecture="efficient_sam_ti"),
+        parameters=10_223_204,
+        url=f"{_EFFICIENT_SAM}/efficient_sam_vitt.pt",
+        file="efficient_sam_vitt.pt",
+        sha256="dff858b19600a46461cbb7de98f796b23a7a888d9f5e34c0b033f7d6eb9e4e6a",
+        bytes=40_982_470,
+    ),
+    Model(
+        replace(EFFICIENT_SAM, name="efficient_sam_s", architecture="efficient_sam_s"),
+        parameters=26_413_028,
+        url=f"{_EFFICIENT_SAM}/efficient_sam_vits.pt.zip",
+        file="efficient_sam_vits.pt",
+        sha256="339376940b92351ae26dd1162e2305a1cc6f5cde735105e91286251abd9a6b65",
+        bytes=105_742_022,
+    ),
+    Model(  # Hugging Face has many a model.safetensors; here the file is named after its repository
+        replace(SAM, name="slimsam_50", architecture="slimsam_50"),
+        parameters=27_961_776,
+        url=f"{_SLIM_SAM}/SlimSAM-uniform-50/resolve/main/model.safetensors",
+        file="SlimSAM-uniform-50.safetensors",
+        sha256="c6146291d993f315ae1951e1209555d6c9dea1404546dc54edbc3f15fb1d8e69",
+    ),
+    Model(
+        replace(SAM, name="slimsam_77", architecture="slimsam_77"),
+        parameters=9_723_528,
+        url=f"{_SLIM_SAM}/SlimSAM-uniform-77/resolve/main/model.safetensors",
+        file="SlimSAM-uniform-77.safetensors",
+        sha256="b0ee221e3d33935807a820c157fec81a537b3b9979edc88b148a8dae8bbdd5d2",
+    ),
+)
+
+MODELS = {model.name: model for model in _MODELS}
+"""Every model that can be asked for by name."""
+
+PACKAGED = Path(__file__).parent / "weights" / "pocket"
+
+
+def locate(model: str | Path) -> tuple[Path, Description | None]:
+    """The folder or the checkpoint file of a model, and what is known of it that the file does not say.
+
+    model: a name, which is fetched if it is not on disk; or a folder, or a checkpoint file.
+    Raises ModelError when there is none of these, or the file cannot be fetched.
+    """
+    if known := MODELS.get(str(model)):
+        path = on_disk(known) or _fetch(known)
+        return path, known.description if path.is_file() else None
+    path = Path(model)
+    if path.is_dir():
+        return path, None
+    published = next((known for known in MODELS.values() if known.file == path.name), None)
+    if path.is_file():
+        return path, published.description if published else None
+    close = [published.name] if published else get_close_matches(str(model).lower(), MODELS, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"give a model folder, or one of: {', '.join(MODELS)}"
     raise ModelError(f"there is no model {str(model)!r}; {hint}")
+
+
+def on_disk(model: Model) -> Path | None:
+    """The model's folder or its published file, where either is there already; a folder comes first."""
+    if not model.url:
+        return PACKAGED
+    folder = home() / model.name
+    if model_files(folder):
+        return folder
+    return next((file for file in (home() / model.file, folder / model.file) if file.is_file()), None)
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files that make a folder a model: its weights, or both ONNX files, or all three. Else none."""
+    files = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
+    return files if len(files) > 1 or files == [folder / "model.safetensors"] else []
+
+
+def _fetch(model: Model) -> Path:
+    from pocketsam.fetch import fetch
+
+    member = model.file if model.url.endswith(".zip") else None
+    return fetch(model.url, home() / model.name / model.file, model.sha256, model.bytes, member)

@@ -1,0 +1,131 @@
+"""The builders and the handle they give."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+
+from pocketsam import compat
+from pocketsam.compat import SamAutomaticMaskGenerator, build_sam, build_sam_vit_b, sam_model_registry
+from pocketsam.description import Description
+from pocketsam.errors import InputError, ModelError
+from pocketsam.zoo import MODELS
+
+
+@pytest.fixture
+def opened(engine, monkeypatch) -> list[tuple]:
+    """What the engine is asked to open, which is the fake one."""
+    calls: list[tuple] = []
+
+    def open_engine(source, *, device, description):
+        calls.append((source, device, description))
+        return engine
+
+    monkeypatch.setattr(compat, "open_engine", open_engine)
+    return calls
+
+
+def test_the_published_names_are_there():
+    assert set(sam_model_registry) == {"default", "vit_h", "vit_l", "vit_b", "vit_t"}
+    assert sam_model_registry["vit_b"] is build_sam_vit_b
+    assert sam_model_registry["default"] is build_sam
+
+
+def test_the_generators_arguments_are_the_published_ones():
+    parameters = list(inspect.signature(SamAutomaticMaskGenerator).parameters.values())
+    assert [(p.name, p.default) for p in parameters[1:]] == [
+        ("points_per_side", 32),
+        ("points_per_batch", 64),
+        ("pred_iou_thresh", 0.88),
+        ("stability_score_thresh", 0.95),
+        ("stability_score_offset", 1.0),
+        ("box_nms_thresh", 0.7),
+        ("crop_n_layers", 0),
+        ("crop_nms_thresh", 0.7),
+        ("crop_overlap_ratio", 512 / 1500),
+        ("crop_n_points_downscale_factor", 1),
+        ("point_grids", None),
+        ("min_mask_region_area", 0),
+        ("output_mode", "binary_mask"),
+    ]
+
+
+def test_every_argument_of_the_generator_reaches_its_option(sam):
+    values = [5, 6, 0.1, 0.2, 0.3, 0.4, 1, 0.5, 0.6, 2, None, 7]
+    options = vars(SamAutomaticMaskGenerator(sam, *values).options)
+    assert list(options.values()) == values
+    names = list(inspect.signature(SamAutomaticMaskGenerator).parameters)[1:-1]
+    assert list(options) == names
+
+
+def test_a_model_is_opened_when_first_needed_on_the_device_it_was_sent_to(opened, tmp_path):
+    sam = build_sam(tmp_path)
+    assert opened == []
+    assert sam.to("cuda:0") is sam
+    assert sam.eval() is sam
+    assert sam.image_encoder.img_size == 64
+    assert sam.image_encoder.img_size == 64
+    assert opened == [(tmp_path, "cuda", None)]
+    assert sam.device == torch.device("cuda:0")
+    sam.to(device=torch.device("cpu"))
+    assert sam.engine is sam.to("cpu").engine
+    assert [device for _, device, _ in opened] == ["cuda", "cpu"]
+    assert sam.image_format == "RGB"
+    assert sam.mask_threshold == 0.0
+
+
+def test_without_a_checkpoint_the_published_weights_are_used(opened, tmp_path, monkeypatch):
+    monkeypatch.setenv("POCKETSAM_HOME", str(tmp_path))
+    names = {
+        "default": "sam_vit_h",
+        "vit_h": "sam_vit_h",
+        "vit_l": "sam_vit_l",
+        "vit_b": "sam_vit_b",
+        "vit_t": "mobile_sam",
+    }
+    for ours, published in names.items():
+        file = tmp_path / MODELS[published].file
+        file.touch()
+        assert sam_model_registry[ours]()._source == file
+        assert sam_model_registry[ours](checkpoint=None)._source == file
+    assert opened == []
+
+
+def test_a_model_of_another_architecture_is_refused_and_both_are_named():
+    sam = sam_model_registry["vit_b"](checkpoint="pocket")
+    with pytest.raises(ModelError, match=r'is pocket, not sam_vit_b; .*"default"'):
+        _ = sam.engine
+
+
+def test_a_device_that_no_engine_knows_is_refused():
+    with pytest.raises(ModelError, match="there is no device 'toaster'"):
+        _ = build_sam("pocket").to("toaster").engine
+
+
+def test_a_published_file_under_another_architectures_name_is_refused_at_once(tmp_path):
+    file = tmp_path / "mobile_sam.pt"
+    file.touch()
+    with pytest.raises(ModelError, match=r"mobile_sam\.pt: is mobile_sam, not sam_vit_b"):
+        sam_model_registry["vit_b"](checkpoint=str(file))
+
+
+def test_an_architecture_of_ones_own_goes_by_default(engine, opened, tmp_path):
+    engine.description = Description("mine", 64)
+    with pytest.raises(ModelError, match="a network of a shape of its own, not mobile_sam or pocket"):
+        _ = sam_model_registry["vit_t"](tmp_path).engine
+    assert build_sam(tmp_path).engine is engine
+
+
+def test_a_checkpoint_that_is_not_there_is_named():
+    with pytest.raises(ModelError, match=r"nowhere\.pth"):
+        sam_model_registry["vit_b"](checkpoint=Path("nowhere.pth"))
+
+
+def test_a_generator_refuses_what_the_published_one_refuses(sam):
+    with pytest.raises(AssertionError, match="either points_per_side or point_grids"):
+        SamAutomaticMaskGenerator(sam, points_per_side=None)
+    with pytest.raises(AssertionError, match="output_mode is 'png'"):
+        SamAutomaticMaskGenerator(sam, output_mode="png")
+    with pytest.raises(InputError, match="points_per_batch is 0"):
+        SamAutomaticMaskGenerator(sam, points_per_batch=0)

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from pocketsam import Segmenter
 from pocketsam.photo import load_image
-from pocketsam.zoo import locate
+from pocketsam.zoo import locate, model_files
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "sneakers.jpg"
 COMMAND = [sys.executable, "-c", "from pocketsam.cli.app import main; main()"]
@@ -93,7 +93,8 @@ def segment_process(photo: Path, corners: list[float], model: str, threads: int 
 
 
 def about(model: str, threads: int | None) -> str:
-    megabytes = sum(file.stat().st_size for file in locate(model).iterdir()) / 1e6
+    path, _ = locate(model)
+    megabytes = sum(file.stat().st_size for file in (model_files(path) if path.is_dir() else [path])) / 1e6
     return (
         f"model {model}, {megabytes:.1f} MB; {threads or 'all'} threads of {os.cpu_count()} cores, "
         f"{platform.machine()}; Python {platform.python_version()}, ONNX Runtime {version('onnxruntime')}"

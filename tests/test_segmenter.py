@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from pocketsam import Segmenter
-from pocketsam.errors import InputError
+from pocketsam.description import Description
+from pocketsam.errors import InputError, ModelError
 from pocketsam.segmenter import choose, rank
 
 PHOTO = np.zeros((48, 64, 3), np.uint8)  # the fake engine's input is 64 × 64: photo and model pixels agree
@@ -49,6 +50,17 @@ def test_many_objects_in_one_call_keep_their_order(engine, photo):
     assert len(engine.decoded) == 1
     assert masks.objects.tolist() == [0, 1, 2]
     np.testing.assert_allclose(masks.boxes, boxes, atol=2)
+
+
+def test_the_decoder_takes_no_more_prompts_at_a_time_than_told(engine):
+    boxes = [(x, 8, x + 10, 32) for x in range(5)]
+    together = Segmenter(engine=engine).open(PHOTO).segment(boxes=boxes)
+    photo = Segmenter(engine=engine, batch=2).open(PHOTO)
+    engine.decoded.clear()
+    np.testing.assert_array_equal(photo.segment(boxes=boxes).logits, together.logits)
+    assert [len(call["points"]) for call in engine.decoded] == [2, 2, 1]
+    with pytest.raises(InputError, match="batch is 0, but the decoder takes at least 1 prompt at a time"):
+        Segmenter(engine=engine, batch=0)
 
 
 def test_all_masks_are_sorted_by_predicted_iou_object_after_object(photo):
@@ -98,10 +110,20 @@ def test_extreme_photos_work(engine, size):
 def test_the_rule_for_one_mask_an_object():
     predicted_iou = np.array([[0.9, 0.1, 0.2, 0.3], [0.9, 0.1, 0.8, 0.3], [0.0, 0.5, 0.4, 0.3]], np.float32)
     ambiguous = np.array([True, True, False])
-    assert choose(predicted_iou, ambiguous, (1, 2, 3)).tolist() == [3, 2, 0]
-    assert choose(predicted_iou, ambiguous, (0, 1, 2, 3)).tolist() == [0, 0, 0]
+    assert choose(predicted_iou, ambiguous, Description("m")).tolist() == [3, 2, 0]
+    all_four = Description("m", click_masks=(0, 1, 2, 3))
+    assert choose(predicted_iou, ambiguous, all_four).tolist() == [0, 0, 0]
     assert rank(predicted_iou, (1, 2, 3)).tolist() == [[3, 2, 1], [2, 3, 1], [1, 2, 3]]
     assert rank(predicted_iou, (0, 1, 2, 3)).tolist() == [[0, 3, 2], [0, 2, 3], [1, 2, 3]]
+
+
+def test_how_to_run_a_model_is_passed_on():
+    with pytest.raises(ModelError, match="the onnx engine computes in float32; for bfloat16 use"):
+        Segmenter("pocket", "onnx", precision="bf16")
+    with pytest.raises(ModelError, match="the onnx engine runs on the CPU; for cuda use torch"):
+        Segmenter("pocket", "onnx", device="cuda")
+    with pytest.raises(ModelError, match="the onnx engine needs no compiling"):
+        Segmenter("pocket", "onnx", compile=True)
 
 
 def test_the_model_in_the_package_answers_every_kind_of_prompt(samples):

@@ -1,10 +1,23 @@
 import json
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import pytest
 
+import pocketsam.engines as engines_package
+import pocketsam.export as export_package
 from pocketsam.description import Description
 from pocketsam.engines import open_engine
 from pocketsam.errors import ModelError
+
+IMPORTING = [
+    (engines_package, "openvino"),
+    (engines_package, "torch"),
+    (export_package, "onnx"),
+    (export_package, "prepare"),
+]
+"""Our modules that import the packages of the extras."""
 
 
 def test_a_description_survives_json():
@@ -36,6 +49,151 @@ def test_what_is_no_description_is_refused(change):
             Description.from_json(text)
 
 
-def test_an_unknown_engine_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="there is no engine 'tpu'; use auto, onnx or torch"):
-        open_engine(tmp_path, "tpu")
+@pytest.fixture(autouse=True)
+def home(monkeypatch, tmp_path):
+    """Where ONNX files made of weights are kept."""
+    monkeypatch.setenv("POCKETSAM_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Hides packages, as if they were not installed."""
+
+    def hide(*packages: str) -> None:
+        monkeypatch.setattr(
+            engines_package, "find_spec", lambda name: None if name in packages else find_spec(name)
+        )
+        for package in packages:
+            monkeypatch.setitem(sys.modules, package, None)
+        for parent, name in IMPORTING:  # are to be imported anew
+            monkeypatch.delattr(parent, name, raising=False)
+            monkeypatch.delitem(sys.modules, f"{parent.__name__}.{name}", raising=False)
+
+    return hide
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """As if there were an NVIDIA device that PyTorch can use."""
+    monkeypatch.setattr(engines_package, "_finds_cuda", lambda: True)
+
+
+def name_of(engine) -> str:
+    return type(engine).__name__
+
+
+def test_auto_is_openvino_where_it_is_installed_and_else_onnx(pair, without):
+    assert name_of(open_engine(pair)) == "OpenVinoEngine"
+    without("openvino")
+    assert name_of(open_engine(pair)) == "OnnxEngine"
+
+
+def test_auto_is_pytorch_where_there_is_a_cuda_device_and_weights_for_it(pair, weights, cuda):
+    assert name_of(open_engine(weights)) == "TorchEngine"
+    assert name_of(open_engine(pair)) == "OpenVinoEngine"
+    assert name_of(open_engine(weights / "model.safetensors", precision="bf16")) == "TorchEngine"
+
+
+def test_weights_become_onnx_files_once(weights, tmp_path):
+    first = open_engine(weights, "onnx")
+    assert name_of(first) == "OnnxEngine"
+    made = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.onnx")}
+    assert len(made) == 2
+    assert open_engine(weights / "model.safetensors", "openvino").description == first.description
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.onnx")} == made
+
+
+def test_weights_that_nothing_can_convert_are_run_by_pytorch(weights, without):
+    without("onnx")
+    assert name_of(open_engine(weights)) == "TorchEngine"
+
+
+def test_auto_never_is_onnx_for_half_precision(pair, weights, without):
+    without("openvino")
+    assert name_of(open_engine(weights, precision="bf16")) == "TorchEngine"
+    with pytest.raises(ModelError, match="the openvino engine needs openvino: pip install"):
+        open_engine(pair, precision="bf16")
+
+
+def test_what_is_known_of_a_checkpoint_is_passed_on(weights):
+    known = Description("by another name", 64, "squash")
+    for engine in ("onnx", "torch"):
+        found = open_engine(weights / "model.safetensors", engine, description=known).description
+        assert found.name == "by another name"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "tpu"}, "there is no engine 'tpu'; use auto, onnx, openvino or torch"),
+        ({"device": "tpu"}, "there is no device 'tpu'; use auto, cpu, cuda or mps"),
+        (
+            {"precision": "int8"},
+            "there is no precision 'int8'; use float32, bfloat16, float16, fp32, bf16 or fp16",
+        ),
+        (
+            {"engine": "onnx", "precision": "bf16"},
+            "the onnx engine computes in float32; for bfloat16 use openvino or torch",
+        ),
+        ({"engine": "onnx", "device": "cuda"}, "the onnx engine runs on the CPU; for cuda use torch"),
+        ({"engine": "openvino", "device": "mps"}, "the openvino engine runs on the CPU; for mps use torch"),
+        (
+            {"engine": "openvino", "compile": True},
+            "the openvino engine needs no compiling; leave compile out, or use torch",
+        ),
+        (
+            {"engine": "torch"},
+            "{pair}: holds ONNX files, which the torch engine cannot run; use onnx or openvino, on the CPU",
+        ),
+        (
+            {"device": "cuda"},
+            "{pair}: holds ONNX files, which the torch engine cannot run; use onnx or openvino, on the CPU",
+        ),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_in_one_line(pair, options, message):
+    with pytest.raises(ModelError) as error:
+        open_engine(pair, **options)
+    assert str(error.value) == message.format(pair=pair)
+
+
+@pytest.mark.parametrize(
+    ("missing", "engine", "message"),
+    [
+        ("openvino", "openvino", "the openvino engine needs openvino: pip install 'pocketsam[openvino]'"),
+        ("torch", "torch", "the torch engine needs torch: pip install 'pocketsam[export]'"),
+        (
+            "onnx",
+            "onnx",
+            "{weights}: holds weights, and onnx is needed to run them: pip install 'pocketsam[export]'",
+        ),
+    ],
+)
+def test_what_is_not_installed_is_named_with_the_remedy(weights, without, missing, engine, message):
+    without(missing)
+    with pytest.raises(ModelError) as error:
+        open_engine(weights, engine)
+    assert str(error.value) == message.format(weights=weights)
+
+
+def test_without_pytorch_weights_cannot_be_run_at_all(weights, without):
+    without("torch", "onnx")
+    with pytest.raises(ModelError, match=r"holds weights, and \w+ is needed .* 'pocketsam\[export\]'"):
+        open_engine(weights)
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(ModelError, match=r"encoder\.onnx: is missing"):
+        open_engine(tmp_path)
+
+
+def test_pytorch_is_imported_only_where_an_nvidia_driver_is(weights, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from pocketsam import engines;"
+        "driver, source = sys.argv[1:]; engines._installed('torch');"
+        "engines.shutil.which = lambda name: driver or None;"
+        "engines._choose(Path(source), 'auto', 'float32', False); print('torch' in sys.modules)"
+    )
+    for driver, imported in (("", "False"), ("/usr/bin/nvidia-smi", "True")):
+        command = [sys.executable, "-c", code, driver, str(weights)]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == imported

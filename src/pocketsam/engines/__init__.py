@@ -4,6 +4,8 @@ The rest of PocketSAM knows only the two methods of `Engine` and the model's `De
 running a model has a file of its own, imported when it is asked for.
 """
 
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +14,18 @@ from numpy.typing import NDArray
 
 from pocketsam.description import Description
 from pocketsam.errors import ModelError
+
+ENGINES = ("auto", "onnx", "openvino", "torch")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = {
+    "float32": "float32",
+    "bfloat16": "bfloat16",
+    "float16": "float16",
+    "fp32": "float32",
+    "bf16": "bfloat16",
+    "fp16": "float16",
+}
+"""Every way to write a precision, and its full name."""
 
 
 class Engine(Protocol):
@@ -33,33 +47,148 @@ class Engine(Protocol):
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Prompts on an embedded photo to logits (N, 4, S/4, S/4) and predicted IoU (N, 4), both float32.
 
-        points (N, P, 2) in model pixels; labels (N, P): 1, 0, -1 padding, 2 and 3 box corners;
+        points (N, P, 2) in model pixels; P may be 0; labels (N, P): 1, 0, -1 padding, 2 and 3 box corners;
         mask_input (N, 1, S/4, S/4) logits, used where has_mask (N,) is 1.
         Mask 0 is the single answer; masks 1 to 3 are the readings of a lone click: the whole, part and subpart.
         """
         ...
 
 
-def open_engine(folder: Path, engine: str = "auto", threads: int | None = None) -> Engine:
-    """The model in `folder`, run by `engine`: "onnx", "torch", or "auto".
+def open_engine(
+    source: Path,
+    engine: str = "auto",
+    *,
+    device: str = "auto",
+    precision: str = "float32",
+    threads: int | None = None,
+    compile: bool = False,
+    description: Description | None = None,
+) -> Engine:
+    """The model in `source`, run by `engine`.
 
-    auto is ONNX Runtime, unless the folder holds PyTorch weights and no ONNX files.
+    source: a model folder (encoder.onnx and decoder.onnx, or model.safetensors, or all), or a checkpoint file.
+    engine: "onnx", "openvino", "torch" or "auto", the fastest that is installed: PyTorch where it has weights and
+    finds an NVIDIA device; else OpenVINO; else ONNX Runtime.
+    device: "cpu", "cuda", "mps" or "auto"; only torch knows others than the CPU.
+    precision: "float32", "bfloat16" or "float16", of the arithmetic; what goes in and out is float32.
     threads: how many CPU threads to use; all cores of this process when not given.
-    Raises ModelError when the engine is unknown or not installed, or the model's files cannot be used.
+    compile: whether PyTorch compiles the model first, which takes minutes.
+    description: what is known of a checkpoint that its weights do not say.
+    Raises ModelError when a name is unknown, the options exclude each other, the engine is not installed, or the
+    model's files cannot be used.
     """
-    if engine not in ("auto", "onnx", "torch"):
-        raise ModelError(f"there is no engine {engine!r}; use auto, onnx or torch")
-    only_torch = not (folder / "encoder.onnx").exists() and any(folder.glob("*.safetensors"))
-    if engine == "torch" or (engine == "auto" and only_torch):
-        return _torch_engine(folder, threads)
+    _check("engine", engine, ENGINES)
+    _check("device", device, DEVICES)
+    _check("precision", precision, tuple(PRECISIONS))
+    precision = PRECISIONS[precision]
+    if engine == "auto":
+        engine = _choose(source, device, precision, compile)
+    _refuse_nonsense(engine, device, precision, compile)
+    if engine == "torch":
+        return _torch_engine(source, device, precision, threads, compile, description)
+    if engine == "openvino":
+        return _openvino_engine(source, precision, threads, description)
     from pocketsam.engines.onnx import OnnxEngine
 
-    return OnnxEngine(folder, threads)
+    return OnnxEngine(_onnx_folder(source, description), threads)
 
 
-def _torch_engine(folder: Path, threads: int | None) -> Engine:
+def _check(what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise ModelError(f"there is no {what} {name!r}; use {', '.join(known[:-1])} or {known[-1]}")
+
+
+def _choose(source: Path, device: str, precision: str, compile: bool) -> str:
+    """The engine that "auto" is for this model and these options."""
+    if compile or device in ("cuda", "mps"):
+        return "torch"
+    if device == "auto" and _has_weights(source) and _finds_cuda():
+        return "torch"
+    if not _has_onnx(source) and _has_weights(source) and not _can_convert():
+        return "torch"
+    if precision == "float32" and not _installed("openvino"):
+        return "onnx"
+    return "openvino" if _installed("openvino") or not _has_weights(source) else "torch"
+
+
+def _refuse_nonsense(engine: str, device: str, precision: str, compile: bool) -> None:
+    if engine == "torch":
+        return
+    if device not in ("auto", "cpu"):
+        raise ModelError(f"the {engine} engine runs on the CPU; for {device} use torch")
+    if compile:
+        raise ModelError(f"the {engine} engine needs no compiling; leave compile out, or use torch")
+    if engine == "onnx" and precision != "float32":
+        raise ModelError(f"the onnx engine computes in float32; for {precision} use openvino or torch")
+
+
+def _torch_engine(
+    source: Path,
+    device: str,
+    precision: str,
+    threads: int | None,
+    compile: bool,
+    description: Description | None,
+) -> Engine:
+    if _has_onnx(source) and not _has_weights(source):
+        raise ModelError(
+            f"{source}: holds ONNX files, which the torch engine cannot run; use onnx or openvino, on the CPU"
+        )
     try:
         from pocketsam.engines.torch import TorchEngine
     except ModuleNotFoundError as error:
-        raise ModelError(f"the torch engine needs {error.name}: pip install 'pocketsam[train]'") from error
-    return TorchEngine.load(folder, threads)
+        raise ModelError(f"the torch engine needs {error.name}: pip install 'pocketsam[export]'") from error
+    return TorchEngine.load(source, device, precision, threads, compile, description)
+
+
+def _openvino_engine(
+    source: Path, precision: str, threads: int | None, description: Description | None
+) -> Engine:
+    try:
+        from pocketsam.engines.openvino import OpenVinoEngine
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"the openvino engine needs {error.name}: pip install 'pocketsam[openvino]'"
+        ) from error
+    return OpenVinoEngine(_onnx_folder(source, description), precision, threads)
+
+
+def _onnx_folder(source: Path, description: Description | None) -> Path:
+    """The folder of the model's ONNX files, which are made of its weights where there are none."""
+    if _has_onnx(source) or not _has_weights(source):
+        return source
+    try:
+        from pocketsam.export.prepare import prepare
+
+        return prepare(source, description)
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"{source}: holds weights, and {error.name} is needed to run them: pip install 'pocketsam[export]'"
+        ) from error
+
+
+def _has_onnx(source: Path) -> bool:
+    return (source / "encoder.onnx").exists() or (source / "decoder.onnx").exists()
+
+
+def _has_weights(source: Path) -> bool:
+    return source.is_file() or (source / "model.safetensors").exists()
+
+
+def _can_convert() -> bool:
+    """Whether the ONNX files can be made of weights or, at least, nothing else could run them."""
+    return _installed("onnx") or not _installed("torch")
+
+
+def _finds_cuda() -> bool:
+    """Whether PyTorch can use an NVIDIA device; it is imported only where a driver is there."""
+    has_driver = Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
+    if not has_driver or not (_installed("torch") and _installed("safetensors")):
+        return False
+    from pocketsam.engines.torch import find_device
+
+    return find_device("auto") == "cuda"
+
+
+def _installed(package: str) -> bool:
+    return find_spec(package) is not None

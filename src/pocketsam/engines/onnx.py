@@ -1,7 +1,4 @@
-"""The default engine: ONNX Runtime on the CPU.
-
-A model folder holds `encoder.onnx` and `decoder.onnx`; both carry the model's Description in their metadata.
-"""
+"""ONNX Runtime on the CPU, in float32: the engine that comes with the package."""
 
 import os
 from pathlib import Path
@@ -10,12 +7,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from pocketsam.description import Description
-from pocketsam.errors import ModelError
-
-METADATA_KEY = "pocketsam"
-ENCODER_NAMES = ["image"], ["image_embedding"]
-DECODER_NAMES = ["image_embedding", "points", "labels", "mask_input", "has_mask"], ["logits", "predicted_iou"]
+from pocketsam.description import METADATA_KEY
+from pocketsam.engines.pair import DECODER_NAMES, Contents, open_pair
 
 
 class OnnxEngine:
@@ -26,12 +19,7 @@ class OnnxEngine:
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         options = _options(threads)
-        self._encoder, self.description = _open(folder / "encoder.onnx", ENCODER_NAMES, options)
-        self._decoder, decoder_description = _open(folder / "decoder.onnx", DECODER_NAMES, options)
-        if decoder_description != self.description:
-            raise ModelError(
-                f"{folder}: the encoder and the decoder are of different models; take both from one"
-            )
+        self._encoder, self._decoder, self.description = open_pair(folder, lambda path: _open(path, options))
 
     def encode(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.encode`."""
@@ -57,7 +45,7 @@ def _options(threads: int | None) -> ort.SessionOptions:
     options.intra_op_num_threads = threads or _cores()
     # Waiting threads sleep instead of spinning: as fast on an idle machine, and much faster on a busy one.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors reach the user as ModelError; warnings are about graph internals
+    options.log_severity_level = 4  # errors reach the user as exceptions; warnings are about graph internals
     return options
 
 
@@ -68,20 +56,10 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _open(
-    path: Path, names: tuple[list[str], list[str]], options: ort.SessionOptions
-) -> tuple[ort.InferenceSession, Description]:
-    if not path.is_file():
-        raise ModelError(f"{path}: is missing; a model folder holds encoder.onnx and decoder.onnx")
-    try:
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's exceptions have no common base
-        raise ModelError(f"{path}: is damaged or not an ONNX model; get the file again") from error
-    inputs, outputs = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is None or (inputs, outputs) != names:
-        raise ModelError(f"{path}: is not the {path.stem} of a PocketSAM model; export it with PocketSAM")
-    try:
-        return session, Description.from_json(text)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{path}: has an invalid description ({error}); export the model again") from error
+def _open(path: Path, options: ort.SessionOptions) -> tuple[ort.InferenceSession, Contents]:
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return session, Contents(
+        [value.name for value in session.get_inputs()],
+        [value.name for value in session.get_outputs()],
+        session.get_modelmeta().custom_metadata_map.get(METADATA_KEY),
+    )

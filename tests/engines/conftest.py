@@ -1,0 +1,45 @@
+"""A small model with random weights in both its forms, and every engine on it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pocketsam.description import Description
+from pocketsam.engines.onnx import OnnxEngine
+from pocketsam.engines.openvino import OpenVinoEngine
+from pocketsam.engines.torch import TorchEngine
+from pocketsam.export.onnx import export_onnx
+from pocketsam.models.checkpoints import FILE_NAME, save_model
+from pocketsam.models.sam import patches
+
+SIZE = 64
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with model.safetensors alone; its model sees SIZE × SIZE pixels."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("weights")
+    description = Description("small", SIZE, "squash", licence="CC0-1.0")
+    save_model(folder / FILE_NAME, weights=patches(SIZE).state_dict(), description=description)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pair(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the ONNX files of the same weights."""
+    folder = tmp_path_factory.mktemp("pair")
+    loaded = TorchEngine.load(weights)
+    export_onnx(loaded.sam, loaded.description, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engines(weights: Path, pair: Path) -> dict:
+    """Every engine, in float32, by its name."""
+    return {
+        "onnx": OnnxEngine(pair, threads=2),
+        "openvino": OpenVinoEngine(pair, threads=2),
+        "torch": TorchEngine.load(weights, threads=2),
+    }

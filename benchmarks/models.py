@@ -148,11 +148,11 @@ def measure(folder: Path, engine: str, precision: str, device: str, threads: int
 def median(job: Callable[[], object], seconds: float) -> float:
     """Milliseconds of `job`, after a call that does not count: the median of calls that take `seconds` in all.
 
-    Three calls at least; where that would take over half a minute, as many as fit.
+    Three calls at least; where that would take over ten seconds, as many as it takes to get there.
     """
     job()
     taken: list[float] = []
-    while sum(taken) < seconds or (len(taken) < 3 and sum(taken) < 30):
+    while sum(taken) < seconds or (len(taken) < 3 and sum(taken) < 10):
         start = perf_counter()
         job()
         taken.append(perf_counter() - start)
@@ -179,7 +179,7 @@ def markdown(rows: list[dict[str, Any]], threads: int, device: str) -> Iterator[
     )
     yield (
         "Encoder: one image at the model's input size. Decoder: prompts of one click, 1 and 64 at a time, on one"
-        " image. Medians after a warm-up (what takes over 30 s, once)."
+        " image. Medians after a warm-up (what takes over 10 s, once)."
         " Peak memory is the process's, interpreter and libraries included.\n"
     )
     yield (

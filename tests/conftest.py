@@ -1,5 +1,7 @@
 """What several tests share: an engine whose answers can be worked out by hand, and the sample photos."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,14 @@ import pytest
 from pocketsam.description import Description
 
 SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home of the tests' own for models that are fetched or converted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POCKETSAM_HOME", str(tmp_path_factory.mktemp("home")))
+        yield Path(os.environ["POCKETSAM_HOME"])
 
 
 class FakeEngine:

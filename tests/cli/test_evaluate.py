@@ -35,7 +35,7 @@ def test_prints_a_table_and_writes_all_that_determines_it(shard, tmp_path):
     assert record["sources"]["drawn"]["mean_iou"] == record["mean_iou"]
     assert record["data"][0]["sha256"] == hashlib.sha256(shard.read_bytes()).hexdigest()
     weights = {file["name"]: file["sha256"] for file in record["model"]["files"]}
-    encoder = (locate("pocket") / "encoder.onnx").read_bytes()
+    encoder = (locate("pocket")[0] / "encoder.onnx").read_bytes()
     assert weights["encoder.onnx"] == hashlib.sha256(encoder).hexdigest()
     assert {"pocketsam", "numpy", "onnxruntime"} <= record["versions"].keys()
 

@@ -14,7 +14,7 @@ from pocketsam.cli.app import main
 def pocketsam(monkeypatch, capsys, tmp_path, engine):
     """Runs `pocketsam segment …` in an empty folder on the fake engine; gives exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pocketsam.segmenter.open_engine", lambda *_: engine)
+    monkeypatch.setattr("pocketsam.segmenter.open_engine", lambda *_, **__: engine)
     return lambda *words: run(monkeypatch, capsys, *words)
 
 

@@ -30,7 +30,7 @@ def test_a_model_comes_back_bit_for_bit(sam: Sam, tmp_path: Path) -> None:
     loaded, description = load_model(tmp_path / FILE_NAME)
     assert description == written == replace(DESCRIPTION, weights=digest(sam.state_dict()))
     assert all(torch.equal(t, sam.state_dict()[name]) for name, t in loaded.state_dict().items())
-    assert isinstance(open_engine(tmp_path), TorchEngine), "auto finds the only form there is"
+    assert isinstance(open_engine(tmp_path, "torch"), TorchEngine)
 
 
 def test_half_the_size_and_almost_the_same(sam: Sam, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from pocketsam.models.layers import from_windows, to_windows
 from pocketsam.models.sam import MODELS, pocket
-from pocketsam.models.tiny_vit import Block
+from pocketsam.models.tiny_vit import WindowAttention
 
 SIZE = 128
 
@@ -76,7 +77,24 @@ def test_every_parameter_but_the_classifier_learns(sam: torch.nn.Module) -> None
 
 @torch.no_grad()
 def test_a_map_smaller_than_its_window_is_one_window() -> None:
-    block = Block(32, heads=2, window=14).eval()
+    large, fitting = (
+        WindowAttention(32, heads=2, window=14).eval(),
+        WindowAttention(32, heads=2, window=8).eval(),
+    )
+    large.attention_biases.normal_()
+    rows = torch.arange(8)[:, None] * 14 + torch.arange(8)  # |dy|, |dx| < 8 of the larger table
+    fitting.load_state_dict(
+        large.state_dict() | {"attention_biases": large.attention_biases[:, rows.flatten()]}
+    )
     x = torch.randn(1, 8, 8, 32)
-    tokens = block.attn(x.view(1, 64, 32), 8)
-    torch.testing.assert_close(block.attend(x), tokens.view(1, 8, 8, 32))
+    torch.testing.assert_close(large(x), fitting(x))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(8, 8), (12, 8), (4, 4)])
+def test_windows_there_and_back(size: tuple[int, int]) -> None:
+    x = torch.randn(2, *size, 3, 5)
+    windows = to_windows(x, 4)
+    if size[1] == 8:  # the window to the right of the first
+        assert torch.equal(windows[1, 2, 3 * 4 + 1], x[0, 3, 5, 2])
+    assert torch.equal(from_windows(windows, 4, *size), x.flatten(3))

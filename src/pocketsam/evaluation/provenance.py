@@ -8,7 +8,7 @@ from typing import Any
 
 from pocketsam import __version__
 
-PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "pycocotools", "torch")
+PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "openvino", "pillow", "pycocotools", "torch")
 
 
 def fingerprint(path: Path) -> dict[str, Any]:

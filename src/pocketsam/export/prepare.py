@@ -5,9 +5,7 @@ import sys
 from pathlib import Path
 
 from pocketsam.description import Description
-from pocketsam.export.onnx import export_onnx
 from pocketsam.files import home
-from pocketsam.models.checkpoints import FILE_NAME, load_model
 
 
 def prepare(source: Path, description: Description | None = None) -> Path:
@@ -16,10 +14,13 @@ def prepare(source: Path, description: Description | None = None) -> Path:
     Made the first time, under `home()`/onnx, and again when the checkpoint changes. Raises ModelError when the
     checkpoint cannot be used, InputError when there is no room.
     """
-    weights = source / FILE_NAME if source.is_dir() else source
+    weights = source / "model.safetensors" if source.is_dir() else source
     folder = home() / "onnx" / f"{(description.name if description else weights.stem)}-{_mark(weights)}"
     if (folder / "encoder.onnx").exists() and (folder / "decoder.onnx").exists():
         return folder
+    from pocketsam.export.onnx import export_onnx  # PyTorch is needed the first time only
+    from pocketsam.models.checkpoints import load_model
+
     sam, found = load_model(weights, description)
     print(f"{weights.name}: made ready for the fast engines, once, in {folder}", file=sys.stderr)
     export_onnx(sam, found, folder)

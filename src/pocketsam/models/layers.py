@@ -60,21 +60,27 @@ def neck(width: int, channels: int = 256) -> nn.Sequential:
     )
 
 
-def in_windows(x: Tensor, side: int, attend: Callable[[Tensor], Tensor]) -> Tensor:
-    """`attend`, from (windows, side², C) to the same shape, on the windows of a map (B, H, W, C).
+def to_windows(x: Tensor, side: int) -> Tensor:
+    """The tokens of a map (B, H, W, heads, c) by window: (windows, heads, side², c); `side` divides H and W."""
+    batch, height, width, heads, _ = x.shape
+    x = x.view(batch, height // side, side, width // side, side, heads, -1)
+    return x.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, heads, side * side, x.shape[-1])
 
-    Maps that do not divide are padded with zeros, which take part as keys, as in the published networks.
+
+def from_windows(x: Tensor, side: int, height: int, width: int) -> Tensor:
+    """`to_windows` undone, with the heads side by side: (windows, heads, side², c) -> (B, H, W, C)."""
+    rows, columns = height // side, width // side
+    x = x.view(-1, rows, columns, x.shape[1], side, side, x.shape[3])
+    return x.permute(0, 1, 4, 2, 5, 3, 6).reshape(-1, height, width, x.shape[3] * x.shape[6])
+
+
+def pad_to(x: Tensor, side: int) -> Tensor:
+    """A map (B, H, W, C), padded below and on the right with zeros until `side` divides it.
+
+    The zeros take part as keys, as in the published networks.
     """
-    batch, height, width, channels = x.shape
-    down, right = -height % side, -width % side
-    if down or right:
-        x = F.pad(x, (0, 0, 0, right, 0, down))
-    rows, columns = (height + down) // side, (width + right) // side
-    x = x.view(batch, rows, side, columns, side, channels).transpose(2, 3)
-    x = attend(x.reshape(-1, side * side, channels))
-    x = x.view(batch, rows, columns, side, side, channels).transpose(2, 3)
-    x = x.reshape(batch, height + down, width + right, channels)
-    return x[:, :height, :width]
+    down, right = -x.shape[1] % side, -x.shape[2] % side
+    return F.pad(x, (0, 0, 0, right, 0, down)) if down or right else x
 
 
 def count(shapes: Shapes, prefix: str) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pocketsam.models.layers import Shapes, count, in_windows, neck
+from pocketsam.models.layers import Shapes, count, from_windows, neck, pad_to, to_windows
 
 PATCH = 16
 
@@ -29,7 +29,7 @@ class PatchEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over a square map of `side` x `side` tokens, with decomposed relative positions.
+    """Self-attention in windows of `side` x `side` tokens, or over a map of that side, with relative positions.
 
     The bias between a query and a key is q . Rh[dy] + q . Rw[dx] (Li et al., arXiv 2112.01526, equation 4).
     """
@@ -43,21 +43,26 @@ class Attention(nn.Module):
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, width // heads))
 
     def bias(self, q: Tensor) -> Tensor:
-        """q (B, heads, side², c) -> the scores' bias (B, heads, side², side²)."""
+        """q (windows, heads, side², c) -> the scores' bias (windows, heads, side², side²)."""
         side = self.side
         positions = torch.arange(side, device=q.device)
         offsets = positions[:, None] - positions + side - 1  # [query, key]
         grid = q.unflatten(2, (side, side))
-        rows = grid @ self.rel_pos_h[offsets].transpose(1, 2)  # (B, heads, y, x, key's y)
-        columns = grid.transpose(2, 3) @ self.rel_pos_w[offsets].transpose(1, 2)  # (B, heads, x, y, key's x)
+        rows = grid @ self.rel_pos_h[offsets].transpose(1, 2)  # (…, y, x, key's y)
+        columns = grid.transpose(2, 3) @ self.rel_pos_w[offsets].transpose(1, 2)  # (…, x, y, key's x)
         bias = rows[..., :, None] + columns.transpose(2, 3)[..., None, :]
         return cast(Tensor, bias.flatten(4).flatten(2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (B, side², C) -> the same shape."""
-        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(q))
-        return cast(Tensor, self.proj(x.transpose(1, 2).flatten(2)))
+        """A map (B, H, W, C) -> the same shape."""
+        height, width = x.shape[1:3]
+        x = pad_to(x, self.side)
+        q, k, v = (
+            to_windows(part, self.side) for part in self.qkv(x).unflatten(3, (3, self.heads, -1)).unbind(3)
+        )
+        tokens = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias(q))
+        x = from_windows(tokens, self.side, *x.shape[1:3])
+        return cast(Tensor, self.proj(x[:, :height, :width]))
 
 
 class MLP(nn.Module):
@@ -73,11 +78,10 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, in windows of `side` or over a map of that side, and an MLP."""
+    """Attention, in windows or over the whole map, and an MLP."""
 
     def __init__(self, width: int, heads: int, hidden: int, side: int) -> None:
         super().__init__()
-        self.side = side
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = Attention(width, heads, side)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
@@ -85,7 +89,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, H, W, C) -> the same shape."""
-        x = x + in_windows(self.norm1(x), self.side, self.attn)
+        x = x + self.attn(self.norm1(x))
         return x + cast(Tensor, self.mlp(self.norm2(x)))
 
 

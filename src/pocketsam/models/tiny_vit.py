@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pocketsam.models.layers import Shapes, count, in_windows, neck
+from pocketsam.models.layers import Shapes, count, from_windows, neck, pad_to, to_windows
 
 
 class ConvNorm(nn.Module):
@@ -89,14 +89,17 @@ class WindowAttention(nn.Module):
         offset = (y[:, None] - y).abs() * self.window + (x[:, None] - x).abs()
         return self.attention_biases[:, offset.to(self.attention_biases.device)]
 
-    def forward(self, x: Tensor, side: int) -> Tensor:
-        """x: (windows, side², C) -> the same shape."""
-        windows, tokens, channels = x.shape
-        qkv = self.qkv(self.norm(x)).view(windows, tokens, self.heads, -1).transpose(1, 2)
-        q, k, v = qkv.chunk(3, dim=-1)
+    def forward(self, x: Tensor) -> Tensor:
+        """A map (B, H, W, C) -> the same shape; a map smaller than the window is its own window."""
+        height, width = x.shape[1:3]
+        side = min(self.window, height, width)
+        x = pad_to(x, side)
+        qkv = self.qkv(self.norm(x)).unflatten(3, (self.heads, -1))
+        q, k, v = (to_windows(part, side) for part in qkv.chunk(3, dim=-1))
         bias = self.bias(side).to(q.dtype)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
-        return cast(Tensor, self.proj(x.transpose(1, 2).reshape(windows, tokens, channels)))
+        tokens = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+        x = from_windows(tokens, side, *x.shape[1:3])
+        return cast(Tensor, self.proj(x[:, :height, :width]))
 
 
 class TokenMLP(nn.Module):
@@ -117,23 +120,15 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, heads: int, window: int) -> None:
         super().__init__()
-        self.window = window
         self.attn = WindowAttention(channels, heads, window)
         self.local_conv = ConvNorm(channels, channels, 3, groups=channels)
         self.mlp = TokenMLP(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, C, H, W), kept in channels-last memory so that tokens are a view of it."""
-        x = x.permute(0, 2, 3, 1)  # (B, H, W, C)
-        x = x + self.attend(x)
-        x = self.local_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        x = x + self.mlp(x)
-        return x.permute(0, 3, 1, 2)
-
-    def attend(self, x: Tensor) -> Tensor:
-        """Attention in windows (B, H, W, C) -> the same shape; a map smaller than the window is its own window."""
-        side = min(self.window, *x.shape[1:3])
-        return in_windows(x, side, lambda windows: cast(Tensor, self.attn(windows, side)))
+        x = x + self.attn(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = self.local_conv(x)
+        return x + cast(Tensor, self.mlp(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
 
 
 class Stage(nn.Module):

@@ -1,4 +1,4 @@
-"""Every model on every engine: size, work, speed, memory. Run: python benchmarks/models.py -o docs/speed.md
+"""Every model on every engine: size, work, speed, memory. Run: python benchmarks/models.py table -o docs/speed.md
 
 Weights are random, which changes neither the work nor the time. Each row is a process of its own, so that its peak
 memory is its own; times are medians after a warm-up, and all rows of one table are of one run. Keep the machine free.
@@ -171,7 +171,7 @@ def markdown(rows: list[dict[str, Any]], threads: int, device: str) -> Iterator[
     """The page: how it was measured, the table, and how much faster the best engine is."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnxruntime", "openvino"))
     yield "# Speed\n"
-    yield "<!-- written by: python benchmarks/models.py -o docs/speed.md -->\n"
+    yield "<!-- written by: python benchmarks/models.py table -o docs/speed.md -->\n"
     yield (
         f"Every architecture on every engine, in one run: {threads} threads of {os.cpu_count()}"
         f" {platform.machine()} cores ({processor()}), device {device}; {packages};"

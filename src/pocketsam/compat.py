@@ -58,8 +58,7 @@ class Sam:
     def engine(self) -> Engine:
         """What runs the model, on the device it was last sent to."""
         if self._engine is None:
-            device = self._device.removesuffix(":0")
-            engine = open_engine(self._source, device=device, description=self._description)
+            engine = open_engine(self._source, device=self._device, description=self._description)
             check_architecture(self._source, engine.description, self._architectures)
             self._engine = engine
         return self._engine

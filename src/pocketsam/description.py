@@ -7,6 +7,8 @@ from pocketsam.geometry import Geometry, Resampling, Resize
 
 METADATA_KEY = "pocketsam"
 """Under this name ONNX and safetensors files carry the description."""
+LARGEST_SIZE = 8192
+"""Pixels a side; a file that asks for more is damaged, or means harm."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ class Description:
         needed = {"name", "image_size", "resize", "mean", "std"}
         if not isinstance(values, dict) or not needed <= values.keys():
             raise ValueError(f"{', '.join(sorted(needed))} are needed")
+        size = values["image_size"]
+        if not isinstance(size, int) or size % 64 or not 0 < size <= LARGEST_SIZE:
+            raise ValueError(f"image_size is {size!r}, not a multiple of 64 up to {LARGEST_SIZE}")
         if values["resize"] not in ("pad", "squash"):
             raise ValueError(f"resize is {values['resize']!r}, neither 'pad' nor 'squash'")
         if values.get("resampling", "antialiased") not in ("antialiased", "plain"):

@@ -66,11 +66,11 @@ def test_a_model_is_opened_when_first_needed_on_the_device_it_was_sent_to(opened
     assert sam.eval() is sam
     assert sam.image_encoder.img_size == 64
     assert sam.image_encoder.img_size == 64
-    assert opened == [(tmp_path, "cuda", None)]
+    assert opened == [(tmp_path, "cuda:0", None)]
     assert sam.device == torch.device("cuda:0")
     sam.to(device=torch.device("cpu"))
     assert sam.engine is sam.to("cpu").engine
-    assert [device for _, device, _ in opened] == ["cuda", "cpu"]
+    assert [device for _, device, _ in opened] == ["cuda:0", "cpu"]
     assert sam.image_format == "RGB"
     assert sam.mask_threshold == 0.0
 

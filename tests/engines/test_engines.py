@@ -34,6 +34,11 @@ def test_fields_of_later_versions_are_ignored():
     "change",
     [
         {"resize": "crop"},
+        {"resampling": "none"},
+        {"prompt_masks": []},
+        {"image_size": 100},
+        {"image_size": "1024"},
+        {"image_size": 10**9},
         {"mean": [1, 2]},
         {"mean": 5},
         {"std": "abc"},

@@ -72,9 +72,9 @@ def test_the_compiler_is_not_called_for_every_number_of_prompts(engines, weights
     assert counter.frame_count == 2, "once for the encoder, once for the decoder"
 
 
-@pytest.mark.parametrize("device", ["cuda", "mps"])
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "cuda:x", "mps"])
 def test_a_device_that_is_not_there_is_refused(weights, device, monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: int(device != "cuda"))
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     with pytest.raises(ModelError, match=f"PyTorch finds no {device} device here; use device='cpu'"):
         TorchEngine.load(weights, device)

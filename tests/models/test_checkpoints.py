@@ -15,6 +15,7 @@ from pocketsam.errors import ModelError
 from pocketsam.export.onnx import export_onnx
 from pocketsam.models.checkpoints import FILE_NAME, digest, load_model, save_model, save_tensors
 from pocketsam.models.sam import Sam, patches, pocket
+from pocketsam.models.sam_vit import SamViT
 
 DESCRIPTION = Description("patches", 64, "squash")
 
@@ -148,6 +149,23 @@ def test_a_block_that_is_missing_is_named(tmp_path: Path) -> None:
         torch.save({name: tensor for name, tensor in weights.items() if name != key}, tmp_path / "x.pt")
         with pytest.raises(ModelError, match=f"missing: {key}"):
             load_model(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"image_encoder.blocks.0.attn.rel_pos_h": torch.zeros(27, 0)}, "make no network"),
+        ({"image_encoder.blocks.0.attn.rel_pos_h": torch.zeros(())}, "make no network"),
+        ({"image_encoder.pos_embed": torch.zeros(1, 4)}, "make no network"),
+        ({"image_encoder.blocks.999999999.norm1.weight": torch.zeros(1)}, "missing: image_encoder.blocks.1"),
+        ({"image_encoder.blocks.x.norm1.weight": torch.zeros(1)}, "make no network"),
+    ],
+)
+def test_tensors_of_impossible_shapes(change: dict[str, torch.Tensor], reason: str, tmp_path: Path) -> None:
+    sam = Sam(SamViT(width=8, depth=1, heads=2, hidden=8, image_size=64), 64)
+    torch.save(sam.state_dict() | change, tmp_path / "x.pt")
+    with pytest.raises(ModelError, match=rf"x\.pt: .*{reason}"):
+        load_model(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("kept", [0, 10, 2000, 100_000])

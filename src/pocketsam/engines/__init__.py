@@ -69,7 +69,7 @@ def open_engine(
     source: a model folder (encoder.onnx and decoder.onnx, or model.safetensors, or all), or a checkpoint file.
     engine: "onnx", "openvino", "torch" or "auto", the fastest that is installed: PyTorch where it has weights and
     finds an NVIDIA device; else OpenVINO; else ONNX Runtime.
-    device: "cpu", "cuda", "mps" or "auto"; only torch knows others than the CPU.
+    device: "cpu", "cuda", "cuda:1" and so on, "mps" or "auto"; only torch knows others than the CPU.
     precision: "float32", "bfloat16" or "float16", of the arithmetic; what goes in and out is float32.
     threads: how many CPU threads to use; all cores of this process when not given.
     compile: whether PyTorch compiles the model first, which takes minutes.
@@ -78,7 +78,7 @@ def open_engine(
     model's files cannot be used.
     """
     _check("engine", engine, ENGINES)
-    _check("device", device, DEVICES)
+    _check("device", device.partition(":")[0], DEVICES)
     _check("precision", precision, tuple(PRECISIONS))
     precision = PRECISIONS[precision]
     if engine == "auto":
@@ -100,7 +100,7 @@ def _check(what: str, name: str, known: tuple[str, ...]) -> None:
 
 def _choose(source: Path, device: str, precision: str, compile: bool) -> str:
     """The engine that "auto" is for this model and these options."""
-    if compile or device in ("cuda", "mps"):
+    if compile or device not in ("auto", "cpu"):
         return "torch"
     if device == "auto" and _has_weights(source) and _finds_cuda():
         return "torch"

@@ -47,7 +47,7 @@ class TorchEngine:
     ) -> "TorchEngine":
         """The model in a checkpoint, or in `source`/model.safetensors.
 
-        device: "cpu", "cuda" or "mps"; "auto" is CUDA where there is a device, else the CPU.
+        device: "cpu", "cuda", "cuda:1" and so on, or "mps"; "auto" is CUDA where there is a device, else the CPU.
         threads: how many CPU threads the whole process uses from now on, as PyTorch has it.
         Raises ModelError when the checkpoint or the device cannot be used.
         """
@@ -102,10 +102,11 @@ def _vary(clicks: tuple[torch.Tensor, ...], masks: tuple[torch.Tensor, ...]) -> 
 
 def find_device(device: str) -> str:
     """The device to compute on. Raises ModelError when the one that is asked for is not there."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
-        return "cuda" if available["cuda"] else "cpu"
-    if not available[device]:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    available = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (number or "0") not in map(str, range(available[kind])):
         raise ModelError(
             f"PyTorch finds no {device} device here; use device='cpu', or the PyTorch built for it"
         )

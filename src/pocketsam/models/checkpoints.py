@@ -4,7 +4,6 @@ What a file holds is told by its tensors' names and shapes alone, and must fit e
 """
 
 import hashlib
-import json
 import os
 import pickle
 import re
@@ -13,7 +12,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from pocketsam.description import EFFICIENT_SAM, METADATA_KEY, SAM, Description
 from pocketsam.errors import ModelError
+from pocketsam.models.layers import Shapes
 from pocketsam.models.published import architecture_of, rename
 from pocketsam.models.sam import Sam, like
 
@@ -80,24 +79,13 @@ def load_model(path: Path, description: Description | None = None) -> tuple[Sam,
     tensors, metadata = load_published(path)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     found = architecture_of(shapes)
-    try:
-        if description is None:
-            description = _describe(path, metadata, shapes)
-        if description.architecture and description.architecture != found:
-            raise ModelError(
-                f"{path}: is {found or 'a network of a shape of its own'}, not {description.architecture};"
-                " leave the architecture out, or give another file"
-            )
-        with torch.device("meta"):  # nothing is initialised that the file replaces
-            sam = like(shapes, description.image_size)
-    except KeyError as error:
+    description = description or _describe(path, metadata, shapes)
+    if description.architecture and description.architecture != found:
         raise ModelError(
-            f"{path}: does not fit this architecture; missing: image_encoder.{error.args[0]}"
-        ) from error
-    except LookupError as error:
-        raise ModelError(_unknown(path, tensors)) from error
-    except (ValueError, json.JSONDecodeError, RuntimeError) as error:
-        raise ModelError(f"{path}: does not say which model it is ({error}); get the file again") from error
+            f"{path}: is {found or 'a network of a shape of its own'}, not {description.architecture};"
+            " leave the architecture out, or give another file"
+        )
+    sam = _build(path, shapes, description.image_size)
     load_strictly(sam, tensors, path, assign=True)
     description = replace(description, image_size=sam.image_size, architecture=found, weights=digest(tensors))
     return sam.eval().requires_grad_(False), description
@@ -179,15 +167,35 @@ def _refusal(path: Path, reason: str) -> str:
     )
 
 
-def _describe(path: Path, metadata: Mapping[str, str], shapes: Mapping[str, Any]) -> Description:
-    if METADATA_KEY in metadata:
+def _describe(path: Path, metadata: Mapping[str, str], shapes: Shapes) -> Description:
+    """What the file says of its model or, where it says nothing, what its family expects."""
+    if METADATA_KEY not in metadata:
+        plain = "prompt_encoder.invalid_points.weight" in shapes
+        return replace(EFFICIENT_SAM if plain else SAM, name=path.stem, licence="")
+    try:
         return Description.from_json(metadata[METADATA_KEY])
-    plain = "prompt_encoder.invalid_points.weight" in shapes
-    return replace(EFFICIENT_SAM if plain else SAM, name=path.stem, licence="")
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{path}: has an invalid description ({error}); convert the model again") from error
 
 
-def _unknown(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    shown = ", ".join(list(tensors)[:2]) or "nothing"
+def _build(path: Path, shapes: Shapes, image_size: int) -> Sam:
+    """The network with tensors of these shapes, which are not initialised: the file's will replace them."""
+    try:
+        with torch.device("meta"):
+            return like(shapes, image_size)
+    except KeyError as error:
+        raise ModelError(
+            f"{path}: does not fit this architecture; missing: image_encoder.{error.args[0]}"
+        ) from error
+    except (ArithmeticError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path}: its tensors make no network ({reason}); get the file again") from error
+    except LookupError as error:
+        raise ModelError(_unknown(path, shapes)) from error
+
+
+def _unknown(path: Path, shapes: Shapes) -> str:
+    shown = ", ".join(list(shapes)[:2]) or "nothing"
     return (
         f"{path}: is of no family that PocketSAM knows (it holds {shown} …); it reads SAM ViT, MobileSAM, TinySAM,"
         " EfficientSAM, Hugging Face's SamModel (SlimSAM) and its own"

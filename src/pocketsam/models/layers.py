@@ -84,6 +84,10 @@ def pad_to(x: Tensor, side: int) -> Tensor:
 
 
 def count(shapes: Shapes, prefix: str) -> int:
-    """How many modules the list called `prefix` holds: one more than the largest index among its tensors."""
+    """How many modules the list called `prefix` holds. Raises KeyError where one is missing among the others."""
     rest = (name[len(prefix) + 1 :] for name in shapes if name.startswith(f"{prefix}."))
-    return 1 + max((int(name.split(".")[0]) for name in rest), default=-1)
+    found = {int(name.split(".")[0]) for name in rest}
+    for i in range(len(found)):
+        if i not in found:
+            raise KeyError(f"{prefix}.{i}")
+    return len(found)

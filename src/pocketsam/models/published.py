@@ -1,6 +1,6 @@
 """Published state dicts, whoever saved them, under the family's own names.
 
-SAM, MobileSAM and TinySAM use these names. EfficientSAM's decoder and Hugging Face's `SamModel` (SlimSAM among them)
+SAM, MobileSAM and TinySAM use these names. EfficientSAM and Hugging Face's `SamModel` (SlimSAM among them)
 hold the same tensors under others; a few rules turn each into ours. No tensor is changed.
 """
 
@@ -17,6 +17,7 @@ _FREQUENCIES = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 _HEADS = r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d|iou_prediction_head))"
 
 EFFICIENT_SAM = (
+    (r"^(image_encoder\.blocks\.\d+\.mlp)\.fc(\d)\.", r"\1.lin\2."),
     (r"\.mlp\.layers\.0\.0\.", ".mlp.lin1."),
     (r"^(mask_decoder\.transformer\..*)\.mlp\.fc\.", r"\1.mlp.lin2."),
     (r"\.final_output_upscaling_layers\.0\.", ".output_upscaling."),

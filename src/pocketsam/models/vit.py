@@ -1,7 +1,8 @@
 """The plain ViT of EfficientSAM (arXiv 2312.00863, section 3): global attention, absolute positions.
 
 The positions are those of the 224-pixel pretraining, 14 x 14 and a class token that nothing uses any more; they are
-stretched to the map at hand. Parameter names and shapes are those of the published `efficient_sam_vit*.pt`.
+stretched to the map at hand. Parameter names and shapes are those of the published `efficient_sam_vit*.pt`, but for
+the MLPs, which are SAM's.
 """
 
 import math
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pocketsam.models.layers import Shapes, count, neck
-from pocketsam.models.sam_vit import PatchEmbed
+from pocketsam.models.sam_vit import MLP, PatchEmbed
 
 HEAD_WIDTH = 64
 
@@ -30,18 +31,6 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         x = F.scaled_dot_product_attention(q, k, v)
         return cast(Tensor, self.proj(x.transpose(1, 2).flatten(2)))
-
-
-class MLP(nn.Module):
-    """The two-layer MLP of a block."""
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.fc2(F.gelu(self.fc1(x))))
 
 
 class Block(nn.Module):
@@ -75,7 +64,7 @@ class ViT(nn.Module):
     def like(cls, shapes: Shapes) -> "ViT":
         """The encoder whose state dict has these shapes. Raises KeyError where too few are given to tell."""
         _, positions, width = shapes["pos_embed"]
-        hidden = shapes["blocks.0.mlp.fc1.weight"][0]
+        hidden = shapes["blocks.0.mlp.lin1.weight"][0]
         return cls(width, count(shapes, "blocks"), hidden, math.isqrt(positions - 1))
 
     def positions(self, side: int) -> Tensor:

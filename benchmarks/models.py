@@ -26,7 +26,7 @@ from rich.progress import track
 from pocketsam.description import Description
 from pocketsam.zoo import MODELS
 
-# (engine, precision); "compiled" is PyTorch's own compiler. The first is what the others are measured against.
+# (engine, precision). The first is what the others are measured against.
 ENGINES = (
     ("torch", "float32"),
     ("torch", "bfloat16"),

@@ -25,7 +25,7 @@ from pocketsam.everything import Options, segment_everything
 from pocketsam.geometry import Geometry
 from pocketsam.photo import load_image, preprocess
 from pocketsam.prompts import Prompts
-from pocketsam.zoo import MODELS, locate
+from pocketsam.zoo import locate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,6 +69,14 @@ class Sam:
             self._device, self._engine = str(device), None
         return self
 
+    def cpu(self) -> "Sam":
+        """The same model, to be run on the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, device: int = 0) -> "Sam":
+        """The same model, to be run on an NVIDIA device."""
+        return self.to(f"cuda:{device}")
+
     def eval(self) -> "Sam":
         """The same model: it is never in training here."""
         return self
@@ -111,8 +119,7 @@ class Sam:
 
 def check_architecture(source: Path, description: Description, expected: tuple[str, ...]) -> None:
     """ModelError, naming both, when the model is none of the architectures `expected`; () expects nothing."""
-    known = MODELS.get(description.name)
-    found = description.architecture or (known.description.architecture if known else "")
+    found = description.architecture
     if expected and found not in expected:
         raise ModelError(
             f"{source}: is {found or 'a network of a shape of its own'}, not {' or '.join(expected)};"

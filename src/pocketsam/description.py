@@ -1,7 +1,9 @@
 """What a model expects of a photo, and where it comes from: all that the rest of the runtime knows of a model."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, get_args
 
 from pocketsam.geometry import Geometry, Resampling, Resize
 
@@ -52,25 +54,11 @@ class Description:
 
         Raises ValueError when the text is no description.
         """
-        values = json.loads(text)
-        needed = {"name", "image_size", "resize", "mean", "std"}
-        if not isinstance(values, dict) or not needed <= values.keys():
-            raise ValueError(f"{', '.join(sorted(needed))} are needed")
-        size = values["image_size"]
-        if not isinstance(size, int) or size % 64 or not 0 < size <= LARGEST_SIZE:
-            raise ValueError(f"image_size is {size!r}, not a multiple of 64 up to {LARGEST_SIZE}")
-        if values["resize"] not in ("pad", "squash"):
-            raise ValueError(f"resize is {values['resize']!r}, neither 'pad' nor 'squash'")
-        if values.get("resampling", "antialiased") not in ("antialiased", "plain"):
-            raise ValueError(f"resampling is {values['resampling']!r}, neither 'antialiased' nor 'plain'")
-        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        checked = {
-            "mean": _channels(values["mean"]),
-            "std": _channels(values["std"]),
-            "click_masks": _masks(values.get("click_masks", (1, 2, 3)), least=3),
-            "prompt_masks": _masks(values.get("prompt_masks", (0,)), least=1),
-        }
-        return cls(**known | checked)
+        try:
+            values = json.loads(text)
+            return cls(**_checked(values))
+        except (RecursionError, OverflowError, TypeError) as error:
+            raise ValueError(str(error)) from error
 
 
 SAM = Description("sam", licence="Apache-2.0")
@@ -93,6 +81,46 @@ EFFICIENT_SAM = replace(
 """EfficientSAM. Its published code reads six points at most and drops the rest; here all of them count."""
 
 
+def _checked(values: object) -> dict[str, Any]:
+    """The fields that are known, each of its type and within reason. Raises ValueError for others."""
+    needed = {"name", "image_size", "resize", "mean", "std"}
+    if not isinstance(values, dict) or not needed <= values.keys():
+        raise ValueError(f"{', '.join(sorted(needed))} are needed")
+    known = {field.name: values[field.name] for field in fields(Description) if field.name in values}
+    for field, kind in {
+        "name": str,
+        "licence": str,
+        "architecture": str,
+        "weights": str,
+        "takes_masks": bool,
+    }.items():
+        if not isinstance(known.get(field, kind()), kind):
+            raise ValueError(f"{field} is {known[field]!r}, no {kind.__name__}")
+    if known["name"] in ("", ".", "..") or any(mark in known["name"] for mark in "/\\\0"):
+        raise ValueError(f"name is {known['name']!r}, which could not name a folder")
+    _choose("resize", known["resize"], get_args(Resize))
+    _choose("resampling", known.get("resampling", "antialiased"), get_args(Resampling))
+    _within("image_size", known["image_size"], range(64, LARGEST_SIZE + 1, 64))
+    _within("pad_points_to", known.get("pad_points_to", 0), range(65))
+    return known | {
+        "mean": _channels("mean", known["mean"], least=-math.inf),
+        "std": _channels("std", known["std"], least=0),
+        "click_masks": _masks(known.get("click_masks", (1, 2, 3)), least=3),
+        "prompt_masks": _masks(known.get("prompt_masks", (0,)), least=1),
+    }
+
+
+def _choose(field: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{field} is {value!r}, not {' or '.join(map(repr, allowed))}")
+
+
+def _within(field: str, value: object, allowed: range) -> None:
+    if type(value) is not int or value not in allowed:
+        step = f", a multiple of {allowed.step}" if allowed.step > 1 else ""
+        raise ValueError(f"{field} is {value!r}, not from {allowed.start} to {allowed.stop - 1}{step}")
+
+
 def _masks(values: object, least: int) -> tuple[int, ...]:
     masks = tuple(values) if isinstance(values, list | tuple) else ()
     if len(masks) < least or not set(masks) <= {0, 1, 2, 3}:
@@ -100,8 +128,10 @@ def _masks(values: object, least: int) -> tuple[int, ...]:
     return masks
 
 
-def _channels(values: object) -> tuple[float, float, float]:
+def _channels(field: str, values: object, least: float) -> tuple[float, float, float]:
     if not isinstance(values, list) or len(values) != 3:
-        raise ValueError(f"{values!r} is not a number for each of red, green and blue")
+        raise ValueError(f"{field} is {values!r}, not a number for each of red, green and blue")
     red, green, blue = (float(value) for value in values)
+    if not all(math.isfinite(value) and value > least for value in (red, green, blue)):
+        raise ValueError(f"{field} is {values!r}, which cannot normalise")
     return red, green, blue

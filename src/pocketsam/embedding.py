@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.description import Description
+from pocketsam.description import LARGEST_SIZE, Description
 from pocketsam.errors import InputError
 from pocketsam.files import write
 from pocketsam.photo import MAX_PIXELS
+
+LARGEST = 2 * 256 * (LARGEST_SIZE // 16) ** 2 + 4096
+"""Bytes of the embedding of the largest model, and of its header."""
 
 SHAPED_BY = ("image_size", "resize", "resampling", "mean", "std")
 """The fields of a description that, beside the weights, an embedding depends on."""
@@ -96,6 +99,8 @@ def photo_mark(image: NDArray[np.uint8]) -> str:
 
 def _read(path: Path) -> Embedding:
     with np.load(path, allow_pickle=False) as file:
+        if any(member.file_size > LARGEST for member in file.zip.infolist()):
+            raise ValueError("it unpacks to more than any embedding")
         values, height, width = file["embedding"], int(file["height"]), int(file["width"])
         name, photo, model = (str(file[key]) for key in ("name", "photo", "model"))
     if values.dtype != np.float16:

@@ -109,6 +109,10 @@ def _transfer(url: str, part: Path, name: str, size: int | None, resume: bool) -
             for chunk in answer.iter_content(_CHUNK):
                 file.write(chunk)
                 advance(len(chunk))
+        if length and part.stat().st_size < begin + int(length):  # old versions of urllib3 would not tell
+            raise exceptions.ChunkedEncodingError(
+                f"{part.stat().st_size} of {begin + int(length)} bytes came"
+            )
 
 
 @contextmanager

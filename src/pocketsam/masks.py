@@ -154,7 +154,9 @@ class Masks:
 
     def _photo(self) -> NDArray[np.uint8]:
         if self.image is None:
-            raise InputError(f"{self.file_name}: these masks carry no photo; make them with image=…")
+            raise InputError(
+                f"{self.file_name}: these masks carry no photo; open the photo itself, with its embedding if you like"
+            )
         return self.image
 
 

@@ -6,6 +6,7 @@ TinySAM still hold, does not, nor do buffers.
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 
 from pocketsam.description import EFFICIENT_SAM, SAM, TINY_SAM, Description
@@ -142,7 +143,8 @@ def locate(model: str | Path) -> tuple[Path, Description | None]:
     model: a name, which is fetched if it is not on disk; or a folder, or a checkpoint file.
     Raises ModelError when there is none of these, or the file cannot be fetched.
     """
-    if known := MODELS.get(str(model)):
+    known = MODELS.get(model) if isinstance(model, str) else None
+    if known and not model_files(Path(known.name)):  # a folder of that name, here, is what `convert` has made
         path = on_disk(known) or _fetch(known)
         return path, known.description if path.is_file() else None
     path = Path(model)
@@ -169,10 +171,15 @@ def on_disk(model: Model) -> Path | None:
 def model_files(folder: Path) -> list[Path]:
     """The files that make a folder a model: its weights, or both ONNX files, or all three. Else none."""
     files = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
-    return files if len(files) > 1 or files == [folder / "model.safetensors"] else []
+    whole = len(files) > 1 or files == [folder / "model.safetensors"]
+    return files + sorted(folder.glob("*.onnx.data")) if whole else []
 
 
 def _fetch(model: Model) -> Path:
+    if find_spec("torch") is None:  # before gigabytes come for nothing
+        raise ModelError(
+            f"{model.name} is published as PyTorch weights; to run or convert them: pip install 'pocketsam[export]'"
+        )
     from pocketsam.fetch import fetch
 
     member = model.file if model.url.endswith(".zip") else None

@@ -80,6 +80,25 @@ def test_half_halves(checkpoint, tmp_path):
     assert sizes[0] < 0.52 * sizes[1]
 
 
+def test_half_precision_files_of_both_forms_are_of_one_model(tmp_path):
+    torch.save(patches(64).state_dict(), tmp_path / "x.pt")
+    done = pocketsam(
+        "convert", tmp_path / "x.pt", "-o", tmp_path / "m", "--half", "--to", "onnx", "--to", "safetensors"
+    )
+    assert done.exit_code == 0, done.output
+    found = {Segmenter(tmp_path / "m", engine=e).engine.description.weights for e in ("onnx", "torch")}
+    assert len(found) == 1
+
+
+def test_a_folder_never_holds_two_models(tmp_path):
+    torch.save(patches(64).state_dict(), tmp_path / "x.pt")
+    for words in (("--to", "onnx"), ()):
+        done = pocketsam("convert", tmp_path / "x.pt", "-o", tmp_path / "m", *words)
+    assert done.exit_code == 2
+    assert "encoder.onnx: may be of another model; delete it, add --to onnx" in done.stderr
+    assert not (tmp_path / "m" / "model.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

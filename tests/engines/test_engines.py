@@ -34,6 +34,12 @@ def test_fields_of_later_versions_are_ignored():
     "change",
     [
         {"resize": "crop"},
+        {"name": "../elsewhere"},
+        {"name": 5},
+        {"std": [0, 1, 1]},
+        {"mean": [10**400, 1, 1]},
+        {"pad_points_to": 10**9},
+        {"takes_masks": "no"},
         {"resampling": "none"},
         {"prompt_masks": []},
         {"image_size": 100},

@@ -97,9 +97,17 @@ def test_what_one_file_cannot_hold_goes_beside_it(
     """SAM ViT-H has 2.5 GB of weights, and a protobuf file ends at 2."""
     monkeypatch.setattr("pocketsam.export.onnx.LARGEST_FILE", 1_000_000)
     export_onnx(sam, DESCRIPTION, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        f"{part}.onnx{ending}" for part in ("encoder", "decoder") for ending in ("", ".data")
+    mark = OnnxEngine(tmp_path).description.weights[:12]
+    names = {
+        f"{part}{ending}" for part in ("encoder", "decoder") for ending in (".onnx", f"-{mark}.onnx.data")
     }
+    assert {path.name for path in tmp_path.iterdir()} == names
     assert (tmp_path / "encoder.onnx").stat().st_size < 0.3 * (exported / "encoder.onnx").stat().st_size
     image = np.random.default_rng(0).standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
     np.testing.assert_array_equal(OnnxEngine(tmp_path).encode(image), OnnxEngine(exported).encode(image))
+
+    monkeypatch.undo()
+    export_onnx(sam, DESCRIPTION, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"encoder.onnx", "decoder.onnx"}, (
+        "nothing is left over"
+    )

@@ -168,6 +168,26 @@ def test_tensors_of_impossible_shapes(change: dict[str, torch.Tensor], reason: s
         load_model(tmp_path / "x.pt")
 
 
+@pytest.mark.parametrize(
+    ("tensor", "reason"),
+    [
+        (torch.zeros(1, 256, dtype=torch.int64), "of another type"),
+        (torch.zeros(1, 256, dtype=torch.complex64), "complex"),
+        (torch.zeros(1, 256).to_sparse(), "sparse"),
+    ],
+)
+def test_tensors_of_another_kind(tensor: torch.Tensor, reason: str, sam: Sam, tmp_path: Path) -> None:
+    torch.save(sam.state_dict() | {"mask_decoder.iou_token.weight": tensor}, tmp_path / "x.pt")
+    with pytest.raises(ModelError, match=rf"x\.pt: .*{reason}") as error:
+        load_model(tmp_path / "x.pt")
+    assert "\n" not in str(error.value)
+
+
+def test_one_onnx_file_is_not_a_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"give the folder that holds encoder\.onnx and decoder\.onnx"):
+        load_model(tmp_path / "encoder.onnx")
+
+
 @pytest.mark.parametrize("kept", [0, 10, 2000, 100_000])
 def test_truncated_pytorch_files_are_named(kept: int, sam: Sam, tmp_path: Path) -> None:
     torch.save(sam.state_dict(), tmp_path / "x.pt")

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from parity import synthetic_weights
 from parity.synthetic_weights import FOLDER
-from pocketsam.engines import Engine
-from pocketsam.engines.onnx import OnnxEngine
+from pocketsam.engines import Engine, open_engine
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.export.onnx import export_onnx
 from pocketsam.models.checkpoints import load_model, load_strictly
@@ -79,7 +78,7 @@ def checkpoint(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     path.unlink()
 
 
-@pytest.fixture(scope="module", params=["torch", "onnx"])
+@pytest.fixture(scope="module", params=["torch", "onnx", "openvino"])
 def answers(
     request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Answers]:
@@ -88,7 +87,7 @@ def answers(
         yield Answers(TorchEngine(sam, description))
         return
     paths = export_onnx(sam, description, tmp_path_factory.mktemp("onnx"))
-    yield Answers(OnnxEngine(paths[0].parent))
+    yield Answers(open_engine(paths[0].parent, request.param))
     for path in paths:
         path.unlink()
 

@@ -50,7 +50,7 @@ def convert(
 
     try:
         from pocketsam.export.onnx import export_onnx
-        from pocketsam.models.checkpoints import FILE_NAME, load_model, save_model
+        from pocketsam.models.checkpoints import FILE_NAME, load_model, round_to_half, save_model
         from pocketsam.models.sam import count_parameters
     except ModuleNotFoundError as error:
         raise InputError(
@@ -59,7 +59,7 @@ def convert(
     if known_as is not None and known_as not in MODELS:
         raise InputError(f"--as {known_as}: no published model has this name; `pocketsam models` lists them")
     forms = to or [Form.safetensors]
-    if output is not None and output.suffix == ".safetensors" and Form.onnx in forms:
+    if output is not None and output.suffix in (".safetensors", ".onnx") and Form.onnx in forms:
         raise InputError(f"{output}: is one file, and ONNX files are two; give a folder")
 
     path, description = locate(model)
@@ -69,10 +69,13 @@ def convert(
             raise InputError(f"{path.parent}: holds no {FILE_NAME} to convert; ONNX files run as they are")
     sam, description = load_model(path, MODELS[known_as].description if known_as else description)
     output = output or Path(description.name)
+    _refuse_mixture(output, forms, path)
+    if half:
+        round_to_half(sam)
     paths: list[Path] = []
     if Form.safetensors in forms:
         paths = [output if output.suffix == ".safetensors" else output / FILE_NAME]
-        description = save_model(paths[0], sam.state_dict(), description, half)
+        save_model(paths[0], sam.state_dict(), description, half)
     if Form.onnx in forms:
         paths += export_onnx(sam, description, output, half)
     typer.echo(
@@ -82,3 +85,14 @@ def convert(
     )
     for written in paths:
         typer.echo(f"  {written}: {written.stat().st_size / 1e6:.1f} MB")
+
+
+def _refuse_mixture(output: Path, forms: list[Form], source: Path) -> None:
+    """InputError if files of another model would stay beside those to be written: a folder is one model."""
+    files = {Form.safetensors: ("model.safetensors",), Form.onnx: ("encoder.onnx", "decoder.onnx")}
+    for form, names in files.items():
+        for file in (output / name for name in names):
+            if form not in forms and file.exists() and not (source.exists() and file.samefile(source)):
+                raise InputError(
+                    f"{file}: may be of another model; delete it, add --to {form.value}, or give another -o"
+                )

@@ -18,7 +18,7 @@ def evaluate(
         list[Path],
         typer.Argument(help="Tar shards, or folders of NAME.jpg beside NAME.json.", metavar="SHARD..."),
     ],
-    model: Annotated[str, typer.Option(help="A model's name, or its folder.")] = "pocket",
+    model: Annotated[str, typer.Option(help="A model's name, its folder, or a checkpoint file.")] = "pocket",
     engine: Annotated[str, typer.Option(help="auto, onnx, openvino or torch.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",

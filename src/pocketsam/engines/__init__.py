@@ -4,6 +4,7 @@ The rest of PocketSAM knows only the two methods of `Engine` and the model's `De
 running a model has a file of its own, imported when it is asked for.
 """
 
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,8 +79,10 @@ def open_engine(
     model's files cannot be used.
     """
     _check("engine", engine, ENGINES)
-    _check("device", device.partition(":")[0], DEVICES)
+    _check("device", re.sub(r"^cuda:\d+$", "cuda", device), DEVICES)
     _check("precision", precision, tuple(PRECISIONS))
+    if threads is not None and threads < 1:
+        raise ModelError(f"threads is {threads}, but at least 1 has to compute")
     precision = PRECISIONS[precision]
     if engine == "auto":
         engine = _choose(source, device, precision, compile)
@@ -155,7 +158,8 @@ def _openvino_engine(
 
 def _onnx_folder(source: Path, description: Description | None) -> Path:
     """The folder of the model's ONNX files, which are made of its weights where there are none."""
-    if _has_onnx(source) or not _has_weights(source):
+    both = (source / "encoder.onnx").exists() and (source / "decoder.onnx").exists()
+    if both or not _has_weights(source):
         return source
     try:
         from pocketsam.export.prepare import prepare

@@ -45,7 +45,10 @@ def _open(
     try:
         opened, (inputs, outputs, text) = open_file(path)
     except Exception as error:  # the runtimes' exceptions have no common base
-        raise ModelError(f"{path}: is damaged or not an ONNX model; get the file again") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{path}: is damaged or not an ONNX model ({reason}); get the file again, or convert the model again"
+        ) from error
     if text is None or (inputs, outputs) != names:
         raise ModelError(f"{path}: is not the {path.stem} of a PocketSAM model; export it with PocketSAM")
     try:

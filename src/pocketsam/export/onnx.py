@@ -86,18 +86,21 @@ def export_onnx(sam: Sam, description: Description, folder: Path, half: bool = F
         if half:
             _halve(model)
         helper.set_model_props(model, {METADATA_KEY: description.to_json()})
-        _write(path, model)
+        _write(path, model, description.weights)
     return paths
 
 
-def _write(path: Path, model: onnx.ModelProto) -> None:
-    """Write a model; what one file of this format cannot hold goes into NAME.onnx.data beside it."""
-    large = [t for t in model.graph.initializer if len(t.raw_data) >= SMALLEST_HALVED]
+def _write(path: Path, model: onnx.ModelProto, mark: str) -> None:
+    """Write a model; what one file of this format cannot hold goes into a file beside it, named after the weights.
+
+    So an export that breaks off leaves the former model whole, and its former data beside it.
+    """
+    data = path.with_name(f"{path.stem}-{mark[:12]}.onnx.data")
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > LARGEST_FILE:
-        data = path.with_name(f"{path.name}.data")
-        write_stream(data, (tensor.raw_data for tensor in large))
+        outside = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) >= 1024]
+        write_stream(data, (tensor.raw_data for tensor in outside))
         offset = 0
-        for tensor in large:
+        for tensor in outside:
             size = len(tensor.raw_data)
             onnx.external_data_helper.set_external_data(tensor, data.name, offset, size)
             tensor.ClearField("raw_data")
@@ -105,6 +108,9 @@ def _write(path: Path, model: onnx.ModelProto) -> None:
     else:
         onnx.checker.check_model(model)
     write(path, model.SerializeToString())
+    for former in path.parent.glob(f"{path.stem}-*.onnx.data"):
+        if former != data or not any(t.external_data for t in model.graph.initializer):
+            former.unlink()
 
 
 def _trace(

@@ -4,31 +4,53 @@ import hashlib
 import sys
 from pathlib import Path
 
+from filelock import FileLock
+
+from pocketsam import __version__
 from pocketsam.description import Description
+from pocketsam.errors import InputError, ModelError
 from pocketsam.files import home
 
 
 def prepare(source: Path, description: Description | None = None) -> Path:
     """The folder with `encoder.onnx` and `decoder.onnx` of a checkpoint, or of a folder that holds one.
 
-    Made the first time, under `home()`/onnx, and again when the checkpoint changes. Raises ModelError when the
-    checkpoint cannot be used, InputError when there is no room.
+    Made the first time, under `home()`/onnx, and again when the checkpoint or PocketSAM changes. Of several processes
+    that ask at once, one makes it. Raises ModelError when the checkpoint cannot be used, or there is no room.
     """
     weights = source / "model.safetensors" if source.is_dir() else source
-    folder = home() / "onnx" / f"{(description.name if description else weights.stem)}-{_mark(weights)}"
-    if (folder / "encoder.onnx").exists() and (folder / "decoder.onnx").exists():
+    name = description.name if description else weights.stem
+    folder = home() / "onnx" / f"{name}-{_mark(weights, description)}"
+    if _is_there(folder):
         return folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            if not _is_there(folder):
+                _make(weights, description, folder)
+    except (InputError, OSError) as error:
+        raise ModelError(
+            f"{weights}: its ONNX files cannot be kept in {folder} ({error}); set POCKETSAM_HOME to a folder with"
+            " room, or use the torch engine"
+        ) from error
+    return folder
+
+
+def _is_there(folder: Path) -> bool:
+    return (folder / "encoder.onnx").exists() and (folder / "decoder.onnx").exists()
+
+
+def _make(weights: Path, description: Description | None, folder: Path) -> None:
     from pocketsam.export.onnx import export_onnx  # PyTorch is needed the first time only
     from pocketsam.models.checkpoints import load_model
 
     sam, found = load_model(weights, description)
-    print(f"{weights.name}: made ready for the fast engines, once, in {folder}", file=sys.stderr)
+    print(f"pocketsam: {weights.name} is made ready for the fast engines, once, in {folder}", file=sys.stderr)
     export_onnx(sam, found, folder)
-    return folder
 
 
-def _mark(path: Path) -> str:
-    """Which file this is, and which version of it, without reading gigabytes."""
-    status = path.stat() if path.exists() else None
-    facts = (str(path.resolve()), status and status.st_size, status and status.st_mtime_ns)
+def _mark(weights: Path, description: Description | None) -> str:
+    """Which file this is, and which version of it and of us, without reading gigabytes."""
+    status = weights.stat()
+    facts = (str(weights.resolve()), status.st_size, status.st_mtime_ns, __version__, description)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]

@@ -25,7 +25,6 @@ from pocketsam.models.published import architecture_of, rename
 from pocketsam.models.sam import Sam, like
 
 FILE_NAME = "model.safetensors"
-ENDINGS = (".safetensors", ".pt", ".pth", ".bin")
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
@@ -51,6 +50,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file") from error
+    except PermissionError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: is damaged or not a safetensors file ({error}); get it again") from error
 
@@ -63,10 +64,21 @@ def save_model(
     half: matrices and convolutions in float16; vectors, which normalise, stay as they are.
     """
     if half:
-        weights = {n: t.half() if t.is_floating_point() and t.ndim >= 2 else t for n, t in weights.items()}
+        weights = {n: t.half() if _is_halved(t) else t for n, t in weights.items()}
     description = replace(description, weights=digest(weights))
     save_tensors(path, weights, {METADATA_KEY: description.to_json()})
     return description
+
+
+def round_to_half(sam: Sam) -> None:
+    """Round the weights, in place, to what half-precision files keep of them: all files then are of one model."""
+    for tensor in sam.state_dict().values():
+        if _is_halved(tensor):
+            tensor.copy_(tensor.half())
+
+
+def _is_halved(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.ndim >= 2
 
 
 def load_model(path: Path, description: Description | None = None) -> tuple[Sam, Description]:
@@ -83,7 +95,7 @@ def load_model(path: Path, description: Description | None = None) -> tuple[Sam,
     if description.architecture and description.architecture != found:
         raise ModelError(
             f"{path}: is {found or 'a network of a shape of its own'}, not {description.architecture};"
-            " leave the architecture out, or give another file"
+            " give another file, or say which model it is: rename it, or convert it with --as"
         )
     sam = _build(path, shapes, description.image_size)
     load_strictly(sam, tensors, path, assign=True)
@@ -96,10 +108,19 @@ def load_published(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     Floating-point tensors become float32. Raises ModelError when the file is missing, damaged or unsafe.
     """
+    if path.suffix == ".onnx":
+        raise ModelError(
+            f"{path}: is one of two ONNX files; give the folder that holds encoder.onnx and decoder.onnx"
+        )
     if path.suffix == ".safetensors":
         tensors, metadata = load_tensors(path)
     else:
         tensors, metadata = _load_pickle(path), {}
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized or tensor.is_meta:
+            raise ModelError(
+                f"{path}: {name} is sparse, complex, quantised or empty; save the model in float32"
+            )
     renamed = rename(tensors)
     return {n: t.float() if t.is_floating_point() else t for n, t in renamed.items()}, metadata
 
@@ -114,8 +135,11 @@ def load_strictly(
     expected = module.state_dict()
     missing = [name for name in expected if name not in tensors]
     extra = [name for name in tensors if name not in expected]
-    shapes = [n for n, t in tensors.items() if n in expected and t.shape != expected[n].shape]
-    for trouble, names in (("missing", missing), ("unknown", extra), ("of another shape", shapes)):
+    known = {name: tensor for name, tensor in tensors.items() if name in expected}
+    shapes = [n for n, t in known.items() if t.shape != expected[n].shape]
+    kinds = [n for n, t in known.items() if t.is_floating_point() != expected[n].is_floating_point()]
+    troubles = {"missing": missing, "unknown": extra, "of another shape": shapes, "of another type": kinds}
+    for trouble, names in troubles.items():
         if names:
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             raise ModelError(f"{path}: does not fit this architecture; {trouble}: {shown}")
@@ -141,6 +165,8 @@ def _load_pickle(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
     except pickle.UnpicklingError as error:
         raise ModelError(_refusal(path, str(error))) from error
     except Exception as error:  # a damaged file can fail anywhere in PyTorch's reader

@@ -91,3 +91,9 @@ def count(shapes: Shapes, prefix: str) -> int:
         if i not in found:
             raise KeyError(f"{prefix}.{i}")
     return len(found)
+
+
+def check_heads(width: int, heads: int) -> None:
+    """Raises ValueError where `width` channels cannot be shared out among `heads`."""
+    if heads < 1 or width % heads:
+        raise ValueError(f"{width} channels for {heads} heads")

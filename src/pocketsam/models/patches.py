@@ -22,8 +22,7 @@ class Patches(nn.Module):
     @classmethod
     def like(cls, shapes: Shapes) -> "Patches":
         """The encoder whose state dict has these shapes."""
-        channels, _, patch, _ = shapes["proj.weight"]
-        return cls(channels, patch)
+        return cls()  # there is but one
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.norm(self.proj(x)))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pocketsam.models.layers import Shapes, count, from_windows, neck, pad_to, to_windows
+from pocketsam.models.layers import Shapes, check_heads, count, from_windows, neck, pad_to, to_windows
 
 PATCH = 16
 
@@ -36,6 +36,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int, side: int) -> None:
         super().__init__()
+        check_heads(width, heads)
         self.heads, self.side = heads, side
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pocketsam.models.layers import Shapes, count, from_windows, neck, pad_to, to_windows
+from pocketsam.models.layers import Shapes, check_heads, count, from_windows, neck, pad_to, to_windows
 
 
 class ConvNorm(nn.Module):
@@ -76,6 +76,7 @@ class WindowAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int, window: int) -> None:
         super().__init__()
+        check_heads(channels, heads)
         self.heads, self.window = heads, window
         self.norm = nn.LayerNorm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pocketsam.models.layers import Shapes, count, neck
+from pocketsam.models.layers import Shapes, check_heads, count, neck
 from pocketsam.models.sam_vit import MLP, PatchEmbed
 
 HEAD_WIDTH = 64
@@ -23,6 +23,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
+        check_heads(width, heads)
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -34,6 +35,7 @@ from pocketsam.models.checkpoints import (
     save_model,
     save_tensors,
 )
+from pocketsam.models.prompt_encoder import PromptEncoder
 from pocketsam.models.sam import MODELS, Sam
 from pocketsam.segmenter import Segmenter
 from pocketsam.training.recipe import Recipe
@@ -82,6 +84,8 @@ class Run:
             recipe.model, recipe.image_size, "squash", click_masks=(0, 1, 2, 3), licence=recipe.licence
         )
         self.sam = MODELS[recipe.model](recipe.image_size)
+        takes_masks = isinstance(self.sam.prompt_encoder, PromptEncoder)
+        self.description = replace(self.description, takes_masks=takes_masks)
         if recipe.init:
             _initialise(self.sam, Path(recipe.init))
         self.average = MODELS[recipe.model](recipe.image_size).requires_grad_(False).eval()

@@ -2,11 +2,11 @@
 
 import hashlib
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from filelock import FileLock
 
-from pocketsam import __version__
 from pocketsam.description import Description
 from pocketsam.errors import InputError, ModelError
 from pocketsam.files import home
@@ -52,5 +52,5 @@ def _make(weights: Path, description: Description | None, folder: Path) -> None:
 def _mark(weights: Path, description: Description | None) -> str:
     """Which file this is, and which version of it and of us, without reading gigabytes."""
     status = weights.stat()
-    facts = (str(weights.resolve()), status.st_size, status.st_mtime_ns, __version__, description)
+    facts = (str(weights.resolve()), status.st_size, status.st_mtime_ns, version("pocketsam"), description)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]

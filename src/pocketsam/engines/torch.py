@@ -72,10 +72,8 @@ class TorchEngine:
         has_mask: NDArray[np.float32],
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `Engine.decode`."""
-        clicks = (
-            self._tensor(points)[None],
-            self._tensor(labels)[None],
-        )  # half precision would move the points
+        # Points stay float32: half precision would move them.
+        clicks = self._tensor(points)[None], self._tensor(labels)[None]
         masks = self._tensor(mask_input[:, 0]).to(self.dtype)[None], self._tensor(has_mask)[None]
         if self._compiled:
             _vary(clicks, masks)

@@ -10,7 +10,6 @@ import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -80,12 +79,15 @@ class Run:
     def __init__(self, recipe: Recipe, fabric: Fabric) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.fabric = recipe, fabric
-        self.description = Description(
-            recipe.model, recipe.image_size, "squash", click_masks=(0, 1, 2, 3), licence=recipe.licence
-        )
         self.sam = MODELS[recipe.model](recipe.image_size)
-        takes_masks = isinstance(self.sam.prompt_encoder, PromptEncoder)
-        self.description = replace(self.description, takes_masks=takes_masks)
+        self.description = Description(
+            recipe.model,
+            recipe.image_size,
+            "squash",
+            click_masks=(0, 1, 2, 3),
+            takes_masks=isinstance(self.sam.prompt_encoder, PromptEncoder),
+            licence=recipe.licence,
+        )
         if recipe.init:
             _initialise(self.sam, Path(recipe.init))
         self.average = MODELS[recipe.model](recipe.image_size).requires_grad_(False).eval()

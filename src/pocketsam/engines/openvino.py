@@ -17,8 +17,7 @@ TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 class OpenVinoEngine:
     """An `Engine` on the ONNX files in `folder`, whose arithmetic is in `precision`.
 
-    The decoder takes one object at a time: with that axis known OpenVINO is a fifth faster, which is more than a
-    batch saves it.
+    The decoder takes one object at a time: with that axis known OpenVINO is faster by more than a batch saves it.
     Raises ModelError when the files are missing, damaged or foreign, or the processor lacks the precision.
     """
 

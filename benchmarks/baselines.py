@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from pocketsam.data.sa1b import Shards
-from pocketsam.evaluation.clicks import tightest_box
+from pocketsam.evaluation.prompting import tightest_box
 
 GRABCUT_ROUNDS = 3
 

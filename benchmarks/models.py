@@ -1,29 +1,26 @@
 """Every model on every engine: size, work, speed, memory. Run: python benchmarks/models.py table -o docs/speed.md
 
-Weights are random, which changes neither the work nor the time. Each row is a process of its own, so that its peak
-memory is its own; times are medians after a warm-up, and all rows of one table are of one run. Keep the machine free.
+Weights are random, which changes neither the work nor the time. `pocketsam.evaluation.efficiency` measures.
+Keep the machine free.
 """
 
-import json
 import os
 import platform
-import resource
-import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import track
 
-from pocketsam.description import Description
+from pocketsam.evaluation.efficiency import measure_efficiency
+from pocketsam.evaluation.timing import Contender
 from pocketsam.zoo import MODELS
 
 # (engine, precision). The first is what the others are measured against.
@@ -45,9 +42,16 @@ ARCHITECTURES = (
     "sam_vit_l",
     "sam_vit_h",
 )
-PROMPTS = (1, 64)
+LARGE = ("sam_vit_l", "sam_vit_h")
+"""Their engines run one after the other: side by side they would take up to 36 GB."""
+JOBS = ("encode", "decode 1", "decode 64")
 
 app = typer.Typer(pretty_exceptions_enable=False)
+
+
+@app.callback()
+def main() -> None:
+    """Every model on every engine: size, work, speed, memory."""
 
 
 @app.command()
@@ -61,52 +65,43 @@ def table(
     """Print the table as Markdown."""
     rows = []
     for name in track(models or ARCHITECTURES, console=Console(stderr=True), description="models"):
-        with tempfile.TemporaryDirectory() as folder:
-            facts = in_process("make", name, folder)
-            for engine, precision in ENGINES if device == "cpu" else ENGINES[:2]:
-                measured = in_process(
-                    "measure", folder, engine, precision, device, str(threads), str(seconds)
-                )
-                rows.append({"model": name, **facts, "engine": engine, "precision": precision, **measured})
-                print(rows[-1], file=sys.stderr)
-    page = "\n".join(markdown(rows, threads, device))
+        for row in measure(name, threads, device, seconds):
+            rows.append(row)
+            print(name, row["engine"], row["precision"], row["seconds"], row["peak_bytes"], file=sys.stderr)
+    page = "\n".join(markdown(rows, threads, device, seconds))
     print(page)
     if output:
         output.write_text(page + "\n")
 
 
-@app.command()
+def measure(name: str, threads: int, device: str, seconds: float) -> Iterator[dict[str, Any]]:
+    """A row for each engine: a model made for the purpose, its costs and its work."""
+    engines = ENGINES if device == "cpu" else ENGINES[:2]
+    with tempfile.TemporaryDirectory() as folder:
+        with ProcessPoolExecutor(1, get_context("spawn")) as alone:  # gives back the memory it takes
+            alone.submit(make, name, Path(folder)).result()
+        contenders = [Contender(folder, engine, device, precision, threads) for engine, precision in engines]
+        for group in [[one] for one in contenders] if name in LARGE else [contenders]:
+            numbers = measure_efficiency(group, seconds=seconds).numbers
+            for row in numbers["contenders"]:
+                yield row | numbers["work"][folder] | {"model": name}
+
+
 def make(name: str, folder: Path) -> None:
-    """Write a model with random weights in every form; print its parameters and multiply-adds as JSON."""
+    """Write a model with random weights in every form."""
     import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
 
     from pocketsam.export.onnx import export_onnx
     from pocketsam.models.checkpoints import FILE_NAME, save_model
-    from pocketsam.models.sam import count_parameters
 
-    description = MODELS[name].description
-    size, side = description.image_size, description.image_size // 16
     torch.manual_seed(0)
-    sam = build(name, description).eval().requires_grad_(False)
-    prompt = torch.zeros(1, 1, 2, 2), torch.tensor([[[1, -1]]])
-    jobs: dict[str, Callable[[], object]] = {
-        "encoder": lambda: sam.encode(torch.zeros(1, 3, size, size)),
-        "decoder": lambda: sam.decode(torch.zeros(1, 256, side, side), *prompt),
-    }
-    macs = {}
-    for part, job in jobs.items():
-        # written out: the counter does not know the fused kernel of the CPU
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            job()
-        macs[part] = counter.get_total_flops() / 2
+    description = MODELS[name].description
+    sam = build(name, description.image_size).eval().requires_grad_(False)
     save_model(folder / FILE_NAME, sam.state_dict(), description)
     export_onnx(sam, description, folder)
-    print(json.dumps({"parameters": count_parameters(sam), **macs}))
 
 
-def build(name: str, description: Description) -> Any:
+def build(name: str, image_size: int) -> Any:
     """The architecture with random weights."""
     from pocketsam.models import sam, sam_vit
 
@@ -117,57 +112,11 @@ def build(name: str, description: Description) -> Any:
         "sam_vit_h": (1280, 32, 16, 5120, (7, 15, 23, 31)),
     }
     if name in sizes:
-        return sam.Sam(sam_vit.SamViT(*sizes[name]), description.image_size)
-    return sam.MODELS[name](description.image_size)
+        return sam.Sam(sam_vit.SamViT(*sizes[name]), image_size)
+    return sam.MODELS[name](image_size)
 
 
-@app.command()
-def measure(folder: Path, engine: str, precision: str, device: str, threads: int, seconds: float) -> None:
-    """One row: milliseconds of the encoder and of the decoder, and the process's peak memory, as JSON."""
-    from pocketsam.engines import open_engine
-
-    runs = open_engine(folder, engine, device=device, precision=precision, threads=threads)
-    size = runs.description.image_size
-    rng = np.random.default_rng(0)
-    image = rng.standard_normal((1, 3, size, size)).astype(np.float32)
-    times = {"encode": median(lambda: runs.encode(image), seconds)}
-    embedding = runs.encode(image)
-    for n in PROMPTS:
-        points = (rng.random((n, 2, 2)) * size).astype(np.float32)
-        labels = np.tile(np.array([1, -1], np.int32), (n, 1))
-        masks = np.zeros((n, 1, size // 4, size // 4), np.float32), np.zeros(n, np.float32)
-        times[f"decode {n}"] = median(lambda p=(points, labels, *masks): runs.decode(embedding, *p), seconds)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes, on Linux
-    if device == "cuda":
-        import torch
-
-        peak = torch.cuda.max_memory_allocated() / 2**20
-    print(json.dumps({**times, "peak": peak}))
-
-
-def median(job: Callable[[], object], seconds: float) -> float:
-    """Milliseconds of `job`, after a call that does not count: the median of calls that take `seconds` in all.
-
-    Three calls at least; where that would take over ten seconds, as many as it takes to get there.
-    """
-    job()
-    taken: list[float] = []
-    while sum(taken) < seconds or (len(taken) < 3 and sum(taken) < 10):
-        start = perf_counter()
-        job()
-        taken.append(perf_counter() - start)
-    return 1000 * statistics.median(taken)
-
-
-def in_process(*arguments: str) -> dict[str, Any]:
-    """The JSON that one of this script's commands prints, run alone."""
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(arguments)} failed: {done.stderr}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def markdown(rows: list[dict[str, Any]], threads: int, device: str) -> Iterator[str]:
+def markdown(rows: list[dict[str, Any]], threads: int, device: str, seconds: float) -> Iterator[str]:
     """The page: how it was measured, the table, and how much faster the best engine is."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnxruntime", "openvino"))
     yield "# Speed\n"
@@ -179,7 +128,8 @@ def markdown(rows: list[dict[str, Any]], threads: int, device: str) -> Iterator[
     )
     yield (
         "Encoder: one image at the model's input size. Decoder: prompts of one click, 1 and 64 at a time, on one"
-        " image. Medians after a warm-up (what takes over 10 s, once)."
+        f" image. Medians after a warm-up (what takes over {2 * seconds:g} s, once). The engines of a model take"
+        f" turns, call by call; those of {' and '.join(LARGE)} run one after the other."
         " Peak memory is the process's, interpreter and libraries included.\n"
     )
     yield (
@@ -189,19 +139,23 @@ def markdown(rows: list[dict[str, Any]], threads: int, device: str) -> Iterator[
     yield "|---|--:|--:|--:|---|---|--:|--:|--:|--:|"
     for row in rows:
         first = (row["engine"], row["precision"]) == ENGINES[0]
-        size = MODELS[row["model"]].description.image_size
-        work = f"{row['encoder'] / 1e9:.1f} / {row['decoder'] / 1e9:.2f}"
-        head = f"{row['model']} | {size}² | {row['parameters'] / 1e6:.1f} | {work}" if first else " | | | "
-        times = " | ".join(f"{row[key]:.1f}" for key in ("encode", "decode 1", "decode 64"))
-        yield f"| {head} | {row['engine']} | {row['precision']} | {times} | {row['peak']:.0f} |"
+        work = f"{row['encoder_macs'] / 1e9:.1f} / {row['decoder_macs'] / 1e9:.2f}"
+        head = f"{row['model']} | {row['image_size']}² | {row['parameters'] / 1e6:.1f} | {work}"
+        times = " | ".join(f"{1e3 * median(row, job):.1f}" for job in JOBS)
+        peak = f"{row['peak_bytes'] / 2**20:.0f}"
+        yield f"| {head if first else ' | | | '} | {row['engine']} | {row['precision']} | {times} | {peak} |"
     yield "\nHow many times faster than PyTorch eager in float32, in the same run:\n"
     yield "| model | engine | precision | encoder | 1 prompt | 64 prompts |"
     yield "|---|---|---|--:|--:|--:|"
     for name in dict.fromkeys(row["model"] for row in rows):
         plain, *others = [row for row in rows if row["model"] == name]
         for row in others:
-            ratios = " | ".join(f"{plain[key] / row[key]:.1f}" for key in ("encode", "decode 1", "decode 64"))
+            ratios = " | ".join(f"{median(plain, job) / median(row, job):.1f}" for job in JOBS)
             yield f"| {name} | {row['engine']} | {row['precision']} | {ratios} |"
+
+
+def median(row: dict[str, Any], job: str) -> float:
+    return float(row["seconds"][job]["median"])
 
 
 def processor() -> str:

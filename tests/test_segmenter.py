@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from pocketsam import Segmenter
+from pocketsam.candidates import choose, rank
 from pocketsam.description import Description
 from pocketsam.errors import InputError, ModelError
-from pocketsam.segmenter import choose, rank
 
 PHOTO = np.zeros((48, 64, 3), np.uint8)  # the fake engine's input is 64 × 64: photo and model pixels agree
 

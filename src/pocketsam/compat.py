@@ -25,6 +25,7 @@ from pocketsam.everything import Options, segment_everything
 from pocketsam.geometry import Geometry
 from pocketsam.photo import load_image, preprocess
 from pocketsam.prompts import Prompts
+from pocketsam.rle import RLE, decode
 from pocketsam.zoo import locate
 
 if TYPE_CHECKING:
@@ -503,14 +504,12 @@ class SamAutomaticMaskGenerator:
         ]
 
 
-def _segmentation(rle: dict[str, Any], output_mode: str) -> NDArray[np.bool_] | dict[str, Any]:
-    from pycocotools import mask as coco
-
+def _segmentation(rle: RLE, output_mode: str) -> NDArray[np.bool_] | RLE:
     if output_mode == "coco_rle":
         return rle
-    mask = coco.decode(rle).astype(np.bool_)
+    mask = decode(rle)
     if output_mode == "binary_mask":
-        return np.asarray(mask)
+        return mask
     column_by_column = np.concatenate([[False], mask.ravel(order="F")])  # runs begin with one of background
     starts = np.flatnonzero(np.diff(column_by_column))
     counts = np.diff(starts, prepend=0, append=mask.size)

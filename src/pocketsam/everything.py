@@ -24,11 +24,11 @@ from pocketsam.errors import InputError
 from pocketsam.geometry import Geometry
 from pocketsam.photo import preprocess
 from pocketsam.prompts import FOREGROUND, Prompts
+from pocketsam.rle import RLE, decode
+from pocketsam.rle import encode as rle_of
 
 Crop: TypeAlias = tuple[int, int, int, int]
 """x0, y0, x1, y1 in photo pixels; x1 and y1 are outside."""
-RLE: TypeAlias = dict[str, Any]
-"""COCO run lengths: {"size": [H, W], "counts": str}."""
 Row: TypeAlias = tuple[RLE, NDArray[np.int64], int, np.float32, float, NDArray[np.float64], Crop]
 
 EDGE_PIXELS = 20
@@ -146,8 +146,13 @@ class Proposals:
 _ARRAYS = ("boxes", "areas", "predicted_iou", "stability", "points", "crop_boxes")
 
 
-def segment_everything(engine: Engine, image: NDArray[np.uint8], options: Options | None = None) -> Proposals:
-    """The masks of all there is in a photo uint8 (H, W, 3) RGB.
+def segment_everything(
+    engine: Engine,
+    image: NDArray[np.uint8],
+    options: Options | None = None,
+    embedding: NDArray[np.float32] | None = None,
+) -> Proposals:
+    """The masks of all there is in a photo uint8 (H, W, 3) RGB; its embedding is made where it is not given.
 
     Without crops the most confident come first; with them, those of the smallest crops; and where small regions
     are removed, the masks that had none come before the others.
@@ -156,7 +161,11 @@ def segment_everything(engine: Engine, image: NDArray[np.uint8], options: Option
     height, width = image.shape[:2]
     crops = crop_boxes(height, width, options.crop_n_layers, options.crop_overlap_ratio)
     found = Proposals.join(
-        [_in_crop(engine, image, crop, options.grid(layer), options) for layer, crop in crops]
+        [
+            # Layer 0 is the whole photo, whose embedding may be at hand.
+            _in_crop(engine, image, crop, options.grid(layer), options, None if layer else embedding)
+            for layer, crop in crops
+        ]
     )
     if len(crops) > 1:
         x0, y0, x1, y1 = found.crop_boxes.T
@@ -194,12 +203,18 @@ def crop_boxes(height: int, width: int, layers: int, overlap_ratio: float) -> li
 
 
 def _in_crop(
-    engine: Engine, image: NDArray[np.uint8], crop: Crop, grid: NDArray[np.float64], options: Options
+    engine: Engine,
+    image: NDArray[np.uint8],
+    crop: Crop,
+    grid: NDArray[np.float64],
+    options: Options,
+    embedding: NDArray[np.float32] | None,
 ) -> Proposals:
     """What one crop shows, each thing once."""
     x0, y0, x1, y1 = crop
     seen = image[y0:y1, x0:x1]
-    embedding = engine.encode(preprocess(seen, engine.description))
+    if embedding is None:
+        embedding = engine.encode(preprocess(seen, engine.description))
     geometry = engine.description.geometry(*seen.shape[:2])
     points = grid * (x1 - x0, y1 - y0)
     rows: list[Row] = []
@@ -238,7 +253,7 @@ def _candidates(
         box = mask_box(mask) + np.tile(corner, 2)
         if stability < options.stability_score_thresh or _is_cut_off(box, crop, photo_size):
             continue
-        rle = _encode(_placed(mask, crop, photo_size))
+        rle = rle_of(_placed(mask, crop, photo_size))
         area = int(np.count_nonzero(mask))
         rows.append((rle, box, area, predicted_iou[i, reading], stability, points[i] + corner, crop))
     return rows
@@ -292,11 +307,11 @@ def _without_small_regions(proposals: Proposals, smallest: int, same: float) -> 
     rle, boxes, changed = list(proposals.rle), proposals.boxes.copy(), np.zeros(len(proposals), np.bool_)
     areas = proposals.areas.copy()
     for i, encoded in enumerate(proposals.rle):
-        mask, filled = fill_small_holes(_decode(encoded), smallest)
+        mask, filled = fill_small_holes(decode(encoded), smallest)
         mask, removed = remove_small_islands(mask, smallest)
         if filled or removed:
             rle[i], boxes[i], areas[i], changed[i] = (
-                _encode(mask),
+                rle_of(mask),
                 mask_box(mask),
                 np.count_nonzero(mask),
                 True,
@@ -335,16 +350,3 @@ def _placed(mask: NDArray[np.bool_], crop: Crop, photo_size: tuple[int, ...]) ->
     placed = np.zeros(photo_size, np.bool_)
     placed[y0:y1, x0:x1] = mask
     return placed
-
-
-def _encode(mask: NDArray[np.bool_]) -> RLE:
-    from pycocotools import mask as coco
-
-    rle = coco.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
-
-
-def _decode(rle: RLE) -> NDArray[np.bool_]:
-    from pycocotools import mask as coco
-
-    return np.asarray(coco.decode(rle), np.bool_)

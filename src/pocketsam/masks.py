@@ -20,6 +20,7 @@ from pocketsam.errors import InputError
 from pocketsam.files import write
 from pocketsam.geometry import Geometry
 from pocketsam.prompts import Prompts
+from pocketsam.rle import RLE, areas, boxes, encode
 
 Index: TypeAlias = int | slice | list[int] | NDArray[Any]
 
@@ -87,29 +88,20 @@ class Masks:
         return self.geometry.logits_to_photo(self.logits[i]) > 0
 
     @cached_property
-    def rle(self) -> list[dict[str, Any]]:
+    def rle(self) -> list[RLE]:
         """N COCO run-length encodings: {"size": [H, W], "counts": str}."""
-        from pycocotools import mask as coco
-
         # One mask at a time: all of them at the resolution of a large photo may not fit into memory.
-        encoded = [coco.encode(np.asfortranarray(self._binary(i).view(np.uint8))) for i in range(len(self))]
-        return [{"size": list(rle["size"]), "counts": rle["counts"].decode()} for rle in encoded]
+        return [encode(self._binary(i)) for i in range(len(self))]
 
     @cached_property
     def areas(self) -> NDArray[np.int64]:
         """(N,) int64, in photo pixels."""
-        from pycocotools import mask as coco
-
-        return np.asarray(coco.area(self.rle), np.int64)
+        return areas(self.rle)
 
     @cached_property
     def boxes(self) -> NDArray[np.float32]:
         """(N, 4) float32 XYXY, the pixels' edges: x1 is the last column plus one. Zeros for an empty mask."""
-        from pycocotools import mask as coco
-
-        boxes = np.asarray(coco.toBbox(self.rle), np.float32).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        return boxes
+        return boxes(self.rle)
 
     @cached_property
     def polygons(self) -> list[list[NDArray[np.float32]]]:

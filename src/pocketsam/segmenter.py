@@ -5,7 +5,6 @@ photo = segmenter.open("photo.jpg")
 masks = photo.segment(points=[(120, 300)])
 """
 
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pocketsam.description import Description
+from pocketsam.candidates import Candidates
 from pocketsam.embedding import Embedding, check_photo, load_embedding, photo_mark
 from pocketsam.engines import Engine, open_engine
 from pocketsam.errors import InputError
+from pocketsam.everything import Options, Proposals, segment_everything
 from pocketsam.masks import Masks
 from pocketsam.photo import Source, load_image, preprocess, source_name
 from pocketsam.prompts import Prompts
@@ -146,6 +146,20 @@ class Photo:
         all_masks: not one mask an object but the three readings of an ambiguous prompt, most confident first.
         Raises InputError when the prompts make no sense on this photo.
         """
+        candidates = self.candidates(points, labels, boxes, mask_input)
+        return candidates.ranked() if all_masks else candidates.best()
+
+    def candidates(
+        self,
+        points: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        boxes: ArrayLike | None = None,
+        mask_input: ArrayLike | None = None,
+    ) -> Candidates:
+        """All four masks that the decoder gives for each prompt, for those who choose by rules of their own.
+
+        Takes and raises what `segment` does.
+        """
         description = self._engine.description
         if mask_input is not None and not description.takes_masks:
             raise InputError(f"{description.name} takes no mask as a prompt; give it points or a box")
@@ -153,22 +167,19 @@ class Photo:
         prompts = Prompts.of(points, labels, boxes, mask_input, photo_size=size)
         tokens = prompts.tokens(self.geometry, description.pad_points_to)
         logits, predicted_iou = self._decode(*tokens, *prompts.mask_tokens(self.geometry))
-        chosen = (
-            rank(predicted_iou, description.click_masks)
-            if all_masks
-            else choose(predicted_iou, prompts.ambiguous, description)[:, None]
-        )
-        objects = np.repeat(np.arange(len(prompts)), chosen.shape[1])
-        flat = objects, chosen.ravel()
-        return Masks(
-            logits=logits[flat],
-            predicted_iou=predicted_iou[flat],
-            geometry=self.geometry,
-            image=self.image,
-            file_name=Path(self.name).name,
-            objects=objects,
-            prompts=prompts,
-        )
+        name = Path(self.name).name
+        return Candidates(logits, predicted_iou, prompts, self.geometry, description, self.image, name)
+
+    def everything(self, options: Options | None = None) -> Proposals:
+        """The masks of all there is in the photo, unprompted: see `segment_everything`.
+
+        Raises InputError when only the photo's embedding was opened.
+        """
+        if self.image is None:
+            raise InputError(
+                f"{self.name}: everything mode needs the photo; open it, with its embedding if you like"
+            )
+        return segment_everything(self._engine, self.image, options, self.embedding)
 
     def _decode(self, *prompts: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The engine's answer to the prompts of any number of objects, batch by batch."""
@@ -177,23 +188,3 @@ class Photo:
         answers = [self._engine.decode(self.embedding, *batch) for batch in batches]
         logits, predicted_iou = zip(*answers, strict=True)
         return np.concatenate(logits), np.concatenate(predicted_iou)
-
-
-def choose(
-    predicted_iou: NDArray[np.float32], ambiguous: NDArray[np.bool_], description: Description
-) -> NDArray[np.intp]:
-    """SAM's rule for one mask an object: which of the four, (N,), given predicted IoU (N, 4), ambiguous (N,).
-
-    The most confident of the masks that the prompt may mean: `click_masks` for a lone click, which is
-    ambiguous, and `prompt_masks`, in SAM mask 0 alone, for anything else.
-    """
-    clicks, others = np.array(description.click_masks), np.array(description.prompt_masks)
-    best_of_clicks = clicks[predicted_iou[:, clicks].argmax(axis=1)]
-    best_of_others = others[predicted_iou[:, others].argmax(axis=1)]
-    return np.asarray(np.where(ambiguous, best_of_clicks, best_of_others))
-
-
-def rank(predicted_iou: NDArray[np.float32], click_masks: Sequence[int]) -> NDArray[np.intp]:
-    """The three most confident of `click_masks` for each object, (N, 3), best first; predicted IoU (N, 4)."""
-    allowed = np.array(click_masks)
-    return np.asarray(allowed[np.argsort(-predicted_iou[:, allowed], axis=1, kind="stable")][:, :3])

@@ -1,62 +1,162 @@
-"""`pocketsam evaluate` from the command line to the JSON file, with the model inside the package."""
+"""`pocketsam evaluate` from the command line to the folder of results, with the model inside the package."""
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from pocketsam.cli.app import app
+from pocketsam.data.coco import write_coco
+from pocketsam.data.sa1b import Shards
 from pocketsam.zoo import locate
 from shards import blocks, write_shard
+
+PHOTOS = {"a": blocks((2, 3, 20, 30), (5, 5, 5, 5)), "b": blocks((10, 10, 50, 30))}
 
 
 @pytest.fixture
 def shard(tmp_path):
-    photos = {"a": blocks((2, 3, 20, 30), (5, 5, 5, 5)), "b": blocks((10, 10, 50, 30))}
-    return write_shard(tmp_path / "drawn.tar", photos)
+    return write_shard(tmp_path / "drawn.tar", PHOTOS)
+
+
+@pytest.fixture
+def coco(shard, tmp_path):
+    """A COCO set with a detector's results beside it: the true boxes."""
+    truth = write_coco(Shards(shard), tmp_path / "coco")
+    annotations = json.loads(truth.read_text())["annotations"]
+    boxes = [
+        {key: one[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.9} for one in annotations
+    ]
+    detections = truth.with_name("detections.json")
+    detections.write_text(json.dumps([box for box in boxes if box["bbox"][2] > 0]))
+    return truth
 
 
 def pocketsam(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+def read(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
 def test_prints_a_table_and_writes_all_that_determines_it(shard, tmp_path):
-    output = tmp_path / "result.json"
-    done = pocketsam("evaluate", shard, "--seed", 3, "-o", output)
-    assert done.exit_code == 0
-    assert "drawn" in done.stdout
-    assert "1 true mask has no pixels" in done.stdout
+    output = tmp_path / "result"
+    done = pocketsam("evaluate", "clicks", shard, "--seed", 3, "--worst", 2, "-o", output)
+    assert done.exit_code == 0, done.stderr
+    assert "Left out: 1" in done.stdout
+    assert "annotation 1 has no pixels" in done.stdout
     assert output.name in done.stdout
 
-    record = json.loads(output.read_text())
-    assert (record["photos"], record["masks"], record["empty_masks"], record["seed"]) == (2, 2, 1, 3)
-    assert all(0 <= mean <= 1 for mean in record["mean_iou"].values())
-    assert record["sources"]["drawn"]["mean_iou"] == record["mean_iou"]
+    record = read(output)
+    assert (record["result"]["photos"], record["result"]["masks"]) == (2, 2)
+    assert len(record["left_out"]) == 1
+    assert all(0 <= mean <= 1 for mean in record["result"]["mean_iou"].values())
+    protocol = {
+        "name": "clicks",
+        "follows": "EfficientSAM (arXiv 2312.00863), Table 4",
+        "clicks": [1, 3],
+        "seed": 3,
+    }
+    assert record["protocol"] == protocol
     assert record["data"][0]["sha256"] == hashlib.sha256(shard.read_bytes()).hexdigest()
     weights = {file["name"]: file["sha256"] for file in record["model"]["files"]}
     encoder = (locate("pocket")[0] / "encoder.onnx").read_bytes()
     assert weights["encoder.onnx"] == hashlib.sha256(encoder).hexdigest()
     assert {"pocketsam", "numpy", "onnxruntime"} <= record["versions"].keys()
+    written = {"result.json", "result.md", "masks.csv", "curves.png", "worst.jpg"}
+    assert {file.name for file in output.iterdir()} == written, "the journal is gone"
 
 
 def test_limit_stops_early(shard, tmp_path):
-    output = tmp_path / "result.json"
-    assert pocketsam("evaluate", shard, "--limit", 1, "-o", output).exit_code == 0
-    assert json.loads(output.read_text())["photos"] == 1
+    assert pocketsam("evaluate", "clicks", shard, "--limit", 1, "-o", tmp_path / "r").exit_code == 0
+    assert read(tmp_path / "r")["photos"] == 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "number"),
     [
-        (["nowhere.tar"], "nowhere.tar"),
-        (["{shard}", "--model", "pokcet"], "pocket"),
-        (["{shard}", "-o", "{shard}/result.json"], "drawn.tar: cannot be written to"),
-        (["{empty}"], "no masks"),
+        (["interactive", "{shard}", "--clicks", "2"], "mean_iou"),
+        (["teacher", "{shard}", "--against", "pocket"], "mean_iou"),
+        (["everything", "{shard}", "--points-per-side", "4"], "AR@10"),
+        (["boxes", "{coco}", "--detections", "{detections}"], "average_precision"),
     ],
 )
-def test_bad_input_gets_one_line_that_names_it(shard, tmp_path, arguments, complaint):
-    empty = write_shard(tmp_path / "empty.tar", {"a": blocks((5, 5, 5, 5))})
+def test_every_protocol_runs(shard, coco, tmp_path, arguments, number):
+    names = {"shard": shard, "coco": coco, "detections": coco.with_name("detections.json")}
+    done = pocketsam("evaluate", *(text.format(**names) for text in arguments), "-o", tmp_path / "r")
+    assert done.exit_code == 0, done.stderr
+    assert number in read(tmp_path / "r")["result"]
+    assert (tmp_path / "r/masks.csv").read_text().count("\n") > 1
+
+
+def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
+    masks = blocks((2, 3, 20, 30), (30, 5, 50, 30))
+    shard = write_shard(tmp_path / "many.tar", {f"photo-{i}": masks for i in range(12)})
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    arguments = ["evaluate", "clicks", str(shard), "--engine", "onnx"]
+    assert pocketsam(*arguments, "-o", undisturbed).exit_code == 0
+
+    journal = killed / "journal.jsonl"
+    process = subprocess.Popen([sys.executable, "-m", "pocketsam", *arguments, "-o", killed])
+    while not journal.exists() or journal.read_bytes().count(b"\n") < 4:
+        assert process.poll() is None, "it was over before it could be killed"
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = journal.read_bytes()
+
+    done = pocketsam(*arguments, "-o", killed)
+    assert done.exit_code == 0
+    assert 1 < kept.count(b"\n") < 13
+    assert (killed / "masks.csv").read_bytes() == (undisturbed / "masks.csv").read_bytes()
+    assert read(killed) == read(undisturbed)
+
+
+def test_a_missing_photo_is_named_and_left_out_but_refused_where_its_masks_would_count_as_missed(
+    coco, tmp_path
+):
+    next((coco.parent / "images").iterdir()).unlink()
+    done = pocketsam("evaluate", "clicks", coco, "-o", tmp_path / "r")
+    assert done.exit_code == 0
+    assert read(tmp_path / "r")["photos_missing"] == 1
+    detections = coco.with_name("detections.json")
+    refused = pocketsam("evaluate", "boxes", coco, "--detections", detections, "-o", tmp_path / "boxes")
+    assert refused.exit_code == 2
+    assert "images" in refused.stderr
+
+
+BAD = [
+    (["clicks", "nowhere.tar"], "nowhere.tar"),
+    (["clicks", "{shard}", "--model", "pokcet"], "pocket"),
+    (["clicks", "{shard}", "-o", "{shard}/result"], "drawn.tar"),
+    (["clicks", "{shard}", "-o", "result.json"], "is a folder of files"),
+    (["clicks", "{shard}", "--clicks", "0"], "--clicks 0"),
+    (["clicks", "{shard}", "--clicks", "two"], "--clicks two"),
+    (["clicks", "{empty}"], "no masks to measure on"),
+    (["clicks"], "DATA"),
+    (["click", "{shard}"], "use clicks"),
+    (["clicks", "{shard}", "--against", "pocket"], "--against is for teacher and efficiency"),
+    (["teacher", "{shard}"], "--against MODEL"),
+    (["boxes", "{shard}"], "--detections"),
+    (["boxes", "{shard}", "--detections", "{shard}"], "COCO or LVIS"),
+    (["efficiency", "{shard}"], "without data"),
+    (["efficiency", "--limit", "3"], "--limit is for"),
+    (["everything", "{shard}", "--points-per-side", "4", "--seed", "1"], "--seed is for"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "complaint"), BAD, ids=[" ".join(bad[0]) for bad in BAD])
+def test_bad_input_gets_one_line_that_names_it(shard, tmp_path, monkeypatch, arguments, complaint):
+    monkeypatch.chdir(tmp_path)
+    empty = write_shard(tmp_path / "empty.tar", {"a": np.zeros((1, 40, 60), bool)})
     done = pocketsam("evaluate", *(text.format(shard=shard, empty=empty) for text in arguments))
     assert done.exit_code == 2
     line = done.stderr.strip()

@@ -3,7 +3,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from pocketsam.data.augment import Augmentation, augment, crop_window, paste
-from pocketsam.data.sa1b import Sample
+from pocketsam.data.sample import Sample
 from pocketsam.data.shapes import draw_scene
 from shards import blocks, paint
 
@@ -12,7 +12,7 @@ PLAIN = Augmentation(whole=1.0, flip=0.0, colour=0.0, paste=0.0)
 
 def sample(masks: np.ndarray, name: str = "x") -> Sample:
     rles = [coco_mask.encode(np.asfortranarray(m, np.uint8)) for m in masks]
-    return Sample(name, paint(masks), rles)
+    return Sample(name, paint(masks), rles, list(range(len(rles))))
 
 
 def test_the_whole_photo_keeps_its_geometry() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pocketsam.data.sa1b import DataError, Shards, read
+from pocketsam.data.sa1b import Shards, read
+from pocketsam.data.sample import DataError
 from shards import annotation_file, blocks, jpeg, paint, write_shard, write_tar
 
 ONE, TWO = blocks((2, 2, 20, 20), (30, 5, 50, 30)), blocks((0, 0, 60, 10))
@@ -58,7 +59,8 @@ BROKEN = {
     "the json is a list": (PHOTO, b"[]", "not an object"),
     "the annotations are null": (PHOTO, b'{"annotations": null}', "SA-1B's layout"),
     "the image is null": (PHOTO, b'{"image": null}', "SA-1B's layout"),
-    "a mask has no size": (PHOTO, b'{"annotations": [{"segmentation": {"counts": "a"}}]}', "SA-1B's layout"),
+    "an id is text": (PHOTO, b'{"annotations": [{"id": "x"}]}', "SA-1B's layout"),
+    "a mask has no size": (PHOTO, b'{"annotations": [{"segmentation": {"counts": "a"}}]}', "of size None"),
     "the photo is cut off": (jpeg(np.zeros((900, 900, 3), np.uint8))[:200], MASKS, "photo cannot be decoded"),
     "an annotation has no mask": (PHOTO, NO_MASK, "annotation 7 has no RLE"),
     "a mask has another size": (PHOTO, annotation_file("bad", blocks(size=(9, 9)), ""), None),
@@ -78,17 +80,27 @@ def test_a_broken_sample_is_named(case: str, tmp_path: Path) -> None:
         assert next(read(shard)).rles == []
         return
     with pytest.raises(DataError, match=message) as error:
-        list(read(shard))
+        next(read(shard)).complete()
     assert "s.tar: bad" in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_mask_that_overruns_its_photo_is_named(tmp_path: Path) -> None:
-    rle = {"size": [4, 3], "counts": [5, 200]}
-    document = {"annotations": [{"id": 1, "segmentation": rle}]}
-    files = [("x.jpg", jpeg(np.zeros((4, 3, 3), np.uint8))), ("x.json", json.dumps(document).encode())]
-    with pytest.raises(DataError, match=r"x\.tar: x"):
-        next(read(write_tar(tmp_path / "x.tar", files))).masks()
+@pytest.mark.parametrize("counts", [[5, 200], [5, 2], "52", "P"])
+def test_a_damaged_mask_is_left_out_and_named_while_the_others_are_kept(
+    counts: object, tmp_path: Path
+) -> None:
+    good, bad = {"size": [4, 3], "counts": [5, 2, 5]}, {"size": [4, 3], "counts": counts}
+    annotations = [{"id": id, "segmentation": rle} for id, rle in ((7, bad), (8, good), (9, bad))]
+    document = json.dumps({"annotations": annotations}).encode()
+    files = [("x.jpg", jpeg(np.zeros((4, 3, 3), np.uint8))), ("x.json", document)]
+    (sample,) = read(write_tar(tmp_path / "x.tar", files))
+    assert sample.ids == [8]
+    assert sample.masks().sum() == 2
+    assert [line.split(" has a damaged mask")[0] for line in sample.left_out] == [
+        f"{tmp_path / 'x.tar'}: x: annotation {id}" for id in (7, 9)
+    ]
+    with pytest.raises(DataError, match="annotation 7 has a damaged mask"):
+        sample.complete()
 
 
 def test_broken_shards_are_named(tmp_path: Path, shard: Path) -> None:

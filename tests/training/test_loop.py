@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from pocketsam.data.sa1b import DataError
+from pocketsam.data.sample import DataError
 from pocketsam.errors import InputError, ModelError
 from pocketsam.models.checkpoints import load_model
 from pocketsam.training.loop import Diverged, Run, learning_rate, train

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pocketsam import Segmenter
 from pocketsam.engines.torch import TorchEngine
-from pocketsam.evaluation.clicks import iou, tightest_box
+from pocketsam.evaluation.overlap import ious
+from pocketsam.evaluation.prompting import tightest_box
 from pocketsam.export.onnx import export_onnx
 from pocketsam.photo import load_image, preprocess
 from pocketsam.segmenter import Photo
@@ -58,7 +59,7 @@ def test_a_box_gives_the_object(name: str, shipped: Segmenter) -> None:
     image = load_image(SAMPLES / name)
     truth = TRUTHS[name](image)
     mask = shipped.open(image).segment(boxes=tightest_box(truth))
-    assert iou(mask, truth[None])[0] > 0.8
+    assert ious(mask, truth[None])[0] > 0.8
 
 
 def test_the_files_are_small_and_described(shipped: Segmenter) -> None:
@@ -85,7 +86,7 @@ def test_what_is_shipped_gives_the_masks_of_pytorch(shipped: Segmenter, torch_en
         height, width = image.shape[:2]
         boxes = np.array([[0.1, 0.1, 0.9, 0.9], [0.3, 0.2, 0.7, 0.8]]) * [width, height, width, height]
         theirs = Segmenter(engine=torch_engine).open(image).segment(boxes=boxes)
-        assert iou(shipped.open(image).segment(boxes=boxes), theirs.binary).min() >= 0.99, path.name
+        assert min(ious(shipped.open(image).segment(boxes=boxes), theirs.binary)) >= 0.99, path.name
 
 
 def test_the_checkpoint_is_what_was_exported(shipped: Segmenter, torch_engine: TorchEngine) -> None:

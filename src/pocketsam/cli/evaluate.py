@@ -1,108 +1,369 @@
-"""`pocketsam evaluate`: mean IoU of a model on photos with masks, for a box, one click and three clicks."""
+"""`pocketsam evaluate PROTOCOL DATA`: measure a model the way a paper does, on any engine."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pocketsam.errors import InputError
+
 if TYPE_CHECKING:
-    from pocketsam.evaluation.clicks import Result
+    from pocketsam.data.sample import Dataset
+    from pocketsam.evaluation.journal import Journal
+    from pocketsam.evaluation.results import PhotoResult, Report
+    from pocketsam.evaluation.run import EvaluationProtocol
     from pocketsam.segmenter import Segmenter
+
+PROTOCOLS = ("clicks", "interactive", "boxes", "teacher", "everything", "efficiency")
+COUNTED = ("boxes", "everything")
+"""The protocols whose answers faster-coco-eval counts."""
+# Options that not every protocol has, and those that do.
+KNOWN_BY = {
+    "clicks": ("clicks", "interactive"),
+    "seed": ("clicks", "teacher"),
+    "detections": ("boxes",),
+    "against": ("teacher", "efficiency"),
+    "points_per_side": ("everything",),
+    "pred_iou_thresh": ("everything",),
+    "stability_score_thresh": ("everything",),
+    "photos": PROTOCOLS[:-1],
+    "limit": PROTOCOLS[:-1],
+    "worst": PROTOCOLS[:-1],
+    "workers": PROTOCOLS[:-1],
+}
 
 
 def evaluate(
-    shards: Annotated[
-        list[Path],
-        typer.Argument(help="Tar shards, or folders of NAME.jpg beside NAME.json.", metavar="SHARD..."),
-    ],
+    protocol: Annotated[str, typer.Argument(help=f"{', '.join(PROTOCOLS)}.", metavar="PROTOCOL")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Photos with masks: tar shards or folders of NAME.jpg beside NAME.json (SA-1B), a COCO or LVIS"
+            " .json, images/ with labels/, the Data Science Bowl's layout.",
+            metavar="DATA",
+        ),
+    ] = None,
     model: Annotated[str, typer.Option(help="A model's name, its folder, or a checkpoint file.")] = "pocket",
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="teacher: the model to agree with. efficiency: models to compare with, one an option."
+        ),
+    ] = None,
+    clicks: Annotated[
+        str | None,
+        typer.Option(
+            help="clicks: how many clicks to measure (1,3). interactive: the last one (5).", metavar="K,…"
+        ),
+    ] = None,
+    detections: Annotated[
+        Path | None, typer.Option(help="boxes: a detector's results, in COCO's format.", metavar="FILE.json")
+    ] = None,
+    points_per_side: Annotated[
+        int | None, typer.Option(min=1, help="everything: of the grid (32).", metavar="N")
+    ] = None,
+    pred_iou_thresh: Annotated[
+        float | None,
+        typer.Option(help="everything: the least predicted IoU (0.88); 0 lets all pass.", metavar="T"),
+    ] = None,
+    stability_score_thresh: Annotated[
+        float | None, typer.Option(help="everything: the least stability (0.95).", metavar="T")
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="The photos of a COCO or LVIS .json.", metavar="FOLDER")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many photos.", metavar="N")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Fixes what is drawn (0).", metavar="N")] = None,
+    worst: Annotated[
+        int | None, typer.Option(min=0, help="Draw a sheet of so many of the worst masks.", metavar="N")
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, onnx, openvino or torch.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many photos.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Fixes the clicks.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads of a model; all, if not given.", metavar="N")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Prompts decoded at a time.", metavar="N")] = 64,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes, each with a model of its own; 0: this one.", metavar="N"),
+    ] = None,
     output: Annotated[
-        Path,
-        typer.Option("-o", "--output", help="Where the result goes, as JSON.", metavar="RESULT.json"),
-    ] = Path("evaluation.json"),
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all, if not given.")] = None,
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="The folder of the result; evaluation/MODEL-PROTOCOL.", metavar="FOLDER"
+        ),
+    ] = None,
 ) -> None:
-    """Measure a model: mean IoU for a box, one click, three clicks."""
-    from rich.console import Console
+    """Measure a model as the papers do.
 
-    from pocketsam.errors import InputError
-    from pocketsam.files import check_writable, write
+    clicks: mean IoU for a box and for clicks drawn in the mask (EfficientSAM, Table 4).
+    interactive: one corrective click after another (SAM; TinySAM, Figure 4).
+    boxes: a detector's boxes as prompts, and AP (TinySAM, Table 1; EfficientSAM, Table 5).
+    teacher: agreement with another model (MobileSAM, Tables 2 and 7).
+    everything: recall and best IoU of what is found without a prompt.
+    efficiency: size, work, time and memory.
+
+    The same command goes on where a killed run stopped.
+    """
+    given = {
+        "clicks": clicks,
+        "seed": seed,
+        "detections": detections,
+        "against": against,
+        "points_per_side": points_per_side,
+        "pred_iou_thresh": pred_iou_thresh,
+        "stability_score_thresh": stability_score_thresh,
+        "photos": photos,
+        "limit": limit,
+        "worst": worst,
+        "workers": workers,
+    }
+    _check(protocol, data or [], given)
+    folder = output or Path("evaluation") / f"{Path(model).stem}-{protocol}"
+    _check_folder(folder)
+    if workers and not threads:
+        threads = max(1, (os.cpu_count() or 1) // workers)
+    opening: dict[str, Any] = {"engine": engine, "device": device, "precision": precision, "threads": threads}
+    if protocol == "efficiency":
+        _measure_efficiency([model, *(against or [])], opening, folder)
+        return
+
+    from pocketsam.data.datasets import open_dataset
     from pocketsam.segmenter import Segmenter
 
-    check_writable(output.parent, missing=True)
-    if output.is_dir():
-        raise InputError(f"{output}: is a folder; name a file in it, such as {output / 'evaluation.json'}")
-    segmenter = Segmenter(model, engine, device=device, precision=precision, threads=threads)
-    result = _measure(segmenter, shards, limit, seed)
-    if not result.overall.masks:
-        raise InputError(f"{', '.join(map(str, shards))}: no masks to measure on")
+    dataset = open_dataset(data or [], photos, labelled=protocol != "teacher")
+    open_segmenter = partial(Segmenter, model, batch=batch, **opening)
+    segmenter = open_segmenter()
+    teacher = partial(Segmenter, against[0], batch=batch, **opening) if against else None
+    chosen = _protocol(protocol, given, dataset, teacher)
+    record = _record(
+        chosen, segmenter, model, against, [*(data or []), *([detections] if detections else [])]
+    )
+    record |= {"device": device, "precision": precision}
+    _measure(
+        chosen,
+        dataset,
+        open_segmenter if workers else lambda: segmenter,
+        record,
+        folder,
+        limit=limit,
+        workers=workers or 0,
+        worst=worst or 0,
+    )
 
-    console = Console()
-    console.print(result.table())
-    if empty := result.overall.empty:
-        console.print(f"{empty} true {'mask has' if empty == 1 else 'masks have'} no pixels: left out.")
-    record = _record(result, segmenter, model, shards, limit, seed) | {
-        "device": device,
-        "precision": precision,
-    }
-    write(output, (json.dumps(record, indent=2) + "\n").encode())
-    console.print(f"Written to {output}", soft_wrap=True)
+
+def _measure(
+    protocol: EvaluationProtocol,
+    dataset: Dataset,
+    open_segmenter: Callable[[], Segmenter],
+    record: dict[str, Any],
+    folder: Path,
+    *,
+    limit: int | None,
+    workers: int,
+    worst: int,
+) -> None:
+    """Run the protocol and write its results into `folder`."""
+    from pocketsam.evaluation.journal import Journal
+    from pocketsam.evaluation.output import left_out, write_masks, write_report
+
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    signature = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    journal = Journal(folder / "journal.jsonl", signature)
+    results = _run(protocol, dataset, open_segmenter, count, workers, journal)
+    losses = left_out(results)
+    if not any(result.rows for result in results):
+        why = f" ({losses['left_out'][0]})" if losses["left_out"] else ""
+        raise InputError(f"there are no masks to measure on in these {count} photos{why}")
+    report = protocol.summarise(results)
+    names = write_report(folder, report, {**record, "photos": count, "limit": limit, **losses})
+    names += write_masks(folder, results, dataset, protocol.headline, worst)
+    journal.remove()
+    _show(report, folder, names, losses["left_out"])
 
 
-def _measure(segmenter: Segmenter, shards: list[Path], limit: int | None, seed: int) -> Result:
+def _run(
+    protocol: EvaluationProtocol,
+    dataset: Dataset,
+    open_segmenter: Callable[[], Segmenter],
+    count: int,
+    workers: int,
+    journal: Journal,
+) -> list[PhotoResult]:
     """Run the protocol under a progress bar that shows the means so far."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from pocketsam.data.sa1b import Shards
-    from pocketsam.evaluation.clicks import PROMPTS
-    from pocketsam.evaluation.clicks import evaluate as run
+    from pocketsam.evaluation.results import Means, percent
+    from pocketsam.evaluation.run import run
 
-    data = Shards(shards)
-    photos = len(data) if limit is None else min(limit, len(data))
+    means = Means()
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("photos", total=photos)
+        task = progress.add_task("photos", total=count)
 
-        def show(result: Result) -> None:
-            means = "  ".join(
-                f"{prompt} {mean}" for prompt, mean in zip(PROMPTS, result.overall.percent, strict=True)
+        def show(result: PhotoResult) -> None:
+            means.add(result)
+            names = means.scores if len(means.scores) <= 4 else [protocol.headline]
+            text = "  ".join(f"{name} {percent(means[name])}" for name in names)
+            progress.update(task, advance=1, description=text)
+
+        return run(
+            protocol,
+            dataset,
+            open_segmenter,
+            photos=range(count),
+            workers=workers,
+            journal=journal,
+            after_photo=show,
+        )
+
+
+def _show(report: Report, folder: Path, names: list[str], losses: list[str]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    for table in report.tables:
+        console.print(table.rich())
+    if losses:
+        console.print(
+            f"Left out: {len(losses)}, such as {losses[0]}; all of them are in result.json.", soft_wrap=True
+        )
+    if report.curves and "curves.png" not in names:
+        console.print(
+            "No curves were drawn, as matplotlib is not installed: pip install 'pocketsam[evaluate]'"
+        )
+    console.print(f"Written to {folder}: {', '.join(names)}", soft_wrap=True)
+
+
+def _protocol(
+    name: str, given: dict[str, Any], dataset: Dataset, teacher: Callable[[], Segmenter] | None
+) -> EvaluationProtocol:
+    """The protocol of this name, with the settings that were given."""
+    from pocketsam.data.coco import CocoSet
+    from pocketsam.evaluation.boxes import Boxes
+    from pocketsam.evaluation.clicks import Clicks
+    from pocketsam.evaluation.everything import Everything
+    from pocketsam.evaluation.interactive import Interactive
+    from pocketsam.evaluation.teacher import Teacher
+
+    seed = given["seed"] or 0
+    if name == "clicks":
+        return Clicks(_counts(given["clicks"] or "1,3"), seed)
+    if name == "interactive":
+        return Interactive(max(_counts(given["clicks"] or "5")))
+    if name == "teacher":
+        assert teacher is not None
+        return Teacher(teacher, seed=seed)
+    if name == "everything":
+        wanted = ("points_per_side", "pred_iou_thresh", "stability_score_thresh")
+        return Everything(**{key: given[key] for key in wanted if given[key] is not None})
+    if not isinstance(dataset, CocoSet):
+        raise InputError(
+            "boxes are measured on a COCO or LVIS .json, by whose numbers a detector names photos"
+        )
+    return Boxes(dataset, given["detections"])
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    try:
+        counts = tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError:
+        counts = ()
+    if not counts or counts[0] < 1:
+        raise InputError(f"--clicks {text}: give numbers from 1 on with commas between them, such as 1,3")
+    return counts
+
+
+def _check(protocol: str, data: list[Path], given: dict[str, Any]) -> None:
+    """Refuse what makes no sense before anything is loaded."""
+    if protocol not in PROTOCOLS:
+        raise InputError(
+            f"there is no protocol {protocol!r}; use {', '.join(PROTOCOLS[:-1])} or {PROTOCOLS[-1]}"
+        )
+    for name, value in given.items():
+        if value is not None and protocol not in KNOWN_BY.get(name, PROTOCOLS):
+            option = name.replace("_", "-")
+            raise InputError(
+                f"--{option} is for {' and '.join(KNOWN_BY[name])}, not for {protocol}; leave it out"
             )
-            progress.update(task, advance=1, description=means)
+    if protocol == "efficiency" and data:
+        raise InputError(f"efficiency is measured without data; leave {data[0]} out")
+    if protocol != "efficiency" and not data:
+        raise InputError(f"give the photos to measure {protocol} on: pocketsam evaluate {protocol} DATA")
+    if protocol == "boxes" and given["detections"] is None:
+        raise InputError("boxes needs a detector's results: --detections FILE.json, in COCO's format")
+    if protocol == "teacher" and len(given["against"] or []) != 1:
+        raise InputError("teacher needs the model to agree with: --against MODEL, once")
+    if protocol in COUNTED and find_spec("faster_coco_eval") is None:
+        raise InputError(f"{protocol} needs faster-coco-eval: pip install 'pocketsam[evaluate]'")
 
-        return run(segmenter, map(data.read, range(photos)), seed, show)
+
+def _check_folder(folder: Path) -> None:
+    from pocketsam.files import check_writable
+
+    if folder.is_file() or folder.suffix in (".json", ".csv", ".md"):
+        raise InputError(f"{folder}: the result is a folder of files; give the name of a folder")
+    check_writable(folder, missing=True)
+    check_writable(folder.absolute().parent, missing=True)
 
 
 def _record(
-    result: Result, segmenter: Segmenter, model: str, shards: list[Path], limit: int | None, seed: int
+    protocol: EvaluationProtocol,
+    segmenter: Segmenter,
+    model: str,
+    against: list[str] | None,
+    data: list[Path],
 ) -> dict[str, Any]:
-    """The result and all that determines it."""
+    """All that determines the result."""
     from dataclasses import asdict
 
-    from pocketsam.evaluation.provenance import fingerprint, versions
-    from pocketsam.zoo import locate, model_files
+    from pocketsam.evaluation.output import settings
+    from pocketsam.evaluation.provenance import fingerprint, model_files, versions
 
-    path, _ = locate(model)
-    files = model_files(path) if path.is_dir() else [path]
     return {
-        "protocol": "box, 1 click, 3 clicks (EfficientSAM, arXiv 2312.00863, Table 4)",
-        **result.to_dict(),
+        "protocol": {"name": protocol.name, "follows": protocol.follows, **settings(protocol)},
         "model": {
             "name": model,
             "description": asdict(segmenter.engine.description),
-            "files": [fingerprint(file) for file in files],
+            "files": model_files(model),
         },
+        **({"against": {"name": against[0], "files": model_files(against[0])}} if against else {}),
         "engine": type(segmenter.engine).__name__,
-        "seed": seed,
-        "limit": limit,
-        "data": [fingerprint(shard) for shard in shards],
+        "data": [fingerprint(path) for path in data],
         "versions": versions(),
     }
+
+
+def _measure_efficiency(models: list[str], opening: dict[str, Any], folder: Path) -> None:
+    """Time the models in turns, and write the result into `folder`."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from pocketsam.evaluation.efficiency import measure_efficiency
+    from pocketsam.evaluation.output import write_report
+    from pocketsam.evaluation.provenance import model_files, versions
+    from pocketsam.evaluation.timing import Contender
+
+    contenders = [Contender(model, **opening) for model in models]
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("efficiency")
+        report = measure_efficiency(
+            contenders, progress=lambda done, total: progress.update(task, completed=done, total=total)
+        )
+    record = {
+        "protocol": {"name": "efficiency"},
+        "models": [{"name": model, "files": model_files(model)} for model in models],
+        **opening,
+        "versions": versions(),
+    }
+    _show(report, folder, write_report(folder, report, record), [])

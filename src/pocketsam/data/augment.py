@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.data.sa1b import Sample
+from pocketsam.data.sample import Sample
 
 Image = NDArray[np.uint8]
 CROP_TRIES = 3

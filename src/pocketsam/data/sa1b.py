@@ -8,46 +8,16 @@ tar member is read by seeking, so memory holds the index only, whatever the size
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
-from pocketsam.errors import InputError
+from pocketsam.data.decode import decode_photo, to_rle
+from pocketsam.data.sample import DataError, Sample
 
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png")
-
-
-class DataError(InputError):
-    """A sample that cannot be used; the line names its file."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A photo and its masks, undecoded: `rles` are COCO RLE dictionaries of the photo's size."""
-
-    name: str
-    image: NDArray[np.uint8]
-    """(H, W, 3) RGB."""
-    rles: list[dict[str, Any]]
-    source: str = ""
-    place: str = ""
-    """The shard or file it was read from, for messages."""
-
-    def masks(self, which: Sequence[int] | None = None) -> NDArray[np.bool_]:
-        """The masks numbered `which` (all by default): (K, H, W). Raises DataError where one is damaged."""
-        chosen = self.rles if which is None else [self.rles[i] for i in which]
-        if not chosen:
-            return np.zeros((0, *self.image.shape[:2]), bool)
-        try:
-            decoded = coco_mask.decode(chosen)
-        except ValueError as error:
-            raise DataError(f"{self.place or self.name}: a mask cannot be decoded ({error})") from error
-        return np.ascontiguousarray(decoded.transpose(2, 0, 1)).astype(bool)
 
 
 class Span(NamedTuple):
@@ -112,14 +82,19 @@ class Shards(Sequence[Entry]):
         entry = self.entries[i]
         document = _annotation(entry)
         image = _photo(entry)
+        rles, ids, left_out = [], [], []
         try:
-            rles = [
-                _rle(annotation, image.shape[:2], entry) for annotation in document.get("annotations", [])
-            ]
             source = str(document.get("image", {}).get("source", ""))
+            for place, annotation in enumerate(document.get("annotations", [])):
+                number = int(annotation.get("id", place))
+                try:
+                    rles.append(to_rle(annotation.get("segmentation"), *image.shape[:2]))
+                    ids.append(number)
+                except ValueError as error:
+                    left_out.append(f"{entry}: annotation {number} {error}")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{entry}: its .json is not in SA-1B's layout ({error!r})") from error
-        return Sample(entry.name, image, rles, source, str(entry))
+        return Sample(entry.name, image, rles, ids, source, str(entry), tuple(left_out))
 
 
 def read(
@@ -180,23 +155,7 @@ def _annotation(entry: Entry) -> dict[str, Any]:
 
 
 def _photo(entry: Entry) -> NDArray[np.uint8]:
-    encoded = np.frombuffer(entry.photo.read(), np.uint8)
-    # The masks were drawn on the stored pixels: no turning by EXIF here.
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(encoded, flags) if encoded.size else None
-    if image is None:
-        raise DataError(f"{entry}: its photo cannot be decoded")
-    return np.asarray(image, np.uint8)
-
-
-def _rle(annotation: dict[str, Any], size: tuple[int, ...], entry: Entry) -> dict[str, Any]:
-    rle = annotation.get("segmentation")
-    if not isinstance(rle, dict) or "counts" not in rle:
-        raise DataError(f"{entry}: annotation {annotation.get('id')} has no RLE mask")
-    if tuple(rle["size"]) != tuple(size):
-        raise DataError(
-            f"{entry}: annotation {annotation.get('id')} has size {rle['size']}, the photo {size}"
-        )
-    if isinstance(rle["counts"], list):  # SA-1B's uncompressed form
-        return dict(coco_mask.frPyObjects(rle, *size))
-    return rle
+    try:
+        return decode_photo(entry.photo.read())
+    except ValueError as error:
+        raise DataError(f"{entry}: its photo {error}") from error

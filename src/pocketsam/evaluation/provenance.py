@@ -6,9 +6,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pocketsam import __version__
+from pocketsam import __version__, zoo
 
-PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "openvino", "pillow", "pycocotools", "torch")
+PACKAGES = (
+    "faster-coco-eval",
+    "numpy",
+    "onnxruntime",
+    "opencv-python-headless",
+    "openvino",
+    "pillow",
+    "pycocotools",
+    "torch",
+)
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
@@ -23,6 +32,12 @@ def fingerprint(path: Path) -> dict[str, Any]:
                 digest.update(block)
                 size += len(block)
     return {"name": path.resolve().name, "bytes": size, "sha256": digest.hexdigest()}
+
+
+def model_files(model: str) -> list[dict[str, Any]]:
+    """The fingerprints of a model's files; `model` is a name, a folder or a file."""
+    path, _ = zoo.locate(model)
+    return [fingerprint(file) for file in (zoo.model_files(path) if path.is_dir() else [path])]
 
 
 def versions() -> dict[str, str]:

@@ -20,11 +20,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from pocketsam.data.sa1b import DataError, Shards
+from pocketsam.data.sa1b import Shards
+from pocketsam.data.sample import DataError
 from pocketsam.description import Description
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import InputError, PocketSAMError
-from pocketsam.evaluation.clicks import evaluate
+from pocketsam.evaluation.clicks import Clicks
+from pocketsam.evaluation.results import Means
+from pocketsam.evaluation.run import run
 from pocketsam.files import write
 from pocketsam.models.checkpoints import (
     FILE_NAME,
@@ -146,11 +149,11 @@ class Run:
     def validate(self) -> dict[str, float]:
         """Box, 1-click and 3-click mIoU of the averaged weights on `val_photos` photos, spread over the whole set."""
         assert self.val is not None
-        engine = TorchEngine(self.average, self.description)
+        protocol, segmenter = Clicks(), Segmenter(engine=TorchEngine(self.average, self.description))
         photos = min(self.recipe.val_photos, len(self.val))
         chosen = (i * len(self.val) // photos for i in range(photos))
-        result = evaluate(Segmenter(engine=engine), map(self.val.read, chosen))
-        return {name: float(value or 0.0) for name, value in result.overall.mean_iou.items()}
+        means = Means(run(protocol, self.val, lambda: segmenter, photos=chosen))
+        return {name: means[name] or 0.0 for name in protocol.columns}
 
     def keep(self) -> None:
         """Write the averaged weights: the run's result."""

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from pocketsam.data.augment import Target, augment
-from pocketsam.data.sa1b import DataError, Shards
+from pocketsam.data.sa1b import Shards
+from pocketsam.data.sample import DataError, Sample
 from pocketsam.data.shapes import draw_scene
 from pocketsam.training.recipe import DRAWN, Recipe
 
@@ -52,16 +53,19 @@ class Samples(Dataset[dict[str, Tensor] | DataError]):
         how = self.recipe.augmentation
         index = self._photo(number)
         for _ in range(TRIES):
-            other = (
-                self.shards.read(int(rng.integers(len(self.shards)))) if rng.random() < how.paste else None
-            )
-            target = augment(self.shards.read(index), other, size, objects, how, rng)
+            other = self._read(int(rng.integers(len(self.shards)))) if rng.random() < how.paste else None
+            target = augment(self._read(index), other, size, objects, how, rng)
             if target is not None:
                 return target
             index = int(rng.integers(len(self.shards)))  # nothing in it is large enough at this size
         raise DataError(
             f"{TRIES} photos in a row have no mask that can be seen at {size} x {size} pixels; raise image_size"
         )
+
+    def _read(self, index: int) -> Sample:
+        """A broken annotation stops the run: it is mended, or taken out, before hours of training."""
+        assert self.shards is not None
+        return self.shards.read(index).complete()
 
     def _photo(self, number: int) -> int:
         """Epoch after epoch, every photo once, in an order of its own; or the photo of a mask drawn at random."""

@@ -1,0 +1,166 @@
+"""Every protocol's table, for three models. Run: python benchmarks/results.py val-000.tar -o docs/results.md
+
+The models: `pocket`; its weights at half the resolution; its architecture with random weights, which tells how much
+of a score is luck. Every figure comes from `pocketsam evaluate`, whose results lie in out/results. What is there
+already, measured by the same command, is not measured again: remove it to begin afresh.
+"""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pocketsam.evaluation.pictures import plot
+from pocketsam.evaluation.results import Curves, Table
+
+ROOT = Path(__file__).parents[1]
+OUT = Path("out/results")
+MODELS = {
+    "pocket": "pocket",
+    "pocket, 256²": str(OUT / "models/pocket-256"),
+    "random weights": str(OUT / "models/random"),
+}
+# Proposals of a model that is unsure of itself: SAM's own thresholds would leave nothing of them.
+UNSURE = ["--pred-iou-thresh", "0", "--stability-score-thresh", "0.8"]
+# Protocol, title, options, and how many photos.
+PROTOCOLS: dict[str, tuple[str, list[str], int | None]] = {
+    "clicks": ("Boxes and clicks drawn in the mask", ["--clicks", "1,2,3,5"], None),
+    "interactive": ("One corrective click after another", ["--clicks", "5"], 100),
+    "boxes": ("A detector's boxes, and AP", [], None),
+    "teacher": ("Agreement with `pocket`", ["--against", "pocket"], 100),
+    "everything": ("Everything, as proposals", ["--points-per-side", "16", *UNSURE], 60),
+}
+
+
+def main(
+    shards: Annotated[list[Path], typer.Argument(help="Tar shards or folders of NAME.jpg beside NAME.json.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page.")] = Path("results.md"),
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many photos, to rehearse.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that measure.")] = 2,
+) -> None:
+    make_models()
+    coco = OUT / "coco"
+    if not (coco / "detections.json").exists():
+        subprocess.run([sys.executable, ROOT / "benchmarks/coco_set.py", *shards, "-o", coco], check=True)
+    pictures = output.parent / "pictures" / "results"
+    pictures.mkdir(parents=True, exist_ok=True)
+    sections = []
+    for protocol, (title, options, photos) in PROTOCOLS.items():
+        data = [str(coco / "instances.json")] if protocol == "boxes" else [str(shard) for shard in shards]
+        extra = ["--detections", str(coco / "detections.json")] if protocol == "boxes" else []
+        count = min(filter(None, (photos, limit)), default=None)
+        some = ["--limit", str(count)] if count else []
+        arguments = [protocol, *data, *options, *extra, *some, "--workers", str(workers)]
+        sections.append(section(protocol, title, arguments, pictures))
+    costs = [argument for model in list(MODELS.values())[1:] for argument in ("--against", model)]
+    sections.append(cost(["efficiency", "--model", "pocket", *costs]))
+    output.write_text("\n".join([*introduction(), *sections]))
+    print(f"Written to {output}")
+
+
+def make_models() -> None:
+    """The two models beside `pocket`."""
+    import torch
+
+    from pocketsam.models.checkpoints import FILE_NAME, load_model, save_model
+    from pocketsam.models.sam import MODELS as ARCHITECTURES
+
+    sam, description = load_model(ROOT / "checkpoints/pocket" / FILE_NAME)
+    torch.manual_seed(0)
+    others = {
+        "pocket-256": (sam.state_dict(), replace(description, name="pocket-256", image_size=256)),
+        "random": (ARCHITECTURES["pocket"](512).state_dict(), replace(description, name="random")),
+    }
+    for name, (weights, described) in others.items():
+        path = OUT / "models" / name / FILE_NAME
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            save_model(path, weights, described)
+
+
+def section(protocol: str, title: str, arguments: list[str], pictures: Path) -> str:
+    """Measure all models by one protocol: the tables in one, the curves in one picture."""
+    results = {name: measured(protocol, model, arguments) for name, model in MODELS.items()}
+    first = next(iter(results.values()))
+    parts = [
+        f"## {title}\n",
+        f"{first['protocol']['follows']}; {first['photos']} photos. `{command(arguments)}`\n",
+        together(results).markdown(),
+    ]
+    curves = [merged(results, i) for i in range(len(first["curves"]))]
+    if curves and (picture := plot(curves)):
+        (pictures / f"{protocol}.png").write_bytes(picture)
+        parts.append(f"![{title}](pictures/results/{protocol}.png)\n")
+    return "\n".join(parts)
+
+
+def cost(arguments: list[str]) -> str:
+    """What the models cost, timed in turns in one run."""
+    result = measured("efficiency", "", arguments)
+    tables = "\n".join(Table(**table).markdown() for table in result["tables"])
+    return f"## Size, work, time, memory\n\n`{command(arguments)}`\n\n{tables}"
+
+
+def measured(protocol: str, model: str, arguments: list[str]) -> dict[str, Any]:
+    """The result of one command; it is run unless its result lies there."""
+    folder = OUT / "-".join(filter(None, (protocol, Path(model).stem)))
+    chosen = ["--model", model] if model else []
+    asked = [*arguments, *chosen]
+    note = folder / "command.json"
+    if not note.exists() or json.loads(note.read_text()) != asked:
+        print(f"pocketsam evaluate {shlex.join(asked)}", flush=True)
+        subprocess.run([sys.executable, "-m", "pocketsam", "evaluate", *asked, "-o", folder], check=True)
+        note.write_text(json.dumps(asked))
+    return dict(json.loads((folder / "result.json").read_text()))
+
+
+def together(results: dict[str, dict[str, Any]]) -> Table:
+    """The first table of each model, one below the other; of a table that sums up, its last line."""
+    lines: list[list[str]] = []
+    for name, result in results.items():
+        table = Table(**result["tables"][0])
+        kept = [line[1:] for line in table.lines[-1:]] if table.total else table.lines
+        lines += [[name, *line] for line in kept]
+    headings = table.headings[1:] if table.total else table.headings
+    return Table(table.title, ["model", *headings], lines)
+
+
+def merged(results: dict[str, dict[str, Any]], i: int) -> Curves:
+    """Curve number i of all models in one picture: the first line of each."""
+    curves = {name: result["curves"][i] for name, result in results.items()}
+    lines = {name: next(iter(curve["lines"].values())) for name, curve in curves.items()}
+    one = next(iter(curves.values()))
+    return Curves(one["title"], one["x"], one["y"], lines)
+
+
+def command(arguments: list[str]) -> str:
+    """As a reader would type it: files by their names."""
+    shown = [Path(word).name if Path(word).exists() else word for word in arguments]
+    return shlex.join(["pocketsam", "evaluate", *shown])
+
+
+def introduction() -> Iterator[str]:
+    yield "# Results\n"
+    yield "<!-- written by: python benchmarks/results.py val-000.tar -o docs/results.md -->\n"
+    yield (
+        "Three models by every protocol ([what they are](how-to/evaluate.md)), regenerated by"
+        " `python benchmarks/results.py val-000.tar -o docs/results.md`: `pocket`, the model inside the package; the"
+        " same weights at half the resolution; and the same architecture with random weights, to tell what a score"
+        " is worth. IoU, AP and recall in percent.\n"
+    )
+    yield (
+        f"{os.cpu_count()} {platform.machine()} cores, Python {platform.python_version()}. Seconds are of this"
+        " machine, in one run; for `everything`, two processes shared it.\n"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

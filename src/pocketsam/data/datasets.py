@@ -1,0 +1,44 @@
+"""Opening photos with masks, whatever their layout: the one door through which commands come to data."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pocketsam.data.coco import CocoSet
+from pocketsam.data.label_maps import LabelMaps
+from pocketsam.data.sa1b import Shards
+from pocketsam.data.sample import Dataset
+from pocketsam.data.science_bowl import ScienceBowl
+from pocketsam.errors import InputError
+
+
+def open_dataset(
+    paths: Sequence[str | Path], photos: str | Path | None = None, labelled: bool = True
+) -> Dataset:
+    """The samples of one COCO or LVIS JSON, of one folder of label maps or of Data Science Bowl 2018, or of shards.
+
+    Shards and folders in SA-1B's layout may be many, the others come one at a time. photos: where a JSON's photos
+    are. labelled: leave out the photos of shards that have no json.
+    Raises DataError when something cannot be read, InputError when the arguments do not go together.
+    """
+    if not paths:
+        raise InputError("no data given; name shards, a COCO JSON, or a folder of photos with masks")
+    readers = [_reader(Path(path)) for path in paths]
+    if photos is not None and readers != [CocoSet]:
+        raise InputError(f"{photos}: a folder of photos goes with one COCO JSON; leave it out")
+    if all(reader is Shards for reader in readers):
+        return Shards(paths, labelled)
+    if len(paths) > 1:
+        other = next(path for path, reader in zip(paths, readers, strict=True) if reader is not Shards)
+        raise InputError(f"{other}: only tar shards and their folders can be read together; give it alone")
+    (path,), (reader,) = paths, readers
+    return CocoSet(path, photos) if reader is CocoSet else reader(path)
+
+
+def _reader(path: Path) -> type[CocoSet] | type[LabelMaps] | type[ScienceBowl] | type[Shards]:
+    if path.suffix.lower() == ".json":
+        return CocoSet
+    if (path / "images").is_dir() and any((path / name).is_dir() for name in ("labels", "masks")):
+        return LabelMaps
+    if any((masks.parent / "images").is_dir() for masks in path.glob("*/masks")):
+        return ScienceBowl
+    return Shards

@@ -1,0 +1,53 @@
+"""The journal of a run: every photo's result, a line each, so that a killed run goes on where it stopped."""
+
+import json
+from pathlib import Path
+
+from pocketsam.errors import InputError
+from pocketsam.evaluation.results import PhotoResult
+
+
+class Journal:
+    """The results so far, in a file of JSON lines.
+
+    signature: all that determines the results. A journal of another signature belongs to another run, and is begun
+    afresh. A line that a killed run left half written is dropped.
+    Raises InputError when the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path, signature: str) -> None:
+        self.path = path
+        self.results: list[PhotoResult] = []
+        header = json.dumps({"signature": signature}).encode() + b"\n"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = path.read_bytes() if path.exists() else b""
+            whole = content[: content.rfind(b"\n") + 1]
+            if not whole.startswith(header):
+                path.write_bytes(header)
+                return
+            self.results = [
+                PhotoResult.from_dict(json.loads(line)) for line in whole[len(header) :].splitlines()
+            ]
+            with path.open("r+b") as file:
+                file.truncate(len(whole))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self._refusal(error) from error
+
+    def add(self, result: PhotoResult) -> None:
+        """Write down one photo's result. Raises InputError when that cannot be done."""
+        try:
+            with self.path.open("ab") as file:
+                file.write(json.dumps(result.to_dict()).encode() + b"\n")
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def remove(self) -> None:
+        """The run is over, and its results lie elsewhere."""
+        self.path.unlink(missing_ok=True)
+
+    def _refusal(self, error: Exception) -> InputError:
+        reason = getattr(error, "strerror", None) or error
+        return InputError(
+            f"{self.path}: the results so far cannot be kept ({reason}); make room, or remove it to begin afresh"
+        )

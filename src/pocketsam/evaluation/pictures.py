@@ -1,0 +1,133 @@
+"""Pictures of a result: its curves, and a sheet of the masks that came out worst."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from pocketsam.data.sample import Dataset
+from pocketsam.drawing import draw_masks, draw_prompts
+from pocketsam.evaluation.results import Curves, PhotoResult, Row, percent
+from pocketsam.prompts import FOREGROUND, Prompts
+from pocketsam.rle import boxes, decode
+
+PANEL, CAPTION, GAP, COLUMNS = 220, 22, 8, 4
+"""Of the sheet, in pixels: a panel's side, the height of its caption, the space between tiles; and tiles a row."""
+MARGIN = 0.25
+"""Around what a panel shows, as a fraction of its larger side."""
+
+
+def plot(curves: Sequence[Curves]) -> bytes | None:
+    """The curves side by side, as a PNG file; None where matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        return None
+    figure = Figure(figsize=(5.5 * len(curves), 3.8), layout="constrained")
+    for axes, one in zip(np.atleast_1d(figure.subplots(1, len(curves))), curves, strict=True):
+        for name, points in one.lines.items():
+            axes.plot(*zip(*points, strict=True), "o-", markersize=3, label=name)
+        axes.set(title=one.title, xlabel=one.x, ylabel=one.y)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=110)
+    return file.getvalue()
+
+
+class Case(NamedTuple):
+    """One mask of one photo, and how it scored."""
+
+    score: float
+    photo: PhotoResult
+    row: Row
+
+
+def worst_cases(results: Sequence[PhotoResult], score: str, count: int) -> list[Case]:
+    """The masks with the lowest `score`, worst first; those without the score do not count."""
+    cases = [
+        Case(value, photo, row)
+        for photo in results
+        for row in photo.rows
+        if (value := row.scores.get(score)) is not None
+    ]
+    return sorted(cases, key=lambda case: case.score)[:count]
+
+
+def sheet(cases: Sequence[Case], dataset: Dataset) -> bytes:
+    """A JPEG file with a tile for each case: the true mask on the left; on the right the prompt and what it gave."""
+    rows = -(-len(cases) // COLUMNS)
+    width, height = 2 * PANEL + GAP, PANEL + CAPTION + GAP
+    page = Image.new("RGB", (COLUMNS * width + GAP, rows * height + GAP), "white")
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(13)
+    for i, case in enumerate(cases):
+        x, y = GAP + i % COLUMNS * width, GAP + i // COLUMNS * height
+        image = dataset.read(case.photo.photo).image
+        for column, panel in enumerate(_panels(image, case.row)):
+            page.paste(Image.fromarray(panel), (x + column * PANEL, y))
+        pen.text(
+            (x, y + PANEL + 3),
+            f"{percent(case.score)} %  {case.photo.name}, mask {case.row.mask}",
+            "black",
+            font,
+        )
+    file = BytesIO()
+    page.save(file, "JPEG", quality=88)
+    return file.getvalue()
+
+
+def _panels(image: NDArray[np.uint8], row: Row) -> list[NDArray[np.uint8]]:
+    """The true mask, and the answer with its prompt, each PANEL × PANEL."""
+    shown = [rle for rle in (row.truth, row.answer) if rle is not None]
+    x0, y0, x1, y1 = _window(boxes(shown), row, image.shape[:2])
+    scale = PANEL / max(x1 - x0, y1 - y0)
+    size = max(1, round(scale * (x1 - x0))), max(1, round(scale * (y1 - y0)))
+    view = np.asarray(cv2.resize(image[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA), np.uint8)
+    panels = []
+    for i, rle in enumerate((row.truth, row.answer)):
+        masks = np.zeros((2, size[1], size[0]), np.bool_)  # two, so that each has a colour of its own
+        if rle is not None:
+            part = decode(rle)[y0:y1, x0:x1].view(np.uint8)
+            masks[i] = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST) > 0
+        panels.append(draw_masks(view, masks))
+    draw_prompts(panels[1], _prompts(row, (x0, y0), scale), np.array([1]))
+    return [_padded(panel) for panel in panels]
+
+
+def _window(found: NDArray[np.float32], row: Row, size: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """What of the photo to show: both masks and the prompt, with a margin."""
+    corners = found[(found[:, 2:] > found[:, :2]).all(axis=1)].reshape(-1, 2)
+    asked = np.array([*row.prompt.get("points", []), *_corners(row)], np.float32).reshape(-1, 2)
+    corners = np.concatenate([corners, asked])
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    margin = max(8.0, MARGIN * float((high - low).max()))
+    limit = np.array([size[1], size[0]])
+    x0, y0 = np.clip(np.floor(low - margin), 0, limit - 1).astype(int)
+    x1, y1 = np.clip(np.ceil(high + margin), 1, limit).astype(int)
+    return int(x0), int(y0), max(int(x1), int(x0) + 1), max(int(y1), int(y0) + 1)
+
+
+def _corners(row: Row) -> list[list[float]]:
+    box = row.prompt.get("box")
+    return [box[:2], box[2:]] if box else []
+
+
+def _prompts(row: Row, corner: tuple[int, int], scale: float) -> Prompts:
+    """The row's prompt in the pixels of its panel."""
+    points = (np.array(row.prompt.get("points", []), np.float32).reshape(1, -1, 2) - corner) * scale
+    labels = np.array([row.prompt.get("labels", [FOREGROUND] * points.shape[1])], np.int32)
+    box = np.array(_corners(row), np.float32).reshape(-1, 2)
+    moved = ((box - corner) * scale).reshape(1, 4).astype(np.float32) if len(box) else None
+    return Prompts(points.astype(np.float32), labels, moved, None)
+
+
+def _padded(panel: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = panel.shape[:2]
+    square = np.full((PANEL, PANEL, 3), 255, np.uint8)
+    square[:height, :width] = panel
+    return square

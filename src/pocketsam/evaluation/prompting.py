@@ -1,0 +1,93 @@
+"""Prompts as the protocols make them: boxes and clicks made of true masks, and points drawn from a photo."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketsam.prompts import BACKGROUND, FOREGROUND
+
+
+def tightest_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The smallest box around a mask (H, W) that has pixels: (4,) XYXY, pixel edges (x1 = last + 1)."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    columns = np.flatnonzero(mask.any(axis=0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+
+
+def draw_clicks(mask: NDArray[np.bool_], count: int, seed: int, name: str, number: int) -> NDArray[np.int64]:
+    """`count` independent uniform draws among the pixels of a mask (H, W) that has some: (count, 2) x, y.
+
+    The generator is seeded by (seed, the mask's number, the photo's name), so that a mask gets the same clicks
+    whatever is measured before it. Pixel indices: the model adds the half pixel to a pixel's centre itself.
+    """
+    rows, columns = np.nonzero(mask)
+    generator = np.random.default_rng(
+        [seed, number % 2**64, *name.encode()]
+    )  # some datasets' ids are negative
+    chosen = generator.integers(len(rows), size=count)
+    return np.stack([columns[chosen], rows[chosen]], axis=-1)
+
+
+def deepest_pixel(region: NDArray[np.bool_]) -> tuple[int, int, float]:
+    """x, y and depth of the pixel of a region (H, W) that is farthest from its edge; depth 0 if the region is empty.
+
+    The maximum of the Euclidean distance transform, the first in reading order. The photo's edge is an edge, too.
+    """
+    if not region.any():
+        return 0, 0, 0.0
+    # Nothing outside the tightest box is nearer to the region than the frame around the box.
+    left, top, right, bottom = tightest_box(region).astype(int)
+    framed = np.pad(region[top:bottom, left:right], 1).astype(np.uint8)
+    depth = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    y, x = np.unravel_index(depth.argmax(), depth.shape)
+    return int(x + left) - 1, int(y + top) - 1, float(depth[y, x])
+
+
+def corrective_click(answer: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[int, int, int] | None:
+    """x, y and label of the click that corrects an answer (H, W) most; None if it is the true mask (H, W) already.
+
+    It is on the deepest pixel of what the answer lacks (label 1) or of what it has too much (label 0), whichever lies
+    deeper; of equals, on what it lacks. So do the evaluations of interactive segmentation (RITM, arXiv 2102.06583).
+    """
+    x, y, lacking = deepest_pixel(truth & ~answer)
+    beyond_x, beyond_y, beyond = deepest_pixel(answer & ~truth)
+    if not lacking and not beyond:
+        return None
+    return (x, y, FOREGROUND) if lacking >= beyond else (beyond_x, beyond_y, BACKGROUND)
+
+
+def draw_points(size: tuple[int, int], count: int, seed: int, name: str) -> NDArray[np.float64]:
+    """`count` independent uniform draws from a photo of `size` (height, width): (count, 2) x, y.
+
+    They lie between the centres of its outermost pixels, not on whole ones: 0 to width - 1, and 0 to height - 1. The
+    generator is seeded by (seed, the photo's name).
+    """
+    height, width = size
+    generator = np.random.default_rng([seed, 0, *name.encode()])
+    return generator.uniform(0, (width - 1, height - 1), (count, 2))
+
+
+def draw_pair(size: tuple[int, int], distance: int, seed: int, name: str) -> NDArray[np.float64] | None:
+    """Two points of a photo of `size` (height, width), `distance` > 0 pixels apart: (2, 2) x, y. None if none fit.
+
+    The direction from the first to the second is drawn uniformly among those in which the photo is large enough, then
+    the first point among the places that leave room for the second. The range is that of `draw_points`; the
+    generator is seeded by (seed, the distance, the photo's name), so that other distances change nothing.
+    """
+    height, width = size
+    room = np.array([width - 1, height - 1])
+    if distance > np.hypot(*room):
+        return None
+    # Angles between the line and the x axis: below the least it is too wide for the photo, above the most too high.
+    least, most = np.arccos(min(1, room[0] / distance)), np.arcsin(min(1, room[1] / distance))
+    generator = np.random.default_rng([seed, distance, *name.encode()])
+    angle, signs = generator.uniform(least, max(least, most)), generator.choice([-1, 1], 2)
+    # Rounding must not push the longest lines out of the photo.
+    step = signs * np.minimum(distance * np.array([np.cos(angle), np.sin(angle)]), room)
+    first = generator.uniform(np.maximum(0, -step), np.minimum(room, room - step))
+    return np.stack([first, first + step])
+
+
+def click_name(count: int) -> str:
+    """What a score after so many clicks is called."""
+    return "1 click" if count == 1 else f"{count} clicks"

@@ -1,0 +1,152 @@
+"""Running a protocol over a dataset: photo by photo, in one process or several, and on from where a run was killed.
+
+What a photo gives depends on the protocol, the model and the photo alone. So photos may be measured by any worker and
+in any run, and the results are the same.
+"""
+
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from functools import cached_property
+from multiprocessing import get_context
+from typing import Protocol, TypeAlias
+
+from pocketsam.data.sample import DataError, Dataset, Sample
+from pocketsam.errors import PocketSAMError
+from pocketsam.evaluation.journal import Journal
+from pocketsam.evaluation.results import PhotoResult, Report
+from pocketsam.segmenter import Segmenter
+
+OpenSegmenter: TypeAlias = Callable[[], Segmenter]
+"""Makes the model that is measured; every worker makes its own."""
+
+
+class EvaluationProtocol(Protocol):
+    """One way to measure a model: what is asked of each photo, and how the answers become numbers.
+
+    A frozen dataclass: its fields are its settings. follows: the paper and table.
+    needs_masks: whether a photo without true masks is of no use. needs_all_photos: whether the result would be wrong,
+    and is refused, where one of the photos cannot be read. headline: the score that best and worst masks are told by.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def follows(self) -> str: ...
+    @property
+    def needs_masks(self) -> bool: ...
+    @property
+    def needs_all_photos(self) -> bool: ...
+    @property
+    def headline(self) -> str: ...
+
+    def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
+        """Photo number `photo`, whose masks all have pixels."""
+        ...
+
+    def summarise(self, results: Sequence[PhotoResult]) -> Report:
+        """The result of all photos, given in the dataset's order."""
+        ...
+
+
+def run(
+    protocol: EvaluationProtocol,
+    dataset: Dataset,
+    open_segmenter: OpenSegmenter,
+    *,
+    photos: Iterable[int] | None = None,
+    workers: int = 0,
+    journal: Journal | None = None,
+    after_photo: Callable[[PhotoResult], None] = lambda result: None,
+) -> list[PhotoResult]:
+    """Measure the photos of a dataset (all, or those numbered `photos`); their results in the dataset's order.
+
+    workers: processes beside this one, each with a model of its own; 0 does all the work in this one.
+    journal: what is in it already is not measured again, and what is measured is added to it.
+    after_photo: sees every result as it comes, those of the journal first.
+    Raises DataError when a photo cannot be read and the protocol needs all of them.
+    """
+    wanted = sorted(set(range(len(dataset)) if photos is None else photos))
+    known = {result.photo: result for result in journal.results} if journal else {}
+    found = {number: known[number] for number in wanted if number in known}
+    for result in found.values():
+        after_photo(result)
+    waiting = [number for number in wanted if number not in found]
+    for result in _measure_all(protocol, dataset, open_segmenter, waiting, workers):
+        if journal:
+            journal.add(result)
+        found[result.photo] = result
+        after_photo(result)
+    return [found[number] for number in wanted]
+
+
+def measure(protocol: EvaluationProtocol, dataset: Dataset, segmenter: Segmenter, photo: int) -> PhotoResult:
+    """Photo number `photo` of a dataset; what cannot be measured of it is named in the result."""
+    try:
+        sample = dataset.read(photo)
+    except DataError as error:
+        if protocol.needs_all_photos:
+            raise
+        return PhotoResult(photo, name=str(photo), missing=str(error))
+    sample = sample.promptable()
+    if not sample.rles and protocol.needs_masks:
+        return PhotoResult(photo, sample.name, sample.source, left_out=list(sample.left_out))
+    result = protocol.measure(segmenter, sample, photo)
+    return replace(result, left_out=[*sample.left_out, *result.left_out])
+
+
+def _measure_all(
+    protocol: EvaluationProtocol,
+    dataset: Dataset,
+    open_segmenter: OpenSegmenter,
+    photos: list[int],
+    workers: int,
+) -> Iterator[PhotoResult]:
+    """The results in the order of `photos`."""
+    if not photos:
+        return
+    if not workers:
+        segmenter = open_segmenter()
+        yield from (measure(protocol, dataset, segmenter, photo) for photo in photos)
+        return
+    # Fresh processes: the engines' threads do not survive a fork.
+    context = get_context("spawn")
+    executor = ProcessPoolExecutor(
+        workers, context, initializer=_start_worker, initargs=(protocol, dataset, open_segmenter)
+    )
+    try:
+        yield from executor.map(_measure_in_worker, photos)
+    except BrokenProcessPool as error:
+        raise PocketSAMError(
+            "a worker ended without an answer, perhaps for want of memory; use fewer --workers"
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+@dataclass
+class _Worker:
+    """What one process measures with; its model is opened for its first photo, so that an error reaches the user."""
+
+    protocol: EvaluationProtocol
+    dataset: Dataset
+    open_segmenter: OpenSegmenter
+
+    @cached_property
+    def segmenter(self) -> Segmenter:
+        return self.open_segmenter()
+
+
+_worker: _Worker
+
+
+def _start_worker(protocol: EvaluationProtocol, dataset: Dataset, open_segmenter: OpenSegmenter) -> None:
+    global _worker  # noqa: PLW0603  (it lasts from photo to photo in a worker)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
+    _worker = _Worker(protocol, dataset, open_segmenter)
+
+
+def _measure_in_worker(photo: int) -> PhotoResult:
+    return measure(_worker.protocol, _worker.dataset, _worker.segmenter, photo)

@@ -1,0 +1,186 @@
+"""Timing models in turns, each in a process of its own.
+
+So its peak memory is its own, and what else the machine does slows all of them alike.
+"""
+
+import re
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from pocketsam.description import Description
+from pocketsam.engines import Engine, open_engine
+from pocketsam.errors import PocketSAMError
+from pocketsam.prompts import Prompts
+from pocketsam.zoo import locate
+
+ENCODE = "encode"
+LEAST_CALLS = 3
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model and a way to run it: as in `Segmenter`."""
+
+    model: str | Path = "pocket"
+    engine: str = "auto"
+    device: str = "auto"
+    precision: str = "float32"
+    threads: int | None = None
+
+
+def decode(count: int) -> str:
+    """The job of decoding so many clicks at a time."""
+    return f"decode {count}"
+
+
+def take_turns(calls: Sequence[Callable[[], float]], seconds: float) -> list[list[float]]:
+    """The answers of `calls`, which say how many seconds they took: one call each, round after round.
+
+    A caller leaves when its calls have taken `seconds` in all; but not before its third call, unless those it has
+    made took twice as long.
+    """
+    taken: list[list[float]] = [[] for _ in calls]
+    waiting = list(range(len(calls)))
+    while waiting:
+        for i in waiting:
+            taken[i].append(calls[i]())
+        waiting = [i for i in waiting if not _enough(taken[i], seconds)]
+    return taken
+
+
+def _enough(taken: list[float], seconds: float) -> bool:
+    patience = seconds if len(taken) >= LEAST_CALLS else 2 * seconds
+    return sum(taken) >= patience
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a runner says of its model, once it is ready."""
+
+    description: Description
+    engine: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Runner:
+    """The process that runs a contender, seen from here. source: the model's files."""
+
+    contender: Contender
+    source: Path
+    connection: "Connection[Any, Any]"
+    opened: Opened
+
+    def ask(self, job: str | None) -> Any:
+        """The seconds that a job took; for None, the peak memory in bytes, and the process ends."""
+        return _answer(self.contender, self.connection, job)
+
+
+@contextmanager
+def start(contender: Contender, prompts: Sequence[int]) -> Iterator[Runner]:
+    """A process with the contender's model, warmed up."""
+    source, description = locate(contender.model)
+    context = get_context("spawn")  # the engines' threads do not survive a fork
+    here, there = context.Pipe()
+    process = context.Process(
+        target=_serve, args=(there, contender, source, description, prompts), daemon=True
+    )
+    process.start()
+    there.close()  # so that this end hears when the other one is gone
+    try:
+        yield Runner(contender, source, here, _answer(contender, here))
+    finally:
+        process.terminate()
+        process.join()
+        here.close()
+
+
+def _answer(contender: Contender, connection: "Connection[Any, Any]", *request: str | None) -> Any:
+    """What the process answers to a request or, without one, says by itself; an error there is raised here."""
+    try:
+        for job in request:
+            connection.send(job)
+        answer = connection.recv()
+    except (EOFError, OSError) as error:
+        raise PocketSAMError(
+            f"{contender.model}, {contender.engine}: its process ended without an answer, perhaps for want of memory;"
+            " measure fewer models at a time"
+        ) from error
+    if isinstance(answer, PocketSAMError):
+        raise answer
+    return answer
+
+
+def _serve(
+    connection: "Connection[Any, Any]",
+    contender: Contender,
+    source: Path,
+    description: Description | None,
+    prompts: Sequence[int],
+) -> None:
+    """The process: open the model, warm it up, then do one job after the other, and say how long each took."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
+    try:
+        engine = open_engine(
+            source,
+            contender.engine,
+            device=contender.device,
+            precision=contender.precision,
+            threads=contender.threads,
+            description=description,
+        )
+    except PocketSAMError as error:
+        connection.send(error)
+        return
+    jobs = _jobs(engine, prompts)
+    for job in jobs.values():
+        job()
+    device = str(getattr(engine, "device", "cpu"))
+    connection.send(Opened(engine.description, type(engine).__module__.rpartition(".")[2], device))
+    with suppress(EOFError):  # the parent is gone
+        while (name := connection.recv()) is not None:
+            start = perf_counter()
+            jobs[name]()
+            connection.send(perf_counter() - start)
+        connection.send(_peak_memory(device))
+
+
+def _jobs(engine: Engine, prompts: Sequence[int]) -> dict[str, Callable[[], object]]:
+    size = engine.description.image_size
+    image = np.random.default_rng(0).standard_normal((1, 3, size, size)).astype(np.float32)
+    jobs: dict[str, Callable[[], object]] = {ENCODE: partial(engine.encode, image)}
+    embedding = engine.encode(image)
+    for count in prompts:
+        jobs[decode(count)] = partial(engine.decode, embedding, *lone_clicks(engine.description, count))
+    return jobs
+
+
+def lone_clicks(description: Description, count: int) -> Sequence[Any]:
+    """So many lone clicks, as `Photo` gives them to an engine."""
+    size = description.image_size
+    geometry = description.geometry(size, size)
+    points = np.random.default_rng(count).random((count, 1, 2)) * size
+    prompts = Prompts.of(points=points, photo_size=(size, size))
+    return *prompts.tokens(geometry, description.pad_points_to), *prompts.mask_tokens(geometry)
+
+
+def _peak_memory(device: str) -> int | None:
+    """Bytes; None where the system does not tell."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    # Not getrusage: there a process begins with the peak of the one that started it.
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    return 1024 * int(found[1]) if found else None

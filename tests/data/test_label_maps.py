@@ -1,0 +1,110 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pocketsam.data.label_maps import LabelMaps
+from pocketsam.data.sample import DataError
+from shards import blocks, jpeg, paint
+
+MASKS = blocks((2, 2, 20, 20), (30, 5, 60, 40))
+VALUES = np.where(MASKS[0], 3, np.where(MASKS[1], 200, 0))
+
+
+def write(folder: Path, values: np.ndarray | Image.Image, name: str = "a", labels: str = "labels") -> Path:
+    """A photo and its map."""
+    for part in ("images", labels):
+        (folder / part).mkdir(exist_ok=True)
+    (folder / "images" / f"{name}.jpg").write_bytes(jpeg(paint(MASKS)))
+    image = values if isinstance(values, Image.Image) else Image.fromarray(values)
+    image.save(folder / labels / f"{name}.png")
+    return folder
+
+
+def palette() -> Image.Image:
+    image = Image.fromarray(VALUES.astype(np.uint8), "L").convert("P")
+    image.putdata(VALUES.ravel().tolist())
+    image.putpalette([7, 7, 7] * 256)  # all of one colour: only the indices tell the objects apart
+    return image
+
+
+MAPS = {
+    "8 bits": (VALUES.astype(np.uint8), [3, 200]),
+    "16 bits": ((VALUES * 300).astype(np.uint16), [900, 60000]),
+    "a palette": (palette(), [3, 200]),
+    "1 bit": (Image.fromarray(MASKS[0]), [1]),
+    "colours": (
+        np.stack([VALUES, VALUES // 100, VALUES * 0], -1).astype(np.uint8),
+        [3 << 16, (200 << 16) + (2 << 8)],
+    ),
+    "colours and transparency": (np.stack([VALUES * 0] * 2 + [VALUES] * 2, -1).astype(np.uint8), [3, 200]),
+}
+
+
+@pytest.mark.parametrize("kind", MAPS)
+def test_every_value_is_a_mask(kind: str, tmp_path: Path) -> None:
+    values, ids = MAPS[kind]
+    data = LabelMaps(write(tmp_path, values))
+    sample = data.read(0)
+    assert (len(data), sample.name, sample.source, sample.left_out) == (1, "a", "", ())
+    assert sample.ids == ids
+    np.testing.assert_array_equal(sample.masks(), MASKS[: len(ids)])
+    assert np.abs(sample.image.astype(int) - paint(MASKS)).max() < 25
+
+
+def test_a_value_is_one_mask_though_in_pieces_and_a_map_may_be_empty(tmp_path: Path) -> None:
+    write(tmp_path, MASKS.any(axis=0).astype(np.uint8), "pieces", "masks")
+    write(tmp_path, np.zeros((40, 60), np.uint8), "nothing", "masks")
+    (tmp_path / "images" / "unlabelled.png").write_bytes(b"no map, no sample")
+    data = pickle.loads(pickle.dumps(LabelMaps(tmp_path)))
+    nothing, pieces = (data.read(i) for i in range(len(data)))
+    assert (nothing.name, nothing.ids) == ("nothing", [])
+    np.testing.assert_array_equal(pieces.masks(), MASKS.any(axis=0)[None])
+
+
+def test_a_map_of_nothing_but_values_is_read(tmp_path: Path) -> None:
+    values = np.arange(1, 2401, dtype=np.uint16).reshape(40, 60)
+    sample = LabelMaps(write(tmp_path, values)).read(0)
+    assert sample.ids == values.ravel().tolist()
+    assert all(sample.mask(i).ravel()[i] for i in (0, 1, 59, 60, 2399))
+    assert {int(sample.mask(i).sum()) for i in (0, 1, 59, 60, 2399)} == {1}
+
+
+def test_a_map_of_another_size_is_named_with_both_sizes(tmp_path: Path) -> None:
+    data = LabelMaps(write(tmp_path, VALUES[:, :50].astype(np.uint8)))
+    with pytest.raises(
+        DataError, match=r"labels/a\.png: is 50 × 40 pixels, but its photo .*a\.jpg is 60 × 40"
+    ):
+        data.read(0)
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    write(tmp_path, VALUES.astype(np.uint8), "a")
+    write(tmp_path, VALUES.astype(np.uint8), "b")
+    write(tmp_path, VALUES.astype(np.uint8), "c")
+    write(tmp_path, Image.fromarray(VALUES.astype(np.uint8)).convert("LA"), "d")
+    (tmp_path / "images" / "a.jpg").unlink()
+    (tmp_path / "images" / "b.jpg").write_bytes(b"text")
+    (tmp_path / "labels" / "c.png").write_bytes(b"text")
+    data = LabelMaps(tmp_path)
+    messages = (
+        "a.png: its photo .*missing",
+        "b.jpg: cannot",
+        "c.png: the label map cannot",
+        "d.png: a label",
+    )
+    for i, message in enumerate(messages):
+        with pytest.raises(DataError, match=message) as error:
+            data.read(i)
+        assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_maps_or_with_two_photos_for_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no label map"):
+        LabelMaps(tmp_path)
+    write(tmp_path, VALUES.astype(np.uint8))
+    (tmp_path / "images" / "a.png").touch()
+    with pytest.raises(DataError, match=r"a\.png: a\.jpg has the same name"):
+        LabelMaps(tmp_path)

@@ -29,14 +29,14 @@ MODELS = {
     "random weights": str(OUT / "models/random"),
 }
 # Proposals of a model that is unsure of itself: SAM's own thresholds would leave nothing of them.
-UNSURE = ["--pred-iou-thresh", "0", "--stability-score-thresh", "0.8"]
+UNSURE = ["--pred-iou-thresh", "0", "--stability-score-thresh", "0"]
 # Protocol, title, options, and how many photos.
 PROTOCOLS: dict[str, tuple[str, list[str], int | None]] = {
-    "clicks": ("Boxes and clicks drawn in the mask", ["--clicks", "1,2,3,5"], None),
-    "interactive": ("One corrective click after another", ["--clicks", "5"], 100),
+    "clicks": ("Boxes and clicks drawn in the mask", ["--clicks", "1,3,5"], None),
+    "interactive": ("One corrective click after another", ["--clicks", "5"], 60),
     "boxes": ("A detector's boxes, and AP", [], None),
     "teacher": ("Agreement with `pocket`", ["--against", "pocket"], 100),
-    "everything": ("Everything, as proposals", ["--points-per-side", "16", *UNSURE], 60),
+    "everything": ("Everything, as proposals", ["--points-per-side", "16", *UNSURE], 40),
 }
 
 
@@ -105,8 +105,10 @@ def section(protocol: str, title: str, arguments: list[str], pictures: Path) -> 
 def cost(arguments: list[str]) -> str:
     """What the models cost, timed in turns in one run."""
     result = measured("efficiency", "", arguments)
-    tables = "\n".join(Table(**table).markdown() for table in result["tables"])
-    return f"## Size, work, time, memory\n\n`{command(arguments)}`\n\n{tables}"
+    # Of the modules, the first model's: the others have the same.
+    tables = "\n".join(Table(**table).markdown() for table in result["tables"][: 1 - len(MODELS)])
+    page = f"## Size, work, time, memory\n\n`{command(arguments)}`\n\n{tables}"
+    return page.replace(f"{OUT / 'models'}/", "")
 
 
 def measured(protocol: str, model: str, arguments: list[str]) -> dict[str, Any]:

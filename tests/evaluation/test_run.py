@@ -3,8 +3,12 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -132,6 +136,46 @@ class Suicidal(Clicks):
 def test_a_worker_that_is_killed_ends_the_run_with_a_line(photos):
     with pytest.raises(PocketSAMError, match="fewer --workers"):
         run(Suicidal(), photos, partial(Segmenter, "pocket", "onnx"), workers=1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the workers")
+def test_the_workers_of_a_killed_run_end_with_it(photos, tmp_path):
+    script = tmp_path / "measure.py"
+    script.write_text(
+        "from functools import partial\n"
+        "from pocketsam import Segmenter\n"
+        "from pocketsam.data.sa1b import Shards\n"
+        "from pocketsam.evaluation.clicks import Clicks\n"
+        "from pocketsam.evaluation.run import run\n"
+        "if __name__ == '__main__':\n"
+        f"    data, done = Shards({str(photos.entries[0].photo.path)!r}), lambda r: print('one', flush=True)\n"
+        "    run(Clicks(), data, partial(Segmenter, 'pocket', 'onnx'), workers=1, after_photo=done)\n"
+        "    input()\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout.readline() == "one\n"
+    workers = children(parent.pid)
+    assert workers
+    parent.kill()
+    deadline = time.monotonic() + 20
+    while any(alive(worker) for worker in workers):
+        assert time.monotonic() < deadline, "a worker outlives its parent"
+        time.sleep(0.05)
+
+
+def children(process):
+    """The processes that this one has started, on Linux."""
+    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(number) for number in found]
+
+
+def alive(process):
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def test_an_error_in_a_worker_reaches_the_user(photos):

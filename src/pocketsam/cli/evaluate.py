@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 PROTOCOLS = ("clicks", "interactive", "boxes", "teacher", "everything", "efficiency")
 COUNTED = ("boxes", "everything")
 """The protocols whose answers faster-coco-eval counts."""
+MOST_WORKERS, PHOTOS_WORTH_WORKERS = 4, 40
+"""Without --workers: no more processes than these, each with a model in memory, and none for fewer photos."""
 # Options that not every protocol has, and those that do.
 KNOWN_BY = {
     "clicks": ("clicks", "interactive"),
@@ -94,7 +95,11 @@ def evaluate(
     batch: Annotated[int, typer.Option(min=1, help="Prompts decoded at a time.", metavar="N")] = 64,
     workers: Annotated[
         int | None,
-        typer.Option(min=0, help="Processes, each with a model of its own; 0: this one.", metavar="N"),
+        typer.Option(
+            min=0,
+            help="Processes, each with a model of its own; 0: this one alone. Up to 4 where that is faster.",
+            metavar="N",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -130,35 +135,36 @@ def evaluate(
     _check(protocol, data or [], given)
     folder = output or Path("evaluation") / f"{Path(model).stem}-{protocol}"
     _check_folder(folder)
-    if workers and not threads:
-        threads = max(1, (os.cpu_count() or 1) // workers)
     opening: dict[str, Any] = {"engine": engine, "device": device, "precision": precision, "threads": threads}
     if protocol == "efficiency":
         _measure_efficiency([model, *(against or [])], opening, folder)
         return
 
     from pocketsam.data.datasets import open_dataset
+    from pocketsam.engines import cores
     from pocketsam.segmenter import Segmenter
 
     dataset = open_dataset(data or [], photos, labelled=protocol != "teacher")
-    open_segmenter = partial(Segmenter, model, batch=batch, **opening)
-    segmenter = open_segmenter()
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    segmenter = Segmenter(model, batch=batch, **opening)
+    if workers is None:
+        workers = _workers(segmenter, count)
+    if workers:
+        opening["threads"] = threads or max(1, cores() // workers)
     teacher = partial(Segmenter, against[0], batch=batch, **opening) if against else None
     chosen = _protocol(protocol, given, dataset, teacher)
-    record = _record(
-        chosen, segmenter, model, against, [*(data or []), *([detections] if detections else [])]
-    )
-    record |= {"device": device, "precision": precision}
-    _measure(
-        chosen,
-        dataset,
-        open_segmenter if workers else lambda: segmenter,
-        record,
-        folder,
-        limit=limit,
-        workers=workers or 0,
-        worst=worst or 0,
-    )
+    files = [*(data or []), *([detections] if detections else [])]
+    record = _record(chosen, segmenter, model, against, files) | {"device": device, "precision": precision}
+    open_segmenter = partial(Segmenter, model, batch=batch, **opening) if workers else lambda: segmenter
+    _measure(chosen, dataset, open_segmenter, record, folder, count, workers, worst or 0)
+
+
+def _workers(segmenter: Segmenter, photos: int) -> int:
+    """How many processes are fastest: on a CPU one core each; few photos are not worth their start."""
+    from pocketsam.engines import cores
+
+    on_cpu = str(getattr(segmenter.engine, "device", "cpu")) == "cpu"
+    return min(MOST_WORKERS, cores()) if on_cpu and photos >= PHOTOS_WORTH_WORKERS else 0
 
 
 def _measure(
@@ -167,16 +173,14 @@ def _measure(
     open_segmenter: Callable[[], Segmenter],
     record: dict[str, Any],
     folder: Path,
-    *,
-    limit: int | None,
+    count: int,
     workers: int,
     worst: int,
 ) -> None:
-    """Run the protocol and write its results into `folder`."""
+    """Run the protocol on the first `count` photos and write its results into `folder`."""
     from pocketsam.evaluation.journal import Journal
     from pocketsam.evaluation.output import left_out, write_masks, write_report
 
-    count = len(dataset) if limit is None else min(limit, len(dataset))
     signature = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
     journal = Journal(folder / "journal.jsonl", signature)
     results = _run(protocol, dataset, open_segmenter, count, workers, journal)
@@ -185,7 +189,7 @@ def _measure(
         why = f" ({losses['left_out'][0]})" if losses["left_out"] else ""
         raise InputError(f"there are no masks to measure on in these {count} photos{why}")
     report = protocol.summarise(results)
-    names = write_report(folder, report, {**record, "photos": count, "limit": limit, **losses})
+    names = write_report(folder, report, {**record, "photos": count, **losses})
     names += write_masks(folder, results, dataset, protocol.headline, worst)
     journal.remove()
     _show(report, folder, names, losses["left_out"])

@@ -4,6 +4,7 @@ The rest of PocketSAM knows only the two methods of `Engine` and the model's `De
 running a model has a file of its own, imported when it is asked for.
 """
 
+import os
 import re
 import shutil
 from importlib.util import find_spec
@@ -94,6 +95,13 @@ def open_engine(
     from pocketsam.engines.onnx import OnnxEngine
 
     return OnnxEngine(_onnx_folder(source, description), threads)
+
+
+def cores() -> int:
+    """The processor cores that this process may use, which may be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _check(what: str, name: str, known: tuple[str, ...]) -> None:

@@ -1,6 +1,5 @@
 """ONNX Runtime on the CPU, in float32: the engine that comes with the package."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from pocketsam.description import METADATA_KEY
+from pocketsam.engines import cores
 from pocketsam.engines.pair import DECODER_NAMES, Contents, open_pair
 
 
@@ -42,18 +42,11 @@ class OnnxEngine:
 
 def _options(threads: int | None) -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or _cores()
+    options.intra_op_num_threads = threads or cores()
     # Waiting threads sleep instead of spinning: as fast on an idle machine, and much faster on a busy one.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # errors reach the user as exceptions; warnings are about graph internals
     return options
-
-
-def _cores() -> int:
-    """The cores this process may use: ONNX Runtime's own default counts those of the whole machine."""
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _open(path: Path, options: ort.SessionOptions) -> tuple[ort.InferenceSession, Contents]:

@@ -4,13 +4,15 @@ What a photo gives depends on the protocol, the model and the photo alone. So ph
 in any run, and the results are the same.
 """
 
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import cached_property
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Protocol, TypeAlias
 
 from pocketsam.data.sample import DataError, Dataset, Sample
@@ -145,7 +147,16 @@ _worker: _Worker
 def _start_worker(protocol: EvaluationProtocol, dataset: Dataset, open_segmenter: OpenSegmenter) -> None:
     global _worker  # noqa: PLW0603  (it lasts from photo to photo in a worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
+    Thread(target=_end_with_parent, daemon=True).start()
     _worker = _Worker(protocol, dataset, open_segmenter)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its workers, which would measure on for nobody."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _measure_in_worker(photo: int) -> PhotoResult:

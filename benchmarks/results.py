@@ -44,7 +44,6 @@ def main(
     shards: Annotated[list[Path], typer.Argument(help="Tar shards or folders of NAME.jpg beside NAME.json.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The page.")] = Path("results.md"),
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many photos, to rehearse.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that measure.")] = 2,
 ) -> None:
     make_models()
     coco = OUT / "coco"
@@ -58,7 +57,7 @@ def main(
         extra = ["--detections", str(coco / "detections.json")] if protocol == "boxes" else []
         count = min(filter(None, (photos, limit)), default=None)
         some = ["--limit", str(count)] if count else []
-        arguments = [protocol, *data, *options, *extra, *some, "--workers", str(workers)]
+        arguments = [protocol, *data, *options, *extra, *some]
         sections.append(section(protocol, title, arguments, pictures))
     costs = [argument for model in list(MODELS.values())[1:] for argument in ("--against", model)]
     sections.append(cost(["efficiency", "--model", "pocket", *costs]))
@@ -159,8 +158,8 @@ def introduction() -> Iterator[str]:
         " is worth. IoU, AP and recall in percent.\n"
     )
     yield (
-        f"{os.cpu_count()} {platform.machine()} cores, Python {platform.python_version()}. Seconds are of this"
-        " machine, in one run; for `everything`, two processes shared it.\n"
+        f"{os.cpu_count()} {platform.machine()} cores, Python {platform.python_version()}. Times are of this machine,"
+        " in one run.\n"
     )
 
 

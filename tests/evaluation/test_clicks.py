@@ -10,6 +10,7 @@ from pocketsam.evaluation.clicks import Clicks
 from pocketsam.evaluation.results import Means, PhotoResult
 from pocketsam.evaluation.run import measure, run
 from pocketsam.segmenter import Segmenter
+from predictors import PerfectEngine
 from shards import blocks, write_shard
 
 SIZE = 64, 64
@@ -18,6 +19,7 @@ PHOTOS = {
     "second": blocks((10, 10, 50, 30), size=SIZE),
 }
 COLUMNS = ["box", "1 click", "3 clicks"]
+ALL_COLUMNS = [*COLUMNS, *(f"{name}, most confident" for name in COLUMNS)]
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def evaluate(segmenter, dataset, **settings):
 
 def test_perfect_predictor_scores_one_and_encodes_each_photo_once(photos, perfect):
     means = Means(evaluate(perfect, photos))
-    assert {name: means[name] for name in means.scores} == dict.fromkeys(COLUMNS, 1.0)
+    assert {name: means[name] for name in means.scores} == dict.fromkeys(ALL_COLUMNS, 1.0)
     assert (means.photos, means.masks) == (2, 4)
     assert perfect.engine.encoded == 2
     assert len(perfect.engine.decoded) == 2 * len(COLUMNS), (
@@ -41,7 +43,7 @@ def test_perfect_predictor_scores_one_and_encodes_each_photo_once(photos, perfec
 
 def test_empty_predictor_scores_zero(photos, empty):
     means = Means(evaluate(empty, photos))
-    assert {name: means[name] for name in means.scores} == dict.fromkeys(COLUMNS, 0.0)
+    assert {name: means[name] for name in means.scores} == dict.fromkeys(ALL_COLUMNS, 0.0)
 
 
 class WholePhoto:
@@ -58,6 +60,22 @@ def test_iou_is_intersection_over_union_averaged_over_masks_not_photos(photos, p
     expected = np.mean([mask.mean() for masks in PHOTOS.values() for mask in masks])
     means = Means(evaluate(Segmenter(engine=WholePhoto(perfect.engine)), photos))
     assert [means[name] for name in COLUMNS] == pytest.approx([expected] * 3)
+
+
+class Unsure(PerfectEngine):
+    """Right in mask 0, the single answer, and in mask 3; but sure of mask 2, which is empty."""
+
+    def decode(self, *prompts):
+        logits, predicted_iou = super().decode(*prompts)
+        logits[:, 1:3] = -10
+        predicted_iou[:, 1:] = 0.5, 0.9, 0.6
+        return logits, predicted_iou
+
+
+def test_what_a_user_gets_and_what_the_paper_compares_are_told_apart(photos):
+    means = Means(evaluate(Segmenter(engine=Unsure()), photos))
+    assert [means[name] for name in COLUMNS] == [1.0, 0.0, 1.0]
+    assert [means[f"{name}, most confident"] for name in COLUMNS] == [0.0, 0.0, 0.0]
 
 
 def test_prompts_are_the_tightest_box_and_clicks_in_the_mask(photos, perfect):
@@ -102,7 +120,8 @@ def test_report_has_a_line_a_source_and_one_for_all(tmp_path, perfect):
         ),
     ]
     report = Clicks().summarise(evaluate(perfect, Shards(shards)))
-    (table,) = report.tables
+    table, papers = report.tables
+    assert papers.lines == table.lines
     assert [line[0] for line in table.lines] == ["circles", "squares", "all"]
     assert table.lines[-1] == ["all", "2", "3", "100.0", "100.0", "100.0"]
     squares = {"photos": 1, "masks": 2, "mean_iou": dict.fromkeys(COLUMNS, 1.0)}

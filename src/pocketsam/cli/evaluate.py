@@ -6,12 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pocketsam.cli.options import Device, Engine, Model, Precision, Threads
 from pocketsam.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 PROTOCOLS = ("clicks", "interactive", "boxes", "teacher", "everything", "efficiency")
 COUNTED = ("boxes", "everything")
 """The protocols whose answers faster-coco-eval counts."""
+TIMED = "everything"
+"""The protocol that also takes the time: by itself, one photo has all cores."""
 MOST_WORKERS, PHOTOS_WORTH_WORKERS = 4, 40
 """Without --workers: no more processes than these, each with a model in memory, and none for fewer photos."""
+MEANS_SHOWN = 4
+"""Of the running means, beside the progress bar."""
 # Options that not every protocol has, and those that do.
 KNOWN_BY = {
     "clicks": ("clicks", "interactive"),
@@ -52,7 +56,7 @@ def evaluate(
             metavar="DATA",
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="A model's name, its folder, or a checkpoint file.")] = "pocket",
+    model: Model = "pocket",
     against: Annotated[
         list[str] | None,
         typer.Option(
@@ -86,12 +90,10 @@ def evaluate(
     worst: Annotated[
         int | None, typer.Option(min=0, help="Draw a sheet of so many of the worst masks.", metavar="N")
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, onnx, openvino or torch.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads of a model; all, if not given.", metavar="N")
-    ] = None,
+    engine: Engine = "auto",
+    device: Device = "auto",
+    precision: Precision = "float32",
+    threads: Threads = None,
     batch: Annotated[int, typer.Option(min=1, help="Prompts decoded at a time.", metavar="N")] = 64,
     workers: Annotated[
         int | None,
@@ -110,12 +112,13 @@ def evaluate(
 ) -> None:
     """Measure a model as the papers do.
 
-    clicks: mean IoU for a box and for clicks drawn in the mask (EfficientSAM, Table 4).
-    interactive: one corrective click after another (SAM; TinySAM, Figure 4).
-    boxes: a detector's boxes as prompts, and AP (TinySAM, Table 1; EfficientSAM, Table 5).
-    teacher: agreement with another model (MobileSAM, Tables 2 and 7).
-    everything: recall and best IoU of what is found without a prompt.
-    efficiency: size, work, time and memory.
+    \b
+    clicks       mean IoU for a box, and for clicks drawn in the mask (EfficientSAM)
+    interactive  the same after one corrective click after another (SAM, TinySAM)
+    boxes        a detector's boxes as prompts, and AP (TinySAM, EfficientSAM)
+    teacher      agreement with another model (MobileSAM)
+    everything   recall and best IoU of what is found without a prompt (SAM)
+    efficiency   size, work, time and memory
 
     The same command goes on where a killed run stopped.
     """
@@ -148,7 +151,7 @@ def evaluate(
     count = len(dataset) if limit is None else min(limit, len(dataset))
     segmenter = Segmenter(model, batch=batch, **opening)
     if workers is None:
-        workers = _workers(segmenter, count)
+        workers = 0 if protocol == TIMED else _workers(segmenter, count)
     if workers:
         opening["threads"] = threads or max(1, cores() // workers)
     teacher = partial(Segmenter, against[0], batch=batch, **opening) if against else None
@@ -217,8 +220,8 @@ def _run(
 
         def show(result: PhotoResult) -> None:
             means.add(result)
-            names = means.scores if len(means.scores) <= 4 else [protocol.headline]
-            text = "  ".join(f"{name} {percent(means[name])}" for name in names)
+            shown = list(means.scores)[:MEANS_SHOWN]
+            text = "  ".join(f"{name} {percent(means[name])}" for name in shown)
             progress.update(task, advance=1, description=text)
 
         return run(
@@ -308,8 +311,10 @@ def _check(protocol: str, data: list[Path], given: dict[str, Any]) -> None:
         raise InputError("boxes needs a detector's results: --detections FILE.json, in COCO's format")
     if protocol == "teacher" and len(given["against"] or []) != 1:
         raise InputError("teacher needs the model to agree with: --against MODEL, once")
-    if protocol in COUNTED and find_spec("faster_coco_eval") is None:
-        raise InputError(f"{protocol} needs faster-coco-eval: pip install 'pocketsam[evaluate]'")
+    if protocol in COUNTED:
+        from pocketsam.evaluation.average_precision import require_counter
+
+        require_counter()
 
 
 def _check_folder(folder: Path) -> None:

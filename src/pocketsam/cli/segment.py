@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pocketsam.cli.options import Device, Engine, Model, Precision, Threads
 from pocketsam.errors import InputError
 from pocketsam.files import check_writable
 
@@ -43,11 +44,11 @@ def segment(
     all_masks: Annotated[
         bool, typer.Option("--all-masks", help="All three masks of an ambiguous prompt, not the best one.")
     ] = False,
-    model: Annotated[str, typer.Option(help="A model's name, its folder, or a checkpoint file.")] = "pocket",
-    engine: Annotated[str, typer.Option(help="auto, onnx, openvino or torch.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all, if not given.")] = None,
+    model: Model = "pocket",
+    engine: Engine = "auto",
+    device: Device = "auto",
+    precision: Precision = "float32",
+    threads: Threads = None,
 ) -> None:
     """Cut objects out of photos, by clicks or boxes.
 

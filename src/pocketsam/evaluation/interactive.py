@@ -11,7 +11,8 @@ Each mask is clicked in two ways, which part after the first click, as each corr
   trained. The headline.
 - "points only": all clicks so far, and no mask. For a model that takes none, the two are one.
 
-"oracle" is the best of the three readings of each prompt of the first way: what a user gets who chooses by eye.
+"oracle" is the best of the answer and the three readings of each prompt of the first way: what a user gets who
+chooses by eye.
 
 An answer that is the true mask exactly is not corrected any more, and its IoU stands for all further clicks.
 """
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from pocketsam.data.sample import Sample
 from pocketsam.errors import InputError
-from pocketsam.evaluation.overlap import iou, ious
+from pocketsam.evaluation.overlap import iou
 from pocketsam.evaluation.prompting import click_name, corrective_click, deepest_pixel
 from pocketsam.evaluation.results import (
     Curves,
@@ -113,8 +114,8 @@ class Interactive:
         for i, dialogue in enumerate(dialogues):
             truth = sample.mask(dialogue.mask)
             if readings is not None:
-                three = readings[3 * i : 3 * i + 3]
-                dialogue.oracle.append(max(ious(three, [truth] * 3)))
+                choice = [best[i], *readings[3 * i : 3 * i + 3]]
+                dialogue.oracle.append(max(iou(mask.binary[0], truth) for mask in choice))
             dialogue.hear(best[i], truth, last=len(dialogue.clicks) == self.clicks)
 
     def _row(self, sample: Sample, area: int, with_mask: "_Dialogue", points_only: "_Dialogue") -> Row:

@@ -15,10 +15,10 @@ from pocketsam.evaluation.results import Curves, PhotoResult, Row, percent
 from pocketsam.prompts import FOREGROUND, Prompts
 from pocketsam.rle import boxes, decode
 
-PANEL, CAPTION, GAP, COLUMNS = 220, 22, 8, 4
-"""Of the sheet, in pixels: a panel's side, the height of its caption, the space between tiles; and tiles a row."""
-MARGIN = 0.25
-"""Around what a panel shows, as a fraction of its larger side."""
+PANEL, CAPTION, SEAM, GAP, COLUMNS = 220, 22, 3, 14, 4
+"""Of the sheet, in pixels: a panel's side, its caption's height, the space within and between tiles; tiles a row."""
+MARGIN, LEAST_SIDE = 0.2, 32
+"""Around what a panel shows, as a fraction of its larger side; and the least that it shows, in photo pixels."""
 
 
 def plot(curves: Sequence[Curves]) -> bytes | None:
@@ -33,6 +33,7 @@ def plot(curves: Sequence[Curves]) -> bytes | None:
             axes.plot(*zip(*points, strict=True), "o-", markersize=3, label=name)
         axes.set(title=one.title, xlabel=one.x, ylabel=one.y)
         axes.set_ylim(bottom=0)
+        axes.set_xticks(sorted({x for points in one.lines.values() for x, _ in points}))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     file = BytesIO()
@@ -62,14 +63,14 @@ def worst_cases(results: Sequence[PhotoResult], score: str, count: int) -> list[
 def sheet(cases: Sequence[Case], dataset: Dataset) -> bytes:
     """A JPEG file with a tile for each case: the true mask on the left; on the right the prompt and what it gave."""
     rows = -(-len(cases) // COLUMNS)
-    width, height = 2 * PANEL + GAP, PANEL + CAPTION + GAP
+    width, height = 2 * PANEL + SEAM + GAP, PANEL + CAPTION + GAP
     page = Image.new("RGB", (COLUMNS * width + GAP, rows * height + GAP), "white")
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(13)
     for i, case in enumerate(cases):
         x, y = GAP + i % COLUMNS * width, GAP + i // COLUMNS * height
         image = dataset.read(case.photo.photo).image
         for column, panel in enumerate(_panels(image, case.row)):
-            page.paste(Image.fromarray(panel), (x + column * PANEL, y))
+            page.paste(Image.fromarray(panel), (x + column * (PANEL + SEAM), y))
         pen.text(
             (x, y + PANEL + 3),
             f"{percent(case.score)} %  {case.photo.name}, mask {case.row.mask}",
@@ -100,16 +101,17 @@ def _panels(image: NDArray[np.uint8], row: Row) -> list[NDArray[np.uint8]]:
 
 
 def _window(found: NDArray[np.float32], row: Row, size: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """What of the photo to show: both masks and the prompt, with a margin."""
+    """What of the photo (H, W) to show: a square with both masks and the prompt, or what the photo has of one."""
     corners = found[(found[:, 2:] > found[:, :2]).all(axis=1)].reshape(-1, 2)
     asked = np.array([*row.prompt.get("points", []), *_corners(row)], np.float32).reshape(-1, 2)
     corners = np.concatenate([corners, asked])
     low, high = corners.min(axis=0), corners.max(axis=0)
-    margin = max(8.0, MARGIN * float((high - low).max()))
+    side = max(LEAST_SIDE, (1 + 2 * MARGIN) * float((high - low).max()))
     limit = np.array([size[1], size[0]])
-    x0, y0 = np.clip(np.floor(low - margin), 0, limit - 1).astype(int)
-    x1, y1 = np.clip(np.ceil(high + margin), 1, limit).astype(int)
-    return int(x0), int(y0), max(int(x1), int(x0) + 1), max(int(y1), int(y0) + 1)
+    sides = np.minimum(round(side), limit)
+    start = np.clip(np.round((low + high - sides) / 2), 0, limit - sides).astype(int)
+    x0, y0, x1, y1 = (int(value) for value in (*start, *(start + sides)))
+    return x0, y0, x1, y1
 
 
 def _corners(row: Row) -> list[list[float]]:

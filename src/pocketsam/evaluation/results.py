@@ -123,7 +123,7 @@ class Mean:
 
 
 class Means:
-    """The mean of every score over the masks, and counts of photos and masks."""
+    """The mean of every score over the masks, and counts of the masks and of the photos that have some."""
 
     def __init__(self, results: Iterable[PhotoResult] = ()) -> None:
         self.photos = self.masks = 0
@@ -132,7 +132,7 @@ class Means:
             self.add(result)
 
     def add(self, result: PhotoResult) -> None:
-        self.photos += not result.missing
+        self.photos += bool(result.rows)
         self.masks += len(result.rows)
         for row in result.rows:
             for name, value in row.scores.items():

@@ -2,7 +2,7 @@
 
 The models: `pocket`; its weights at half the resolution; its architecture with random weights, which tells how much
 of a score is luck. Every figure comes from `pocketsam evaluate`, whose results lie in out/results. What is there
-already, measured by the same command, is not measured again: remove it to begin afresh.
+already, measured by the same command on the same files, is not measured again: remove it to begin afresh.
 """
 
 import json
@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from pocketsam.evaluation.pictures import plot
+from pocketsam.evaluation.provenance import fingerprint
 from pocketsam.evaluation.results import Curves, Table
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +40,9 @@ PROTOCOLS: dict[str, tuple[str, list[str], int | None]] = {
     "everything": ("Everything, as proposals", ["--points-per-side", "16", *UNSURE], 40),
 }
 
+TABLES = {"clicks": 2}
+"""How many of a protocol's tables are shown, where it is not the first alone."""
+
 
 def main(
     shards: Annotated[list[Path], typer.Argument(help="Tar shards or folders of NAME.jpg beside NAME.json.")],
@@ -47,8 +51,7 @@ def main(
 ) -> None:
     make_models()
     coco = OUT / "coco"
-    if not (coco / "detections.json").exists():
-        subprocess.run([sys.executable, ROOT / "benchmarks/coco_set.py", *shards, "-o", coco], check=True)
+    subprocess.run([sys.executable, ROOT / "benchmarks/coco_set.py", *shards, "-o", coco], check=True)
     pictures = output.parent / "pictures" / "results"
     pictures.mkdir(parents=True, exist_ok=True)
     sections = []
@@ -92,7 +95,7 @@ def section(protocol: str, title: str, arguments: list[str], pictures: Path) -> 
     parts = [
         f"## {title}\n",
         f"{first['protocol']['follows']}; {first['photos']} photos. `{command(arguments)}`\n",
-        together(results).markdown(),
+        *(together(results, i).markdown() for i in range(TABLES.get(protocol, 1))),
     ]
     curves = [merged(results, i) for i in range(len(first["curves"]))]
     if curves and (picture := plot(curves)):
@@ -116,18 +119,19 @@ def measured(protocol: str, model: str, arguments: list[str]) -> dict[str, Any]:
     chosen = ["--model", model] if model else []
     asked = [*arguments, *chosen]
     note = folder / "command.json"
-    if not note.exists() or json.loads(note.read_text()) != asked:
+    job = [asked, [fingerprint(Path(word)) for word in asked if Path(word).is_file()]]
+    if not note.exists() or json.loads(note.read_text()) != job:
         print(f"pocketsam evaluate {shlex.join(asked)}", flush=True)
         subprocess.run([sys.executable, "-m", "pocketsam", "evaluate", *asked, "-o", folder], check=True)
-        note.write_text(json.dumps(asked))
+        note.write_text(json.dumps(job))
     return dict(json.loads((folder / "result.json").read_text()))
 
 
-def together(results: dict[str, dict[str, Any]]) -> Table:
-    """The first table of each model, one below the other; of a table that sums up, its last line."""
+def together(results: dict[str, dict[str, Any]], i: int) -> Table:
+    """Table number i of each model, one below the other; of a table that sums up, its last line."""
     lines: list[list[str]] = []
     for name, result in results.items():
-        table = Table(**result["tables"][0])
+        table = Table(**result["tables"][i])
         kept = [line[1:] for line in table.lines[-1:]] if table.total else table.lines
         lines += [[name, *line] for line in kept]
     headings = table.headings[1:] if table.total else table.headings

@@ -33,8 +33,8 @@ def check_writable(folder: Path, missing: bool = False) -> None:
 
     missing: whether the folder may be missing still.
     """
-    if missing and not folder.exists():
-        return
+    if missing:
+        folder = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{folder}: cannot be written to; give a folder that exists and is yours")
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,6 +121,56 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
     assert read(killed) == read(undisturbed)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        ["--seed", "1"],
+        ["--clicks", "1,2"],
+        ["--engine", "openvino"],
+        ["--precision", "bfloat16", "--engine", "openvino"],
+        ["--model", "{copy}"],
+        ["--photos", "{photos}"],
+    ],
+    ids=" ".join,
+)
+def test_an_unfinished_run_is_not_gone_on_with_in_another_way(coco, tmp_path, monkeypatch, other):
+    folder, photos = tmp_path / "r", tmp_path / "photos"
+    shutil.copytree(coco.parent / "images", photos)
+    (next(photos.iterdir())).write_bytes(b"another photo")
+    copy = shutil.copytree(locate("pocket")[0], tmp_path / "copy")
+    with (copy / "encoder.onnx").open("ab") as file:
+        file.write(b"\x92\x01\x00")  # a field that ONNX does not know: the same model in another file
+    arguments = ["evaluate", "clicks", coco, "--engine", "onnx", "-o", folder]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pocketsam.evaluation.output.write_report", killed)
+        assert pocketsam(*arguments).exit_code == 130
+    changed = [text.format(copy=copy, photos=photos) for text in other]
+    done = pocketsam(*arguments, *changed)
+    assert done.exit_code == 2
+    assert "unfinished run of other settings" in done.stderr
+    assert pocketsam(*arguments).exit_code == 0
+
+
+def test_two_workers_on_the_command_line(shard, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert pocketsam("evaluate", "clicks", shard, "--engine", "onnx", "-o", one).exit_code == 0
+    assert (
+        pocketsam("evaluate", "clicks", shard, "--engine", "onnx", "--workers", 2, "-o", two).exit_code == 0
+    )
+    assert read(two)["workers"] == 2
+    assert read(two)["result"]["mean_iou"] == pytest.approx(read(one)["result"]["mean_iou"], abs=1e-4)
+
+
+def test_pictures_of_an_earlier_result_do_not_stay(shard, tmp_path):
+    assert pocketsam("evaluate", "clicks", shard, "--worst", 1, "-o", tmp_path).exit_code == 0
+    assert pocketsam("evaluate", "clicks", shard, "--clicks", 1, "-o", tmp_path).exit_code == 0
+    assert not {"worst.jpg", "curves.png"} & {file.name for file in tmp_path.iterdir()}
+
+
 def test_a_missing_photo_is_named_and_left_out_but_refused_where_its_masks_would_count_as_missed(
     coco, tmp_path
 ):
@@ -149,6 +200,9 @@ BAD = [
     (["boxes", "{shard}", "--detections", "{shard}"], "COCO or LVIS"),
     (["efficiency", "{shard}"], "without data"),
     (["efficiency", "--limit", "3"], "--limit is for"),
+    (["efficiency", "--batch", "3"], "--batch is for"),
+    (["efficiency", "-o", "{shard}/new/result"], "drawn.tar"),
+    (["interactive", "{shard}", "--clicks", "1,3"], "interactive takes the last one"),
     (["everything", "{shard}", "--points-per-side", "4", "--seed", "1"], "--seed is for"),
 ]
 

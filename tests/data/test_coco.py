@@ -223,9 +223,15 @@ def test_the_truth_is_the_part_that_was_measured_with_its_crowds(tmp_path: Path)
     json.dumps(document)
 
 
-def test_the_truth_numbers_its_annotations_from_one(tmp_path: Path) -> None:
-    path = write(tmp_path / "set.json", [image(1, "a.jpg")], [annotation(0, 1), annotation(1, 1)])
-    assert [entry["id"] for entry in CocoSet(path).truth([0])[0]["annotations"]] == [1, 2]
+def test_the_truth_has_the_ids_of_the_samples(tmp_path: Path) -> None:
+    path = write(tmp_path / "set.json", [image(1, "a.jpg")], [annotation(0, 1), annotation(-5, 1)])
+    assert [entry["id"] for entry in CocoSet(path).truth([0])[0]["annotations"]] == [0, -5]
+
+
+@pytest.mark.parametrize("area", [0, -1, "300", None, float("inf")])
+def test_an_area_that_is_none_is_measured(tmp_path: Path, area: object) -> None:
+    path = write(tmp_path / "set.json", [image(1, "a.jpg")], [annotation(1, 1, area=area)])
+    assert CocoSet(path).truth([0])[0]["annotations"][0]["area"] == 324
 
 
 def test_what_is_written_reads_the_same(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def true_annotation(number, image, category, mask, **more):
     return {"id": number, "image_id": image, "category_id": category, **rle, **more}
 
 
-def drawn_set(folder, photos=PHOTOS, lvis=False):
+def drawn_set(folder, photos=PHOTOS, lvis=False, first_id=1):
     """A COCO set of photos with filled boxes, whose ids are 10, 20, …, of the categories 1, 2, 1, …."""
     (folder / "images").mkdir(parents=True)
     images, annotations = [], []
@@ -70,7 +70,7 @@ def drawn_set(folder, photos=PHOTOS, lvis=False):
         federated = {"neg_category_ids": [], "not_exhaustive_category_ids": []} if lvis else {}
         images.append({**image, **federated})
         for place, mask in enumerate(masks):
-            annotations.append(true_annotation(len(annotations) + 1, image["id"], 1 + place % 2, mask))
+            annotations.append(true_annotation(first_id + len(annotations), image["id"], 1 + place % 2, mask))
     categories = [{"id": 1, "name": "odd", "frequency": "r"}, {"id": 2, "name": "even", "frequency": "f"}]
     document = {"images": images, "annotations": annotations, "categories": categories}
     return write_set(folder, document)
@@ -116,6 +116,16 @@ def protocol(folder, detections=None, **settings):
     path = drawn_set(folder, **settings)
     found = write_detections(folder / "found.json", tight(path) if detections is None else detections)
     return Boxes(CocoSet(path), found)
+
+
+@pytest.mark.parametrize("first_id", [-3, 0, 10**6])
+def test_masks_keep_their_categories_whatever_their_ids(tmp_path, perfect, first_id):
+    boxes = protocol(tmp_path, first_id=first_id)
+    results, report = measured(boxes, perfect)
+    rows = [row for result in results for row in result.rows]
+    assert [row.mask for row in rows] == list(range(first_id, first_id + 5))
+    assert all(row.scores == dict.fromkeys(RULES, 1.0) for row in rows)
+    assert report.numbers["average_precision"][PREDICTED_IOU]["AP"] == 1.0
 
 
 def opener(segmenter):
@@ -343,25 +353,20 @@ GOOD = detection(10, 1, [2, 3, 18, 27])
         (json.dumps([GOOD, detection(10, 91, [1, 2, 3, 4])]), r"category_ids are not in .*\(91 is one\)"),
     ],
 )
-def test_other_files_are_refused_in_one_line(tmp_path, perfect, content, reason):
-    boxes = protocol(tmp_path)
-    boxes.detections.write_text(content)
+def test_other_files_are_refused_in_one_line(tmp_path, content, reason):
+    data, detections = CocoSet(drawn_set(tmp_path)), tmp_path / "found.json"
+    detections.write_text(content)
     with pytest.raises(InputError, match=f"^[^\n]*{reason}[^\n]*$") as caught:
-        measure(boxes, boxes.data, perfect, 0)
-    assert str(caught.value).startswith(str(boxes.detections))
-    assert not perfect.engine.encoded
+        Boxes(data, detections)
+    assert str(caught.value).startswith(str(detections))
 
 
-def test_a_missing_file_is_named(tmp_path, perfect):
-    boxes = protocol(tmp_path)
-    boxes.detections.unlink()
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"found\.json: cannot be read \(No such file"):
-        measure(boxes, boxes.data, perfect, 0)
+        Boxes(CocoSet(drawn_set(tmp_path)), tmp_path / "found.json")
 
 
-def test_a_missing_counter_is_named_before_anything_is_measured(tmp_path, perfect, monkeypatch):
-    boxes = protocol(tmp_path)
+def test_a_missing_counter_is_named_before_anything_is_measured(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     with pytest.raises(InputError, match=r"pip install 'pocketsam\[evaluate\]'"):
-        measured(boxes, perfect)
-    assert not perfect.engine.encoded
+        protocol(tmp_path)

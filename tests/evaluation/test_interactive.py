@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,6 +162,14 @@ def test_a_model_that_takes_no_masks_is_asked_with_points_only(one):
     assert len(engine.calls) == 3
     assert not any(has_mask.any() for _, _, _, has_mask in engine.calls)
     assert scores(row, CLICKS) == scores(row, POINTS_ONLY) == [336 / 441] * 3
+
+
+def test_the_oracle_is_never_worse_than_the_answer(one):
+    nothing, engine = area((0, 0, 1, 1)), ScriptedEngine(area((10, 10, 31, 17)), area((10, 10, 31, 26)))
+    engine.readings, engine.description = [nothing] * 3, replace(engine.description, click_masks=(1, 2, 3))
+    row = ask(engine, one).rows[0]  # from 2 clicks on SAM answers with mask 0, which is none of the three
+    assert scores(row, CLICKS)[1:] == [336 / 441] * 2
+    assert scores(row, ORACLE)[1:] == [336 / 441] * 2
 
 
 def test_the_oracle_takes_the_best_of_the_three_most_confident_readings(one):

@@ -61,19 +61,39 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(photos, perfect, tm
     assert resumed == undisturbed
     assert seen == list("abcde")
     assert perfect.engine.encoded == 2
-    assert len(journal.path.read_text().splitlines()) == 1 + 5
+    assert len(journal.path.read_text().splitlines()) == 5
 
 
-def test_a_journal_of_another_run_is_begun_afresh(photos, perfect, tmp_path):
+def test_a_journal_of_another_run_is_refused_and_kept(photos, perfect, tmp_path):
     journal = Journal(tmp_path / "journal.jsonl", "one model")
     run(Clicks(), photos, lambda: perfect, journal=journal)
+    with pytest.raises(InputError, match=r"holds 5 photos of an unfinished run.*choose another folder"):
+        Journal(journal.path, "another model")
     assert len(Journal(journal.path, "one model").results) == 5
-    assert Journal(journal.path, "another model").results == []
+
+
+def test_two_runs_that_write_into_one_journal_do_not_mix(photos, perfect, tmp_path):
+    one, other = (Journal(tmp_path / "journal.jsonl", name) for name in ("one", "other"))
+    run(Clicks(), photos, lambda: perfect, photos=[0, 1], journal=one)
+    run(Clicks(seed=1), photos, lambda: perfect, photos=[1, 2], journal=other)
+    assert [result.photo for result in Journal(one.path, "one").results] == [0, 1]
+    assert [result.photo for result in Journal(one.path, "other").results] == [1, 2]
+
+
+def test_a_photo_that_was_missing_is_looked_for_again(tmp_path, perfect):
+    masks = blocks((2, 3, 20, 30), size=SIZE)
+    (tmp_path / "a.json").write_bytes(annotation_file("a", masks, "drawn"))
+    (tmp_path / "a.jpg").write_bytes(b"not yet")
+    dataset = Shards(tmp_path)
+    journal = Journal(tmp_path / "run/journal.jsonl", "s")
+    assert run(Clicks(), dataset, lambda: perfect, journal=journal)[0].missing
+    (tmp_path / "a.jpg").write_bytes(jpeg(paint(masks)))
+    (found,) = run(Clicks(), Shards(tmp_path), lambda: perfect, journal=Journal(journal.path, "s"))
+    assert len(found.rows) == 1
 
 
 def test_a_journal_that_cannot_be_read_or_written_is_named(tmp_path):
-    header = json.dumps({"signature": "s"})
-    (tmp_path / "odd.jsonl").write_text(header + '\n{"no": "result"}\n')
+    (tmp_path / "odd.jsonl").write_text('{"no": "result"}\n')
     (tmp_path / "folder.jsonl").mkdir()
     for name in ("odd.jsonl", "folder.jsonl"):
         with pytest.raises(InputError, match=rf"{name}.*remove it"):
@@ -110,7 +130,7 @@ def test_what_cannot_be_measured_is_named_and_the_rest_is_measured(tmp_path, per
     assert odd.rows == []
     assert "annotation 0 has a mask of size [9, 9]" in odd.left_out[0]
     assert "annotation 1 has no RLE" in odd.left_out[1]
-    assert Means([good, broken, odd]).photos == 2
+    assert Means([good, broken, odd]).photos == 1, "photos on which something was measured"
 
 
 @dataclass(frozen=True)

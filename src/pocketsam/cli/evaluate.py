@@ -26,8 +26,9 @@ COUNTED = ("boxes", "everything")
 """The protocols whose answers faster-coco-eval counts."""
 TIMED = "everything"
 """The protocol that also takes the time: by itself, one photo has all cores."""
-MOST_WORKERS, PHOTOS_WORTH_WORKERS = 4, 40
-"""Without --workers: no more processes than these, each with a model in memory, and none for fewer photos."""
+BATCH = 64
+MOST_WORKERS, PHOTOS_WORTH_WORKERS, SMALL_MODEL = 4, 40, 100 << 20
+"""Without --workers: no more processes than these, none for fewer photos, nor for larger models (bytes)."""
 MEANS_SHOWN = 4
 """Of the running means, beside the progress bar."""
 # Options that not every protocol has, and those that do.
@@ -42,6 +43,7 @@ KNOWN_BY = {
     "photos": PROTOCOLS[:-1],
     "limit": PROTOCOLS[:-1],
     "worst": PROTOCOLS[:-1],
+    "batch": PROTOCOLS[:-1],
     "workers": PROTOCOLS[:-1],
 }
 
@@ -94,7 +96,9 @@ def evaluate(
     device: Device = "auto",
     precision: Precision = "float32",
     threads: Threads = None,
-    batch: Annotated[int, typer.Option(min=1, help="Prompts decoded at a time.", metavar="N")] = 64,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Prompts decoded at a time (64).", metavar="N")
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -133,10 +137,11 @@ def evaluate(
         "photos": photos,
         "limit": limit,
         "worst": worst,
+        "batch": batch,
         "workers": workers,
     }
     _check(protocol, data or [], given)
-    folder = output or Path("evaluation") / f"{Path(model).stem}-{protocol}"
+    folder = output or Path("evaluation") / f"{_name(model)}-{protocol}"
     _check_folder(folder)
     opening: dict[str, Any] = {"engine": engine, "device": device, "precision": precision, "threads": threads}
     if protocol == "efficiency":
@@ -145,42 +150,68 @@ def evaluate(
 
     from pocketsam.data.datasets import open_dataset
     from pocketsam.engines import cores
+    from pocketsam.evaluation.provenance import fingerprint, model_files
     from pocketsam.segmenter import Segmenter
 
+    opening["batch"] = batch or BATCH
     dataset = open_dataset(data or [], photos, labelled=protocol != "teacher")
     count = len(dataset) if limit is None else min(limit, len(dataset))
-    segmenter = Segmenter(model, batch=batch, **opening)
+    models = {name: model_files(name) for name in (model, *(against or []))}
+    segmenter = Segmenter(model, **opening)
     if workers is None:
-        workers = 0 if protocol == TIMED else _workers(segmenter, count)
+        workers = 0 if protocol == TIMED else _workers(segmenter, models, count)
     if workers:
         opening["threads"] = threads or max(1, cores() // workers)
-    teacher = partial(Segmenter, against[0], batch=batch, **opening) if against else None
+    teacher = partial(Segmenter, against[0], **opening) if against else None
     chosen = _protocol(protocol, given, dataset, teacher)
-    files = [*(data or []), *([detections] if detections else [])]
-    record = _record(chosen, segmenter, model, against, files) | {"device": device, "precision": precision}
-    open_segmenter = partial(Segmenter, model, batch=batch, **opening) if workers else lambda: segmenter
-    _measure(chosen, dataset, open_segmenter, record, folder, count, workers, worst or 0)
+    record = _record(chosen, segmenter, model, against[0] if against else None, models, precision)
+    used = [path for path in (*(data or []), detections, photos) if path is not None]
+    record["data"] = [fingerprint(path, without=folder) for path in used]
+    if protocol == TIMED:
+        record |= {"threads": opening["threads"], "workers": workers}
+    ran = {"threads": opening["threads"], "batch": opening["batch"], "workers": workers, "cores": cores()}
+    once = {"engine": segmenter.engine, "batch": opening["batch"]}
+    open_segmenter = partial(Segmenter, model, **(opening if workers else once))
+    del segmenter, once  # the workers make their own
+    _measure(chosen, dataset, open_segmenter, folder, count, workers, worst or 0, record, ran)
 
 
-def _workers(segmenter: Segmenter, photos: int) -> int:
-    """How many processes are fastest: on a CPU one core each; few photos are not worth their start."""
+def _name(model: str) -> str:
+    """For a folder: the model's name or, where its file is called as all are, its folder's."""
+    path = Path(model)
+    return path.parent.name if path.name == "model.safetensors" and path.parent.name else path.stem
+
+
+def _workers(segmenter: Segmenter, models: dict[str, list[dict[str, Any]]], photos: int) -> int:
+    """How many processes are fastest: on a CPU one a core; but few photos are not worth their start."""
     from pocketsam.engines import cores
 
-    on_cpu = str(getattr(segmenter.engine, "device", "cpu")) == "cpu"
-    return min(MOST_WORKERS, cores()) if on_cpu and photos >= PHOTOS_WORTH_WORKERS else 0
+    size = sum(file["bytes"] for files in models.values() for file in files)
+    if _device(segmenter) != "cpu" or size > SMALL_MODEL or photos < PHOTOS_WORTH_WORKERS or cores() == 1:
+        return 0
+    return min(MOST_WORKERS, cores())
+
+
+def _device(segmenter: Segmenter) -> str:
+    """Where the model runs: only PyTorch's engine knows others than the CPU."""
+    return str(getattr(segmenter.engine, "device", "cpu"))
 
 
 def _measure(
     protocol: EvaluationProtocol,
     dataset: Dataset,
     open_segmenter: Callable[[], Segmenter],
-    record: dict[str, Any],
     folder: Path,
     count: int,
     workers: int,
     worst: int,
+    record: dict[str, Any],
+    ran: dict[str, Any],
 ) -> None:
-    """Run the protocol on the first `count` photos and write its results into `folder`."""
+    """Run the protocol on the first `count` photos and write its results into `folder`.
+
+    record: all that determines the results. ran: what else is to be known of how they came about.
+    """
     from pocketsam.evaluation.journal import Journal
     from pocketsam.evaluation.output import left_out, write_masks, write_report
 
@@ -192,8 +223,10 @@ def _measure(
         why = f" ({losses['left_out'][0]})" if losses["left_out"] else ""
         raise InputError(f"there are no masks to measure on in these {count} photos{why}")
     report = protocol.summarise(results)
-    names = write_report(folder, report, {**record, "photos": count, **losses})
+    names = write_report(folder, report, {**record, **ran, "photos": count, **losses})
     names += write_masks(folder, results, dataset, protocol.headline, worst)
+    for name in {"curves.png", "worst.jpg"}.difference(names):  # those of an earlier result
+        (folder / name).unlink(missing_ok=True)
     journal.remove()
     _show(report, folder, names, losses["left_out"])
 
@@ -267,7 +300,12 @@ def _protocol(
     if name == "clicks":
         return Clicks(_counts(given["clicks"] or "1,3"), seed)
     if name == "interactive":
-        return Interactive(max(_counts(given["clicks"] or "5")))
+        counts = _counts(given["clicks"] or "5")
+        if len(counts) > 1:
+            raise InputError(
+                f"--clicks {given['clicks']}: interactive takes the last one alone, such as {counts[-1]}"
+            )
+        return Interactive(counts[0])
     if name == "teacher":
         assert teacher is not None
         return Teacher(teacher, seed=seed)
@@ -323,32 +361,34 @@ def _check_folder(folder: Path) -> None:
     if folder.is_file() or folder.suffix in (".json", ".csv", ".md"):
         raise InputError(f"{folder}: the result is a folder of files; give the name of a folder")
     check_writable(folder, missing=True)
-    check_writable(folder.absolute().parent, missing=True)
 
 
 def _record(
     protocol: EvaluationProtocol,
     segmenter: Segmenter,
     model: str,
-    against: list[str] | None,
-    data: list[Path],
+    against: str | None,
+    models: dict[str, list[dict[str, Any]]],
+    precision: str,
 ) -> dict[str, Any]:
-    """All that determines the result."""
+    """All that determines the result but for the data. models: by name, their files."""
     from dataclasses import asdict
 
     from pocketsam.evaluation.output import settings
-    from pocketsam.evaluation.provenance import fingerprint, model_files, versions
+    from pocketsam.evaluation.provenance import versions
 
+    teacher = {"against": {"name": against, "files": models[against]}} if against else {}
     return {
         "protocol": {"name": protocol.name, "follows": protocol.follows, **settings(protocol)},
         "model": {
             "name": model,
             "description": asdict(segmenter.engine.description),
-            "files": model_files(model),
+            "files": models[model],
         },
-        **({"against": {"name": against[0], "files": model_files(against[0])}} if against else {}),
+        **teacher,
         "engine": type(segmenter.engine).__name__,
-        "data": [fingerprint(path) for path in data],
+        "device": _device(segmenter),
+        "precision": precision,
         "versions": versions(),
     }
 

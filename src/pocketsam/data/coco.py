@@ -5,6 +5,7 @@ which categories it was searched for, which `CocoSet.truth` keeps.
 """
 
 import json
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -89,7 +90,7 @@ class CocoSet:
         """The document of the photos numbered so, as COCO's and LVIS's evaluation count with it; no photo is read.
 
         Masks are compressed run lengths; `area`, `bbox` and `iscrowd` are the file's, or the mask's where they are
-        missing. Crowds stay, as detections on them do not count. Ids are raised where one of them is 0 or less.
+        missing. Crowds stay, as detections on them do not count.
         Also what had to be left out, a line each.
         """
         known = {category["id"] for category in self.categories}
@@ -101,9 +102,6 @@ class CocoSet:
                     annotations.append(_true_annotation(annotation, image["height"], image["width"], known))
                 except ValueError as error:
                     left_out.append(f"{self.path}: {self.names[i]}: annotation {annotation['id']} {error}")
-        # COCO's evaluation takes a match with annotation 0 for none.
-        shift = max(0, 1 - min((annotation["id"] for annotation in annotations), default=1))
-        annotations = [{**annotation, "id": annotation["id"] + shift} for annotation in annotations]
         images = [self._images[i] for i in photos]
         document = {"images": images, "annotations": annotations, "categories": self.categories}
         return document, left_out
@@ -254,6 +252,9 @@ def _true_annotation(
     if not found["area"]:
         raise ValueError("has no pixels")
     given = {key: value for key, value in annotation.items() if value is not None}
+    area = given.get("area")
+    if not isinstance(area, int | float) or not 0 < area < math.inf:  # some converters write 0
+        given["area"] = found["area"]
     return {**found, **given, "segmentation": found["segmentation"]}
 
 

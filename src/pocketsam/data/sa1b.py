@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketsam.data.decode import decode_photo, to_rle
-from pocketsam.data.sample import DataError, Sample
-
-PHOTO_ENDINGS = (".jpg", ".jpeg", ".png")
+from pocketsam.data.sample import DataError, Sample, find_files
+from pocketsam.photo import PHOTO_ENDINGS
 
 
 class Span(NamedTuple):
@@ -28,9 +27,12 @@ class Span(NamedTuple):
     size: int
 
     def read(self) -> bytes:
-        with open(self.path, "rb") as file:
-            file.seek(self.offset)
-            data = file.read(self.size)
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.offset)
+                data = file.read(self.size)
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be read ({error.strerror or error})") from error
         if len(data) != self.size:
             raise DataError(f"{self.path}: ends in the middle of a sample; fetch the shard again")
         return data
@@ -65,7 +67,10 @@ class Shards(Sequence[Entry]):
         self.entries = [e for e in entries if e.annotation is not None or not labelled]
         if not self.entries:
             names = ", ".join(str(path) for path in given)
-            raise DataError(f"{names}: no photo with a .json of the same name; SA-1B's layout is expected")
+            wanted = (
+                "photo with a .json of the same name; SA-1B's layout is expected" if labelled else "photo"
+            )
+            raise DataError(f"{names}: no {wanted}")
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -116,7 +121,7 @@ def _entries(path: Path) -> list[Entry]:
 
 
 def _folder_entries(folder: Path) -> list[Entry]:
-    photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in PHOTO_ENDINGS)
+    photos = find_files(folder, PHOTO_ENDINGS)
     beside = ((p, p.with_suffix(".json")) for p in photos)
     return [Entry(p.stem, _whole(p), _whole(json_) if json_.exists() else None) for p, json_ in beside]
 

@@ -87,6 +87,9 @@ class Boxes:
     needs_all_photos: ClassVar[bool] = True
     headline: ClassVar[str] = PREDICTED_IOU
 
+    def __post_init__(self) -> None:
+        _open(self.detections, self.data)  # which says what is wrong with them, before anything is measured
+
     def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
         """The masks of one photo's boxes and, for each true mask, the best that there is of its category.
 
@@ -103,7 +106,8 @@ class Boxes:
             detections = [
                 _detection(row, candidates, i, corners[i]) for i, row in enumerate(found.rows[places])
             ]
-        truth, _ = self.data.truth([photo])
+        truth, faults = self.data.truth([photo])
+        left_out += [fault for fault in faults if fault not in sample.left_out]
         categories = {one["id"]: one["category_id"] for one in truth["annotations"] if not one["iscrowd"]}
         rows = [
             _row(number, rle, [one for one in detections if one["category_id"] == categories[number]])

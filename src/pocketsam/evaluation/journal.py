@@ -10,35 +10,36 @@ from pocketsam.evaluation.results import PhotoResult
 class Journal:
     """The results so far, in a file of JSON lines.
 
-    signature: all that determines the results. A journal of another signature belongs to another run, and is begun
-    afresh. A line that a killed run left half written is dropped.
-    Raises InputError when the file cannot be read or written.
+    signature: a digest of all that determines the results. Every line bears it, so that two runs never mix.
+    A line that a killed run left half written is dropped.
+    Raises InputError when the file cannot be read or written, or holds results of another run.
     """
 
     def __init__(self, path: Path, signature: str) -> None:
-        self.path = path
-        self.results: list[PhotoResult] = []
-        header = json.dumps({"signature": signature}).encode() + b"\n"
+        self.path, self.signature = path, signature
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             content = path.read_bytes() if path.exists() else b""
             whole = content[: content.rfind(b"\n") + 1]
-            if not whole.startswith(header):
-                path.write_bytes(header)
-                return
-            self.results = [
-                PhotoResult.from_dict(json.loads(line)) for line in whole[len(header) :].splitlines()
-            ]
-            with path.open("r+b") as file:
+            lines = [json.loads(line) for line in whole.splitlines()]
+            ours = [line["result"] for line in lines if line["run"] == signature]
+            self.results = [PhotoResult.from_dict(result) for result in ours]
+            if lines and not ours:
+                raise InputError(
+                    f"{path}: holds {len(lines)} photos of an unfinished run of other settings;"
+                    " choose another folder, or remove it"
+                )
+            with path.open("ab") as file:
                 file.truncate(len(whole))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._refusal(error) from error
 
     def add(self, result: PhotoResult) -> None:
         """Write down one photo's result. Raises InputError when that cannot be done."""
+        line = {"run": self.signature, "result": result.to_dict()}
         try:
             with self.path.open("ab") as file:
-                file.write(json.dumps(result.to_dict()).encode() + b"\n")
+                file.write(json.dumps(line).encode() + b"\n")
         except OSError as error:
             raise self._refusal(error) from error
 

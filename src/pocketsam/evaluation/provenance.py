@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,34 @@ PACKAGES = (
 )
 
 
-def fingerprint(path: Path) -> dict[str, Any]:
-    """Name, bytes and sha256 of a file; of a folder, over the names and contents of all its files."""
-    digest, size = hashlib.sha256(), 0
+READ_WHOLE = 4 << 30
+"""Bytes of data up to which their content is hashed; reading more than some seconds' worth would be a silent wait."""
+
+
+def fingerprint(path: Path, without: Path | None = None) -> dict[str, Any]:
+    """Name, bytes and sha256 of a file; of a folder, over the names and contents of all its files.
+
+    Of over READ_WHOLE bytes, sha256 is that of the names and sizes alone, and `of` says so. without: a folder in the
+    folder that does not count, as the result is written there.
+    """
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    for file in files:
+    if without is not None:
+        files = [file for file in files if without.resolve() not in file.resolve().parents]
+    sizes = [file.stat().st_size for file in files]
+    whole, digest = sum(sizes) <= READ_WHOLE, hashlib.sha256()
+    for file, size in zip(files, sizes, strict=True):
         if file != path:
             digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-                size += len(block)
-    return {"name": path.resolve().name, "bytes": size, "sha256": digest.hexdigest()}
+        for block in _blocks(file) if whole else [str(size).encode()]:
+            digest.update(block)
+    of = {} if whole else {"of": "names and sizes"}
+    return {"name": path.resolve().name, "bytes": sum(sizes), "sha256": digest.hexdigest(), **of}
+
+
+def _blocks(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            yield block
 
 
 def model_files(model: str) -> list[dict[str, Any]]:

@@ -71,7 +71,8 @@ def run(
     Raises DataError when a photo cannot be read and the protocol needs all of them.
     """
     wanted = sorted(set(range(len(dataset)) if photos is None else photos))
-    known = {result.photo: result for result in journal.results} if journal else {}
+    # What was missing may be there now.
+    known = {result.photo: result for result in journal.results if not result.missing} if journal else {}
     found = {number: known[number] for number in wanted if number in known}
     for result in found.values():
         after_photo(result)

@@ -152,7 +152,10 @@ class Run:
         protocol, segmenter = Clicks(), Segmenter(engine=TorchEngine(self.average, self.description))
         photos = min(self.recipe.val_photos, len(self.val))
         chosen = (i * len(self.val) // photos for i in range(photos))
-        means = Means(run(protocol, self.val, lambda: segmenter, photos=chosen))
+        results = run(protocol, self.val, lambda: segmenter, photos=chosen)
+        if missing := [result.missing for result in results if result.missing]:
+            raise DataError(missing[0])
+        means = Means(results)
         return {name: means[name] or 0.0 for name in protocol.columns}
 
     def keep(self) -> None:

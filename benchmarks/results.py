@@ -34,10 +34,10 @@ UNSURE = ["--pred-iou-thresh", "0", "--stability-score-thresh", "0"]
 # Protocol, title, options, and how many photos.
 PROTOCOLS: dict[str, tuple[str, list[str], int | None]] = {
     "clicks": ("Boxes and clicks drawn in the mask", ["--clicks", "1,3,5"], None),
-    "interactive": ("One corrective click after another", ["--clicks", "5"], 60),
-    "boxes": ("A detector's boxes, and AP", [], None),
-    "teacher": ("Agreement with `pocket`", ["--against", "pocket"], 100),
-    "everything": ("Everything, as proposals", ["--points-per-side", "16", *UNSURE], 40),
+    "interactive": ("One corrective click after another", ["--clicks", "5"], 30),
+    "boxes": ("A detector's boxes, and AP", [], 120),
+    "teacher": ("Agreement with `pocket`", ["--against", "pocket"], 40),
+    "everything": ("Everything, as proposals", ["--points-per-side", "16", *UNSURE], 20),
 }
 
 TABLES = {"clicks": 2}

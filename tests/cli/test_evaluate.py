@@ -184,6 +184,12 @@ def test_a_missing_photo_is_named_and_left_out_but_refused_where_its_masks_would
     assert "images" in refused.stderr
 
 
+def test_a_run_without_masks_leaves_nothing_in_the_way_of_the_next(shard, tmp_path):
+    empty = write_shard(tmp_path / "empty.tar", {"a": np.zeros((1, 40, 60), bool)})
+    assert pocketsam("evaluate", "clicks", empty, "--engine", "onnx", "-o", tmp_path / "r").exit_code == 2
+    assert pocketsam("evaluate", "clicks", shard, "--engine", "onnx", "-o", tmp_path / "r").exit_code == 0
+
+
 BAD = [
     (["clicks", "nowhere.tar"], "nowhere.tar"),
     (["clicks", "{shard}", "--model", "pokcet"], "pocket"),

@@ -220,6 +220,7 @@ def _measure(
     results = _run(protocol, dataset, open_segmenter, count, workers, journal)
     losses = left_out(results)
     if not any(result.rows for result in results):
+        journal.remove()  # there is nothing in it to go on with
         why = f" ({losses['left_out'][0]})" if losses["left_out"] else ""
         raise InputError(f"there are no masks to measure on in these {count} photos{why}")
     report = protocol.summarise(results)

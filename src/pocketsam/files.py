@@ -31,10 +31,10 @@ def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
 def check_writable(folder: Path, missing: bool = False) -> None:
     """Before minutes of work, not after: InputError where nothing can be written into `folder`.
 
-    missing: whether the folder may be missing still.
+    missing: whether the folder may be missing still; then what it would be made in counts.
     """
-    if missing:
-        folder = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if missing and not folder.exists():
+        folder = next(place for place in folder.absolute().parents if place.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{folder}: cannot be written to; give a folder that exists and is yours")
 

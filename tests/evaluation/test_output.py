@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from pocketsam.data.sa1b import Shards
 from pocketsam.evaluation.clicks import Clicks
@@ -80,6 +81,16 @@ def test_all_that_was_left_out_is_told():
         [result([], left_out=["annotation 3 has no pixels"]), PhotoResult(1, "b", missing="b: is gone")]
     )
     assert told == {"photos_missing": 1, "left_out": ["annotation 3 has no pixels", "b: is gone"]}
+
+
+def test_brackets_are_shown_as_they_are():
+    table = Table(
+        "counting needs torch: pip install 'pocketsam[export]'", ["photo", "box"], [["a[1].jpg", "50.0"]]
+    )
+    console = Console(file=io.StringIO(), width=100)
+    console.print(table.rich())
+    assert "'pocketsam[export]'" in console.file.getvalue()
+    assert "a[1].jpg" in console.file.getvalue()
 
 
 def test_settings_are_what_json_can_hold():

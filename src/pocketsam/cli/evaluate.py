@@ -272,7 +272,7 @@ def _run(
 def _show(report: Report, folder: Path, names: list[str], losses: list[str]) -> None:
     from rich.console import Console
 
-    console = Console()
+    console = Console(markup=False)
     for table in report.tables:
         console.print(table.rich())
     if losses:

@@ -70,8 +70,10 @@ class Table:
     def rich(self) -> "RichTable":
         """For the screen."""
         from rich.table import Table as RichTable
+        from rich.text import Text
 
-        table = RichTable(title=self.title, title_justify="left")
+        # Text: in plain strings rich would take "[a]" for markup, and swallow it.
+        table = RichTable(title=Text(self.title, "italic"), title_justify="left")
         table.add_column(self.headings[0], overflow="fold")
         for heading in self.headings[1:]:
             table.add_column(heading, justify="right")
@@ -79,7 +81,7 @@ class Table:
             last = self.total and i == len(self.lines) - 1
             if last:
                 table.add_section()
-            table.add_row(*line, style="bold" if last else None)
+            table.add_row(*map(Text, line), style="bold" if last else None)
         return table
 
     def markdown(self) -> str:

@@ -51,10 +51,8 @@ class Clicks:
         ]
         opened = segmenter.open(sample.image)
         by_box = opened.candidates(boxes=boxes)
-        given, confident = (
-            {BOX: ious(by_box.best(), sample.each_mask())},
-            {BOX: _confident_ious(by_box, sample)},
-        )
+        given = {BOX: ious(by_box.best(), sample.each_mask())}
+        confident = {BOX: _confident_ious(by_box, sample)}
         for count in self.clicks:
             by_clicks = opened.candidates(points=np.stack(drawn)[:, :count])
             given[click_name(count)] = ious(by_clicks.best(), sample.each_mask())

@@ -21,9 +21,8 @@ def draw_clicks(mask: NDArray[np.bool_], count: int, seed: int, name: str, numbe
     whatever is measured before it. Pixel indices: the model adds the half pixel to a pixel's centre itself.
     """
     rows, columns = np.nonzero(mask)
-    generator = np.random.default_rng(
-        [seed, number % 2**64, *name.encode()]
-    )  # some datasets' ids are negative
+    unsigned = number % 2**64  # some datasets' ids are negative
+    generator = np.random.default_rng([seed, unsigned, *name.encode()])
     chosen = generator.integers(len(rows), size=count)
     return np.stack([columns[chosen], rows[chosen]], axis=-1)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pocketsam.description import Description
+from predictors import OneStep
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -20,7 +21,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield Path(os.environ["POCKETSAM_HOME"])
 
 
-class FakeEngine:
+class FakeEngine(OneStep):
     """A square around each prompt instead of a model; its logits have 16 × 16 cells.
 
     Mask 0 fills the prompt's box or, with a mask input, repeats it; masks 1 to 3 reach 6, 3 and 1 cells from

@@ -3,6 +3,7 @@
 import numpy as np
 
 from pocketsam.description import Description
+from pocketsam.engines import Answers
 from shards import STEP
 
 SIDE = 64
@@ -14,7 +15,27 @@ UNBLUR = np.linalg.inv(BLUR)
 """What enlarging four times mixes into the middle of a pixel from its neighbours along one axis, and the way back."""
 
 
-class PerfectEngine:
+class OneStep:
+    """An engine that decodes in one step, as one in three: what it is asked it answers at once, and keeps."""
+
+    def prepare(self, embedding, mask_input=None):
+        return embedding, mask_input
+
+    def ask(self, seen, points, labels):
+        embedding, mask_input = seen
+        side = self.description.image_size // 4
+        masks = np.zeros((len(points), 1, side, side), np.float32)
+        if mask_input is not None:
+            masks[:] = mask_input
+        has_mask = np.full(len(points), mask_input is not None, np.float32)
+        logits, predicted_iou = self.decode(embedding, points, labels, masks, has_mask)
+        return Answers(predicted_iou, logits)
+
+    def draw(self, answers, objects):
+        return answers.drawing[np.asarray(objects, int)]
+
+
+class PerfectEngine(OneStep):
     """Reads the answer off a drawn photo: all pixels of the grey that the prompt is on, or whose box it is.
 
     The embedding is the map of greys. Exact for photos of SIDE × SIDE pixels, drawn by `shards.paint`.

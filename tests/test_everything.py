@@ -13,7 +13,6 @@ from pocketsam.description import Description
 from pocketsam.errors import InputError
 from pocketsam.everything import (
     Options,
-    Proposals,
     crop_boxes,
     fill_small_holes,
     mask_box,
@@ -24,9 +23,11 @@ from pocketsam.everything import (
     stability_score,
 )
 from pocketsam.photo import preprocess
+from pocketsam.proposals import Proposals
+from predictors import OneStep
 
 
-class ColourEngine:
+class ColourEngine(OneStep):
     """What is about as bright as the clicked pixel, within three tolerances, instead of a model.
 
     Each pixel of the 32 × 32 logits is a cell of the photo, so masks have holes and islands. Its confidence depends
@@ -52,7 +53,8 @@ class ColourEngine:
         grey = embedding[0, 0]
         x, y = (points[:, 0] / 4).astype(int).clip(0, 31).T
         distance = abs(grey - grey[y, x][:, None, None])
-        logits = (np.array(self.tolerances)[:, None, None] - distance[:, None]) / 4
+        # Not on the quarters: no pixel lies on a threshold, where rounding would decide.
+        logits = (np.array(self.tolerances)[:, None, None] - distance[:, None]) / 4 + 0.0137
         confidence = 0.8 + 0.19 * np.sin(x * 7 + y * 3)[:, None] * np.array((1, 0.3, 0.6, 0.9))
         return logits.astype(np.float32), confidence.astype(np.float32)
 
@@ -183,14 +185,14 @@ def published_regions(mask: np.ndarray) -> list[list[tuple[int, int]]]:
     return regions
 
 
-LOOSE = {"pred_iou_thresh": 0.75, "stability_score_thresh": 0.8}
+LOOSE: dict[str, Any] = {"pred_iou_thresh": 0.75, "stability_score_thresh": 0.8, "hierarchical": False}
 
 
 @pytest.mark.parametrize(
     "options",
     [
         Options(points_per_side=9, **LOOSE),
-        Options(points_per_side=9, pred_iou_thresh=0, stability_score_thresh=0),
+        Options(points_per_side=9, pred_iou_thresh=0, stability_score_thresh=0, hierarchical=False),
         Options(points_per_side=9, box_nms_thresh=0.3, stability_score_offset=2.5, **LOOSE),
         Options(points_per_side=6, crop_n_layers=1, **LOOSE),
         Options(points_per_side=8, crop_n_layers=2, crop_n_points_downscale_factor=2, **LOOSE),
@@ -267,7 +269,7 @@ def test_clicks_are_padded_as_the_model_wants_them():
 
 
 def test_a_model_may_have_more_readings_of_a_click():
-    options = Options(points_per_side=4, pred_iou_thresh=0, stability_score_thresh=0, box_nms_thresh=1.0)
+    options = Options(4, 64, 0, 0, box_nms_thresh=1.0, hierarchical=False)
     three = segment_everything(ColourEngine(), photo(), options)
     four = segment_everything(ColourEngine(click_masks=(0, 1, 2, 3)), photo(), options)
     assert (len(three), len(four)) == (3 * 16, 4 * 16)

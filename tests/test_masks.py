@@ -142,6 +142,26 @@ def test_on_an_overlay_small_masks_lie_above_large_ones():
     assert masks_of(inner, outer).overlay()[19, 25].tolist() == masks_of(inner).overlay()[19, 25].tolist()
 
 
+def test_a_mask_looks_the_same_wherever_it_lies():
+    """With its hole, its outline and its islands: what is drawn moves with it."""
+    masks = masks_of((8, 8, 24, 22), (26, 8, 30, 12))
+    logits = masks.logits.max(axis=0, keepdims=True)
+    logits[:, 12:17, 12:18] = -10
+    here, there = (
+        Masks(np.roll(logits, shift, axis=(1, 2)), masks.predicted_iou[:1], masks.geometry, masks.image)
+        for shift in ((0, 0), (13, 21))
+    )
+    assert (here.overlay() != 120).any()
+    np.testing.assert_array_equal(there.overlay(), np.roll(here.overlay(), (13, 21), axis=(0, 1)))
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.labels.png", "a.png", "a.cutout.png"])
+def test_nothing_that_is_saved_needs_all_masks_unpacked(tmp_path, name):
+    masks = masks_of(LARGE, SMALL, EMPTY)
+    masks.save(tmp_path / name)
+    assert "binary" not in vars(masks)
+
+
 def test_an_overlay_shows_the_prompts_of_its_objects():
     prompts = Prompts.of(points=[[(50, 40)], [(50, 10)]], labels=[[1], [0]], photo_size=(HEIGHT, WIDTH))
     masks = masks_of(SMALL, SMALL, prompts=prompts)

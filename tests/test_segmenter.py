@@ -73,8 +73,9 @@ def test_all_masks_are_sorted_by_predicted_iou_object_after_object(photo):
 def test_logits_can_be_passed_back(engine, photo):
     masks = photo.segment(boxes=[(8, 8, 40, 32), (0, 0, 16, 16)])
     again = photo.segment(points=[[(20, 20)], [(10, 10)]], mask_input=masks.logits)
-    np.testing.assert_array_equal(engine.decoded[1]["mask_input"][:, 0], masks.logits)
-    assert engine.decoded[1]["has_mask"].tolist() == [1, 1]
+    of_each = engine.decoded[1:]  # a mask is part of the photo, which is another one then for each object
+    np.testing.assert_array_equal([call["mask_input"][0, 0] for call in of_each], masks.logits)
+    assert [call["has_mask"].tolist() for call in of_each] == [[1], [1]]
     np.testing.assert_array_equal(again.binary, masks.binary)
 
 

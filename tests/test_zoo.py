@@ -8,6 +8,7 @@ import torch
 from pocketsam import zoo
 from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.errors import ModelError
+from pocketsam.graphs import ONNX_FILES
 from pocketsam.models.sam import pocket
 from pocketsam.zoo import MODELS, locate
 
@@ -40,7 +41,7 @@ def touch(path: Path) -> Path:
 
 def test_the_model_inside_the_package_is_found_by_name():
     folder, description = locate("pocket")
-    assert {file.name for file in folder.iterdir()} >= {"encoder.onnx", "decoder.onnx"}
+    assert {file.name for file in folder.iterdir()} >= set(ONNX_FILES)
     assert description is None
 
 
@@ -70,15 +71,17 @@ def test_a_file_that_is_there_already_is_used(home, no_network, place):
     assert locate("sam_vit_b") == (file, MODELS["sam_vit_b"].description)
 
 
-@pytest.mark.parametrize("files", [("encoder.onnx", "decoder.onnx"), ("model.safetensors",)])
+@pytest.mark.parametrize("files", [ONNX_FILES, ("model.safetensors",)])
 def test_a_converted_model_comes_before_its_published_file(home, no_network, files):
     for name in (*files, "mobile_sam.pt"):
         touch(home / "mobile_sam" / name)
     assert locate("mobile_sam") == (home / "mobile_sam", None)
 
 
-def test_half_a_converted_model_is_none(home, no_network):
-    touch(home / "mobile_sam" / "encoder.onnx")
+@pytest.mark.parametrize("files", [ONNX_FILES[:1], ONNX_FILES[:2], ONNX_FILES[:-1], ONNX_FILES[1:]])
+def test_half_a_converted_model_is_none(home, no_network, files):
+    for name in files:
+        touch(home / "mobile_sam" / name)
     file = touch(home / "mobile_sam" / "mobile_sam.pt")
     assert locate("mobile_sam") == (file, MODELS["mobile_sam"].description)
 

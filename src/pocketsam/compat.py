@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from pocketsam.description import SAM, Description
-from pocketsam.engines import Engine, open_engine
+from pocketsam.engines import Engine, Seen, open_engine
+from pocketsam.engines import decode as decode_prompts
 from pocketsam.errors import InputError, ModelError
 from pocketsam.everything import Options, segment_everything
 from pocketsam.geometry import Geometry
@@ -243,6 +244,7 @@ class SamPredictor:
         self.original_size: tuple[int, int] | None = None
         self.input_size: tuple[int, int] | None = None
         self._embedding: NDArray[np.float32] | None = None
+        self._prepared: tuple[NDArray[np.float32], Seen] | None = None
 
     @property
     def device(self) -> Any:
@@ -369,6 +371,12 @@ class SamPredictor:
         assert self.original_size is not None, "original_size is not set: it belongs to the embedding"
         return self.original_size
 
+    def _seen(self, embedding: NDArray[np.float32]) -> Seen:
+        """What the engine prepares once of an embedding, however it was set."""
+        if self._prepared is None or self._prepared[0] is not embedding:
+            self._prepared = embedding, self.model.engine.prepare(embedding)
+        return self._prepared[1]
+
     def _predict(
         self,
         coords: NDArray[Any] | None,
@@ -390,7 +398,10 @@ class SamPredictor:
         side = description.image_size // 4
         answer = np.zeros((0, 4, side, side), np.float32), np.zeros((0, 4), np.float32)
         if len(prompts):  # a detector may have found no boxes
-            answer = engine.decode(self._embedding, *tokens, *prompts.mask_tokens(square))
+            mask_tokens = prompts.mask_tokens(square)
+            answer = decode_prompts(
+                engine, self._embedding, *tokens, *mask_tokens, seen=self._seen(self._embedding)
+            )
         logits, iou = _asked_for(*answer, multimask_output, description)
         geometry = description.geometry(*self._size)
         masks = np.empty((*iou.shape, *self._size), np.float32 if return_logits else np.bool_)
@@ -481,6 +492,7 @@ class SamAutomaticMaskGenerator:
             crop_n_points_downscale_factor,
             point_grids,
             min_mask_region_area,
+            hierarchical=False,
         )
 
     def generate(self, image: NDArray[np.uint8]) -> list[dict[str, Any]]:

@@ -37,8 +37,12 @@ class Description:
     """0: SAM's rule, one padding point where there is no box. Else points and corners are padded to so many."""
     takes_masks: bool = True
     """Whether a mask can be a prompt."""
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    confident_logit: float = 8.5
+    """What everything mode asks of a mask: see `everything.Options`. SAM's; a small model is less sure of itself."""
     weights: str = ""
-    """sha256 of the weights: by it the two files of an ONNX pair, and saved embeddings, know their model."""
+    """sha256 of the weights: by it the ONNX files of a folder, and saved embeddings, know their model."""
 
     def geometry(self, height: int, width: int) -> Geometry:
         """A photo of `height` × `width` pixels in front of this model."""
@@ -102,12 +106,21 @@ def _checked(values: object) -> dict[str, Any]:
     _choose("resampling", known.get("resampling", "antialiased"), get_args(Resampling))
     _within("image_size", known["image_size"], range(64, LARGEST_SIZE + 1, 64))
     _within("pad_points_to", known.get("pad_points_to", 0), range(65))
-    return known | {
-        "mean": _channels("mean", known["mean"], least=-math.inf),
-        "std": _channels("std", known["std"], least=0),
-        "click_masks": _masks(known.get("click_masks", (1, 2, 3)), least=3),
-        "prompt_masks": _masks(known.get("prompt_masks", (0,)), least=1),
+    thresholds = {
+        name: _number(name, known[name])
+        for name in ("pred_iou_thresh", "stability_score_thresh", "confident_logit")
+        if name in known
     }
+    return (
+        known
+        | thresholds
+        | {
+            "mean": _channels("mean", known["mean"], least=-math.inf),
+            "std": _channels("std", known["std"], least=0),
+            "click_masks": _masks(known.get("click_masks", (1, 2, 3)), least=3),
+            "prompt_masks": _masks(known.get("prompt_masks", (0,)), least=1),
+        }
+    )
 
 
 def _choose(field: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -126,6 +139,12 @@ def _masks(values: object, least: int) -> tuple[int, ...]:
     if len(masks) < least or not set(masks) <= {0, 1, 2, 3}:
         raise ValueError(f"{values!r} are not at least {least} of the masks 0, 1, 2, 3")
     return masks
+
+
+def _number(field: str, value: object) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+        raise ValueError(f"{field} is {value!r}, no number")
+    return float(value)  # type: ignore[arg-type]
 
 
 def _channels(field: str, values: object, least: float) -> tuple[float, float, float]:

@@ -3,11 +3,14 @@
 Sizes follow the photo's, so that an overlay looks the same on a thumbnail and on a 12-megapixel photo.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketsam.prompts import BACKGROUND, FOREGROUND, Prompts
+from pocketsam.rle import RLE, areas, decode_box
 
 # Masks take these in turn. All colours are RGB.
 PALETTE = (
@@ -26,17 +29,22 @@ OPACITY = 0.6
 _SHIFT = 4  # OpenCV draws at 1/16 pixel
 
 
-def draw_masks(image: NDArray[np.uint8], masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """A copy of the photo uint8 (H, W, 3) with masks (N, H, W) bool on it, small ones above large ones."""
+def draw_masks(image: NDArray[np.uint8], masks: Sequence[RLE]) -> NDArray[np.uint8]:
+    """A copy of the photo uint8 (H, W, 3) with N masks on it, small ones above large ones.
+
+    The masks come as run lengths, so that there may be hundreds: only one at a time is unpacked, and only its box.
+    """
     canvas = image.copy()
-    largest_first = np.argsort(-masks.sum(axis=(1, 2)), kind="stable")
     line = _line_width(canvas)
-    for i in largest_first:
-        _tint(canvas, image, masks[i], _colour(i))
-    for i in largest_first:
-        contours = find_contours(masks[i], holes=True)
+    outlines = []
+    for i in np.argsort(-areas(masks), kind="stable"):
+        mask, x0, y0 = decode_box(masks[i])
+        if mask.size:
+            _tint(canvas, image, mask, (x0, y0), _colour(i))
+            outlines.append((find_contours(mask, holes=True, corner=(x0, y0)), _colour(i)))
+    for contours, colour in outlines:
         cv2.drawContours(canvas, contours, -1, WHITE, 2 * line, cv2.LINE_AA)
-        cv2.drawContours(canvas, contours, -1, _colour(i), line, cv2.LINE_AA)
+        cv2.drawContours(canvas, contours, -1, colour, line, cv2.LINE_AA)
     return canvas
 
 
@@ -52,10 +60,15 @@ def draw_prompts(canvas: NDArray[np.uint8], prompts: Prompts, masks: NDArray[np.
             _draw_click(canvas, float(x), float(y), int(label))
 
 
-def find_contours(mask: NDArray[np.bool_], holes: bool) -> list[NDArray[np.int32]]:
-    """The outlines of a mask (H, W) through its outermost pixels, each (K, 1, 2) int32 (x, y)."""
+def find_contours(
+    mask: NDArray[np.bool_], holes: bool, corner: tuple[int, int] = (0, 0)
+) -> list[NDArray[np.int32]]:
+    """The outlines of a mask (H, W) through its outermost pixels, each (K, 1, 2) int32 (x, y).
+
+    corner: where the mask's upper left pixel is, if it is only a part of the photo.
+    """
     mode = cv2.RETR_CCOMP if holes else cv2.RETR_EXTERNAL
-    contours, _ = cv2.findContours(mask.view(np.uint8), mode, cv2.CHAIN_APPROX_SIMPLE)
+    contours, _ = cv2.findContours(mask.view(np.uint8), mode, cv2.CHAIN_APPROX_SIMPLE, offset=corner)
     return [np.asarray(contour, np.int32) for contour in contours]
 
 
@@ -69,23 +82,24 @@ def _line_width(canvas: NDArray[np.uint8]) -> int:
 
 
 def _tint(
-    canvas: NDArray[np.uint8], image: NDArray[np.uint8], mask: NDArray[np.bool_], colour: tuple[int, int, int]
+    canvas: NDArray[np.uint8],
+    image: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    corner: tuple[int, int],
+    colour: tuple[int, int, int],
 ) -> None:
-    """Puts the photo's pixels inside the mask on the canvas, in the mask's colour.
+    """Puts the photo's pixels inside the mask (h, w) on the canvas, in the mask's colour. corner: of the mask.
 
     The colour is as bright as the photo, so that texture stays visible.
     """
-    inside = mask.view(np.uint8)
-    x, y, width, height = cv2.boundingRect(inside)
-    if width == 0:
-        return
-    box = slice(y, y + height), slice(x, x + width)
+    (x0, y0), (height, width) = corner, mask.shape
+    box = slice(y0, y0 + height), slice(x0, x0 + width)
     part = image[box]
     brightness = np.linspace(0.45, 1.2, 256)[:, None, None]
     ramp = np.minimum(brightness * np.array(colour), 255).astype(np.uint8)
     coloured = cv2.applyColorMap(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), ramp)
     mixed = cv2.addWeighted(part, 1 - OPACITY, coloured, OPACITY, 0)
-    np.copyto(canvas[box], mixed, where=mask[box][..., None])
+    np.copyto(canvas[box], mixed, where=mask[..., None])
 
 
 def _draw_click(canvas: NDArray[np.uint8], x: float, y: float, label: int) -> None:

@@ -6,43 +6,54 @@ A grid of points covers the photo and, if asked for, overlapping crops of it, ea
 lone click; each of its readings is a candidate. A candidate survives if the model is confident of it, if its outline
 hardly moves with the threshold, if no crop cuts through it, and if no better one fills almost the same box.
 
-Masks are kept as COCO run lengths: only one at a time is ever as large as the photo.
+Most points of a dense grid lie in the same few large things. So a coarse grid goes first, and where its masks leave
+no doubt the dense one asks nothing (TinySAM, arXiv 2312.13789, section 3.4).
+
+Nothing here is as large as the photo but one mask a thread, and no mask is drawn that the model does not believe in:
+the cost goes with what is found. Masks are kept as COCO run lengths.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
-from pocketsam.engines import Engine
+from pocketsam.description import Description
+from pocketsam.engines import Engine, Seen, cores
+from pocketsam.engines.workers import Workers
 from pocketsam.errors import InputError
 from pocketsam.geometry import Geometry
 from pocketsam.photo import preprocess
 from pocketsam.prompts import FOREGROUND, Prompts
-from pocketsam.rle import RLE, decode
-from pocketsam.rle import encode as rle_of
+from pocketsam.proposals import Proposals, Row
+from pocketsam.rle import RLE, decode, encode, encode_at
 
 Crop: TypeAlias = tuple[int, int, int, int]
 """x0, y0, x1, y1 in photo pixels; x1 and y1 are outside."""
-Row: TypeAlias = tuple[RLE, NDArray[np.int64], int, np.float32, float, NDArray[np.float64], Crop]
 
+COARSER = 4
+"""The first grid of the hierarchy has so many times fewer points a side."""
 EDGE_PIXELS = 20
 """A box that comes this close to the edge of a crop is taken to be cut off by it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Options:
-    """How to look for everything; names and defaults are those of the published SAM.
+    """How to look for everything; names are those of the published SAM.
 
     points_per_side: of the grid on the whole photo. points_per_batch: how many are decoded at a time.
+    hierarchical: whether a grid of a quarter of the points a side goes first, and the points of the whole one that
+    then lie in a mask where its logit is above confident_logit are left out.
     point_grids: grids of your own instead, one a layer of crops, each (K, 2) as (x, y) in 0 to 1; then
-    points_per_side is None.
-    pred_iou_thresh: candidates must have a greater predicted IoU; 0 lets all pass.
+    points_per_side is None, and all their points are asked.
+    pred_iou_thresh: candidates must have a greater predicted IoU; 0 lets all pass. This one, the next and
+    confident_logit are the model's own where they are None (see `Description`).
     stability_score_thresh, stability_score_offset: candidates must have this score (see `stability_score`).
     box_nms_thresh, crop_nms_thresh: the box IoU beyond which two masks of one crop, or of several, are duplicates.
     crop_n_layers: layer l adds 2^l × 2^l crops, which overlap by crop_overlap_ratio × the photo's short side × 2/2^l,
@@ -53,8 +64,8 @@ class Options:
 
     points_per_side: int | None = 32
     points_per_batch: int = 64
-    pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
+    pred_iou_thresh: float | None = None
+    stability_score_thresh: float | None = None
     stability_score_offset: float = 1.0
     box_nms_thresh: float = 0.7
     crop_n_layers: int = 0
@@ -63,6 +74,8 @@ class Options:
     crop_n_points_downscale_factor: int = 1
     point_grids: Sequence[ArrayLike] | None = None
     min_mask_region_area: int = 0
+    hierarchical: bool = True
+    confident_logit: float | None = None
 
     def __post_init__(self) -> None:
         if (self.points_per_side is None) == (self.point_grids is None):
@@ -87,63 +100,30 @@ class Options:
                 f" of crops need {self.crop_n_layers + 1}"
             )
 
+    def thresholds(self, description: Description) -> "Thresholds":
+        """What is asked of a mask: what these options say and, where they say nothing, the model."""
+        own = (getattr(self, name) for name in Thresholds._fields)
+        return Thresholds(
+            *(
+                getattr(description, name) if value is None else value
+                for name, value in zip(Thresholds._fields, own, strict=True)
+            )
+        )
+
+    def passes(self, layer: int) -> list[NDArray[np.float64]]:
+        """The grids of a layer's crops, in the order in which they are asked, each as `grid` gives it."""
+        whole = self.grid(layer)
+        coarse = math.isqrt(len(whole)) // COARSER
+        if self.point_grids is not None or not self.hierarchical or not coarse:
+            return [whole]
+        return [point_grid(coarse), whole]
+
     def grid(self, layer: int) -> NDArray[np.float64]:
         """The points of a layer's crops, (K, 2) as (x, y) in 0 to 1."""
         if self.point_grids is not None:
             return np.asarray(self.point_grids[layer], np.float64).reshape(-1, 2)
         scale: int = self.crop_n_points_downscale_factor**layer
         return point_grid(max(1, int((self.points_per_side or 1) / scale)))
-
-
-@dataclass(frozen=True, eq=False)
-class Proposals:
-    """N masks of a photo, found without a prompt. len() and selecting by an index array work as on arrays.
-
-    rle: N COCO run lengths {"size": [H, W], "counts": str}.
-    boxes: (N, 4) int64 XYXY, the outermost pixels themselves: x1 is the last column. Zeros for an empty mask.
-    areas: (N,) int64 pixels. predicted_iou, stability: (N,) float32.
-    points: (N, 2) float64, the click each mask answers. crop_boxes: (N, 4) int64 XYXY, the crop it was seen in.
-    """
-
-    rle: list[RLE]
-    boxes: NDArray[np.int64]
-    areas: NDArray[np.int64]
-    predicted_iou: NDArray[np.float32]
-    stability: NDArray[np.float32]
-    points: NDArray[np.float64]
-    crop_boxes: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, rows: Iterable[Row]) -> "Proposals":
-        """One proposal a row: its fields in the order above."""
-        columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(7)]
-        rle, boxes, areas, predicted_iou, stability, points, crop_boxes = columns
-        return cls(
-            rle,
-            np.array(boxes, np.int64).reshape(-1, 4),
-            np.array(areas, np.int64),
-            np.array(predicted_iou, np.float32),
-            np.array(stability, np.float32),
-            np.array(points, np.float64).reshape(-1, 2),
-            np.array(crop_boxes, np.int64).reshape(-1, 4),
-        )
-
-    @classmethod
-    def join(cls, parts: Sequence["Proposals"]) -> "Proposals":
-        """All the proposals of `parts`, in order."""
-        return cls(
-            [rle for part in parts for rle in part.rle],
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS),
-        )
-
-    def __len__(self) -> int:
-        return len(self.rle)
-
-    def __getitem__(self, index: NDArray[np.intp]) -> "Proposals":
-        return Proposals([self.rle[i] for i in index], *(getattr(self, name)[index] for name in _ARRAYS))
-
-
-_ARRAYS = ("boxes", "areas", "predicted_iou", "stability", "points", "crop_boxes")
 
 
 def segment_everything(
@@ -163,7 +143,7 @@ def segment_everything(
     found = Proposals.join(
         [
             # Layer 0 is the whole photo, whose embedding may be at hand.
-            _in_crop(engine, image, crop, options.grid(layer), options, None if layer else embedding)
+            _in_crop(engine, image, crop, options.passes(layer), options, None if layer else embedding)
             for layer, crop in crops
         ]
     )
@@ -202,61 +182,132 @@ def crop_boxes(height: int, width: int, layers: int, overlap_ratio: float) -> li
     return found
 
 
+class Thresholds(NamedTuple):
+    """See `Options`."""
+
+    pred_iou_thresh: float
+    stability_score_thresh: float
+    confident_logit: float
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """A crop of a photo, encoded, and what is asked of the masks in it."""
+
+    engine: Engine
+    seen: Seen
+    geometry: Geometry
+    crop: Crop
+    photo_size: tuple[int, int]
+    options: Options
+    thresholds: Thresholds
+    workers: Workers
+
+
 def _in_crop(
     engine: Engine,
     image: NDArray[np.uint8],
     crop: Crop,
-    grid: NDArray[np.float64],
+    grids: Sequence[NDArray[np.float64]],
     options: Options,
     embedding: NDArray[np.float32] | None,
 ) -> Proposals:
     """What one crop shows, each thing once."""
     x0, y0, x1, y1 = crop
-    seen = image[y0:y1, x0:x1]
+    part = image[y0:y1, x0:x1]
     if embedding is None:
-        embedding = engine.encode(preprocess(seen, engine.description))
-    geometry = engine.description.geometry(*seen.shape[:2])
-    points = grid * (x1 - x0, y1 - y0)
-    rows: list[Row] = []
-    for start in range(0, len(points), options.points_per_batch):
-        batch = points[start : start + options.points_per_batch]
-        rows += _candidates(engine, embedding, geometry, batch, crop, image.shape[:2], options)
+        embedding = engine.encode(preprocess(part, engine.description))
+    geometry = engine.description.geometry(*part.shape[:2])
+    height, width = image.shape[:2]
+    thresholds = options.thresholds(engine.description)
+    seen, workers = engine.prepare(embedding), Workers(cores())
+    view = _View(engine, seen, geometry, crop, (height, width), options, thresholds, workers)
+    # NumPy's own threads would go on spinning for a while after a product, on the cores that the engine wants next.
+    with threadpool_limits(1, user_api="blas"):
+        rows = _ask_all(view, [grid * (x1 - x0, y1 - y0) for grid in grids])
     found = Proposals.of(rows)
     return found[nms(found.boxes, found.predicted_iou, options.box_nms_thresh)]
 
 
-def _candidates(
-    engine: Engine,
-    embedding: NDArray[np.float32],
-    geometry: Geometry,
-    points: NDArray[np.float64],
-    crop: Crop,
-    photo_size: tuple[int, ...],
-    options: Options,
-) -> list[Row]:
-    """The readings of a batch of clicks that pass all filters but NMS; points (K, 2) in pixels of the crop."""
+def _ask_all(view: _View, grids: Sequence[NDArray[np.float64]]) -> list[Row]:
+    """The candidates of one grid after the other that pass; a later grid's points are left out where that is certain.
+
+    grids: each (K, 2) in pixels of the crop.
+    """
+    geometry, batch = view.geometry, view.options.points_per_batch
+    rows: list[Row] = []
+    certain = np.zeros((geometry.low_resolution,) * 2, np.bool_)
+    for points in grids:
+        cells = geometry.to_model(points) * geometry.low_resolution / geometry.size
+        x, y = cells.astype(int).clip(max=geometry.low_resolution - 1).T
+        left = points[~certain[y, x]]
+        for start in range(0, len(left), batch):
+            survivors, certain_here = _candidates(view, left[start : start + batch])
+            rows += survivors
+            if len(grids) > 1:
+                certain |= certain_here
+    return rows
+
+
+def _candidates(view: _View, points: NDArray[np.float64]) -> tuple[list[Row], NDArray[np.bool_]]:
+    """The readings of a batch of clicks that pass all filters but NMS, and the cells in which one leaves no doubt.
+
+    points: (K, 2) in pixels of the crop.
+    """
+    engine, thresholds = view.engine, view.thresholds
     # Not through Prompts.of: a grid of the user's own may reach the very edge of the photo.
     labels = np.full((len(points), 1), FOREGROUND, np.int32)
     prompts = Prompts(points[:, None].astype(np.float32), labels, boxes=None, mask_input=None)
-    tokens = prompts.tokens(geometry, engine.description.pad_points_to)
-    logits, predicted_iou = engine.decode(embedding, *tokens, *prompts.mask_tokens(geometry))
+    answers = engine.ask(view.seen, *prompts.tokens(view.geometry, engine.description.pad_points_to))
 
     readings = list(engine.description.click_masks)
-    logits, predicted_iou = logits[:, readings], predicted_iou[:, readings]
-    confident = (predicted_iou > options.pred_iou_thresh) | (options.pred_iou_thresh <= 0)
-    corner = np.array(crop[:2])
+    predicted_iou = answers.predicted_iou[:, readings]
+    confident = (predicted_iou > thresholds.pred_iou_thresh) | (thresholds.pred_iou_thresh <= 0)
+    clicks = np.flatnonzero(confident.any(axis=1))
+    logits = engine.draw(answers, clicks)[:, readings]
+
+    worth_it = np.argwhere(confident[clicks]).tolist()
+    measured = view.workers.map(lambda which: _measure(view, logits[tuple(which)]), worth_it)
     rows: list[Row] = []
-    for i, reading in np.argwhere(confident):
-        full = geometry.logits_to_photo(logits[i, reading])
-        stability = stability_score(full, options.stability_score_offset)
-        mask = full > 0
-        box = mask_box(mask) + np.tile(corner, 2)
-        if stability < options.stability_score_thresh or _is_cut_off(box, crop, photo_size):
+    certain = np.zeros(logits.shape[2:], np.bool_)
+    corner = np.array(view.crop[:2])
+    for (i, reading), one in zip(worth_it, measured, strict=True):
+        if one is None:
             continue
-        rle = rle_of(_placed(mask, crop, photo_size))
-        area = int(np.count_nonzero(mask))
-        rows.append((rle, box, area, predicted_iou[i, reading], stability, points[i] + corner, crop))
-    return rows
+        rle, box, area, stability = one
+        click = clicks[i]
+        rows.append(
+            (rle, box, area, predicted_iou[click, reading], stability, points[click] + corner, view.crop)
+        )
+        certain |= logits[i, reading] > thresholds.confident_logit
+    return rows, certain
+
+
+def _measure(view: _View, logits: NDArray[np.float32]) -> tuple[RLE, NDArray[np.int64], int, float] | None:
+    """The run lengths, the box, the area and the stability of a mask; None if it is not stable, or cut off.
+
+    At the photo's resolution, but only where the mask is.
+    """
+    offset, (x0, y0) = view.options.stability_score_offset, view.crop[:2]
+    if _is_hopeless(logits[view.geometry.cells], offset, view.thresholds.stability_score_thresh):
+        return None
+    part, x, y = view.geometry.part_of_photo(logits, min(0, -offset))
+    stability = stability_score(part, offset)
+    mask = part > 0
+    box = mask_box(mask) + np.tile((x0, y0), 2) + (np.tile((x, y), 2) if mask.any() else 0)
+    if stability < view.thresholds.stability_score_thresh or _is_cut_off(box, view.crop, view.photo_size):
+        return None
+    rle = encode_at(mask, x0 + x, y0 + y, *view.photo_size)
+    return rle, box, int(np.count_nonzero(mask)), stability
+
+
+def _is_hopeless(logits: NDArray[np.float32], offset: float, threshold: float) -> bool:
+    """Whether a mask is so unstable in its cells already that it will not be stable in pixels either.
+
+    Cells are pixels seen from afar: of a mask of many cells the two scores differ by a few hundredths.
+    """
+    enough = bool(np.count_nonzero(logits > -offset) >= 100)
+    return enough and stability_score(logits, offset) < threshold - 0.1
 
 
 def stability_score(logits: NDArray[np.float32], offset: float) -> float:
@@ -311,7 +362,7 @@ def _without_small_regions(proposals: Proposals, smallest: int, same: float) -> 
         mask, removed = remove_small_islands(mask, smallest)
         if filled or removed:
             rle[i], boxes[i], areas[i], changed[i] = (
-                rle_of(mask),
+                encode(mask),
                 mask_box(mask),
                 np.count_nonzero(mask),
                 True,
@@ -342,11 +393,3 @@ def _regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int
     """The connected regions of a mask, also across corners: their numbers (H, W) from 1 on; the area of each."""
     _, regions, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     return np.asarray(regions, np.int32), np.asarray(statistics[1:, cv2.CC_STAT_AREA], np.int32)
-
-
-def _placed(mask: NDArray[np.bool_], crop: Crop, photo_size: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A mask of a crop as one of the photo."""
-    x0, y0, x1, y1 = crop
-    placed = np.zeros(photo_size, np.bool_)
-    placed[y0:y1, x0:x1] = mask
-    return placed

@@ -11,6 +11,7 @@ Points are (x, y), and pixel i spans i to i+1 once the prompt encoder has added 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import cv2
@@ -47,6 +48,12 @@ class Geometry:
         """The side of the decoder's logits."""
         return self.size // 4
 
+    @property
+    def cells(self) -> tuple[slice, slice]:
+        """The rows and columns of the logits in which there is something of the photo."""
+        height, width = self.resized
+        return slice(-(-height // 4)), slice(-(-width // 4))
+
     def to_model(self, xy: ArrayLike) -> NDArray[np.float32]:
         """Photo pixels (…, 2) to model pixels (…, 2) float32."""
         return np.asarray(np.asarray(xy, np.float64) * self._scale, np.float32)
@@ -69,6 +76,55 @@ class Geometry:
             np.asarray(logits, np.float32), (self.size, self.size), interpolation=cv2.INTER_LINEAR
         )
         return self._enlarge(square[:height, :width], cv2.INTER_LINEAR)
+
+    def part_of_photo(
+        self, logits: NDArray[np.float32], least: float
+    ) -> tuple[NDArray[np.float32], int, int]:
+        """`logits_to_photo`, but only the part that can be above `least`: (h', w') float32, and its corner x0, y0.
+
+        The cost goes with the part, which for most masks is a small one. (0, 0), 0, 0 where there is none.
+        """
+        if self.resampling == "plain":  # bicubic: anything may overshoot
+            return self.logits_to_photo(logits), 0, 0
+        above = logits > least
+        rows, columns = np.flatnonzero(above.any(axis=1)), np.flatnonzero(above.any(axis=0))
+        if not rows.size:
+            return np.zeros((0, 0), np.float32), 0, 0
+        down, y = self._reach(0, int(rows[0]), int(rows[-1]))
+        across, x = self._reach(1, int(columns[0]), int(columns[-1]))
+        part = self._weights[0][y, down] @ logits[down, across] @ self._weights[1][x, across].T
+        return np.asarray(part, np.float32), x.start, y.start
+
+    def _reach(self, axis: int, first: int, last: int) -> tuple[slice, slice]:
+        """The cells that mix with those from `first` to `last`, and the photo's pixels that these reach."""
+        starts, stops = self._reaches[axis]
+        pixels = slice(int(starts[first]), int(stops[last]))
+        mixed = np.flatnonzero(self._weights[axis][pixels].any(axis=0)) if pixels.start < pixels.stop else [0]
+        return slice(int(mixed[0]), int(mixed[-1]) + 1), pixels
+
+    @cached_property
+    def _weights(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """How much of each cell is in each pixel of the photo, (H, h) and (W, w): both steps, an axis at a time."""
+        side, size = self.low_resolution, self.size
+        cells = cv2.resize(np.eye(side, dtype=np.float32), (side, size), interpolation=cv2.INTER_LINEAR)
+        axes = zip(self.resized, (self.height, self.width), strict=True)
+        rows, columns = (
+            np.asarray(cv2.resize(cells[:inside], (side, pixels), interpolation=cv2.INTER_LINEAR), np.float32)
+            for inside, pixels in axes
+        )
+        return rows, columns
+
+    @cached_property
+    def _reaches(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Where along each axis a cell or a later one first is in a pixel, and where it or a former one ends."""
+        found = []
+        for weights in self._weights:
+            there = weights > 0
+            reached = there.any(axis=0)  # not all cells are, where the photo is smaller than the logits
+            starts = np.where(reached, there.argmax(axis=0), len(there))
+            stops = np.where(reached, len(there) - there[::-1].argmax(axis=0), 0)
+            found.append((np.minimum.accumulate(starts[::-1])[::-1], np.maximum.accumulate(stops)))
+        return found
 
     def _enlarge(self, logits: NDArray[Any], interpolation: int) -> NDArray[np.float32]:
         full = cv2.resize(

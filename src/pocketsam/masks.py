@@ -4,7 +4,6 @@ A result keeps the decoder's low-resolution logits, which are small. Masks at th
 areas, COCO run lengths and polygons are made from them when they are first asked for.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from io import BytesIO
@@ -13,11 +12,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from pocketsam import formats
 from pocketsam.drawing import draw_masks, draw_prompts, find_contours
-from pocketsam.errors import InputError
-from pocketsam.files import write
+from pocketsam.formats import OVERLAYS, coco_annotations, coco_of_one, encode_image, label_map, photo_of
 from pocketsam.geometry import Geometry
 from pocketsam.prompts import Prompts
 from pocketsam.rle import RLE, areas, boxes, encode
@@ -117,7 +115,7 @@ class Masks:
 
         Raises InputError when the masks were made without the photo.
         """
-        canvas = draw_masks(self._photo(), self.binary)
+        canvas = draw_masks(photo_of(self.image, self.file_name), self.rle)
         if self.prompts is not None:
             objects, first_masks = np.unique(self.objects, return_index=True)
             draw_prompts(canvas, self.prompts[objects], first_masks)
@@ -134,67 +132,32 @@ class Masks:
 
         A file is written whole or not at all. Raises InputError for other endings and unwritable paths.
         """
-        path, suffix = Path(path), ending(path)
-        files = _ENCODERS[suffix](self)
-        stem, suffix = path.name[: -len(suffix)], path.name[-len(suffix) :]
-        paths = [path]
-        if len(files) != 1:
-            paths = [path.with_name(f"{stem}.{i}{suffix}") for i in range(len(files))]
-        for file, content in zip(paths, files, strict=True):
-            write(file, content)
-        return paths
-
-    def _photo(self) -> NDArray[np.uint8]:
-        if self.image is None:
-            raise InputError(
-                f"{self.file_name}: these masks carry no photo; open the photo itself, with its embedding if you like"
-            )
-        return self.image
+        return formats.save(self, path, _ENCODERS)
 
 
 def ending(path: str | Path) -> str:
     """The ending of `path` that `Masks.save` goes by. Raises InputError when it knows none."""
-    for suffix in _ENCODERS:
-        if Path(path).name.lower().endswith(suffix):
-            return suffix
-    raise InputError(f"{path}: the ending says what to write; use one of {' '.join(_ENCODERS)}")
+    return formats.ending(path, ENDINGS)
 
 
 def _coco(masks: Masks) -> list[bytes]:
-    size = {"width": masks.geometry.width, "height": masks.geometry.height}
-    annotations = [
-        {
-            "id": i + 1,
-            "image_id": 1,
-            "category_id": 1,
-            "segmentation": masks.rle[i],
-            "bbox": [float(x0), float(y0), float(x1 - x0), float(y1 - y0)],
-            "area": int(masks.areas[i]),
-            "iscrowd": 0,
-            "predicted_iou": round(float(masks.predicted_iou[i]), 4),
-            "object": int(masks.objects[i]),
-        }
-        for i, (x0, y0, x1, y1) in enumerate(masks.boxes)
-    ]
-    document = {
-        "images": [{"id": 1, "file_name": masks.file_name, **size}],
-        "annotations": annotations,
-        "categories": [{"id": 1, "name": "object"}],
-    }
-    return [json.dumps(document, ensure_ascii=False).encode()]
+    objects = ({"object": int(number)} for number in masks.objects)
+    annotations = coco_annotations(masks.rle, masks.predicted_iou, objects)
+    return [coco_of_one(masks.file_name, _size(masks), annotations)]
 
 
 def _cutouts(masks: Masks) -> list[bytes]:
-    photo = masks._photo()
-    alphas = (mask[..., None] * np.uint8(255) for mask in masks.binary)
-    return [_image(np.concatenate([photo, alpha], axis=2), "PNG") for alpha in alphas]
+    photo = photo_of(masks.image, masks.file_name)
+    alphas = (masks._binary(i)[..., None] * np.uint8(255) for i in range(len(masks)))
+    return [encode_image(np.concatenate([photo, alpha], axis=2), "PNG") for alpha in alphas]
 
 
 def _labels(masks: Masks) -> list[bytes]:
-    labels = np.zeros((masks.geometry.height, masks.geometry.width), np.uint16)
-    for i in np.argsort(-masks.areas, kind="stable"):
-        labels[masks.binary[i]] = i + 1
-    return [_image(labels, "PNG")]
+    return [label_map(masks.rle, _size(masks))]
+
+
+def _size(masks: Masks) -> tuple[int, int]:
+    return masks.geometry.height, masks.geometry.width
 
 
 def _npy(masks: Masks) -> list[bytes]:
@@ -209,10 +172,6 @@ def _npz(masks: Masks) -> list[bytes]:
     return [file.getvalue()]
 
 
-def _overlay(format: str) -> Callable[[Masks], list[bytes]]:
-    return lambda masks: [_image(masks.overlay(), format)]
-
-
 # The first ending that fits decides, so the longer ones come first.
 _ENCODERS: dict[str, Callable[[Masks], list[bytes]]] = {
     ".json": _coco,
@@ -220,26 +179,6 @@ _ENCODERS: dict[str, Callable[[Masks], list[bytes]]] = {
     ".labels.png": _labels,
     ".npy": _npy,
     ".npz": _npz,
-    ".png": _overlay("PNG"),
-    ".jpg": _overlay("JPEG"),
-    ".jpeg": _overlay("JPEG"),
-    ".webp": _overlay("WEBP"),
+    **OVERLAYS,
 }
 ENDINGS = tuple(_ENCODERS)
-
-# A photo shrinks little further above PNG level 2, for three times the time. JPEG keeps full resolution of
-# colours, as thin outlines would smear.
-_OPTIONS: dict[str, dict[str, int]] = {
-    "PNG": {"compress_level": 2},
-    "JPEG": {"quality": 92, "subsampling": 0},
-    "WEBP": {"quality": 90},
-}
-
-
-def _image(pixels: NDArray[Any], format: str) -> bytes:
-    file = BytesIO()
-    try:
-        Image.fromarray(pixels).save(file, format, **_OPTIONS[format])
-    except (OSError, ValueError) as error:  # JPEG and WebP have a largest side
-        raise InputError(f"a {format} cannot hold this photo ({error}); choose .png") from error
-    return file.getvalue()

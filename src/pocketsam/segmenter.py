@@ -5,7 +5,8 @@ photo = segmenter.open("photo.jpg")
 masks = photo.segment(points=[(120, 300)])
 """
 
-from functools import cached_property
+from dataclasses import fields, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from pocketsam.candidates import Candidates
 from pocketsam.embedding import Embedding, check_photo, load_embedding, photo_mark
-from pocketsam.engines import Engine, open_engine
+from pocketsam.engines import Engine, Seen, decode, open_engine
 from pocketsam.errors import InputError
-from pocketsam.everything import Options, Proposals, segment_everything
+from pocketsam.everything import Options, segment_everything
 from pocketsam.masks import Masks
 from pocketsam.photo import Source, load_image, preprocess, source_name
 from pocketsam.prompts import Prompts
+from pocketsam.proposals import Proposals
 from pocketsam.zoo import locate
 
 
@@ -110,6 +112,11 @@ class Photo:
         else:
             raise InputError("there is no photo: give one, or the embedding of one, or both")
 
+    @cached_property
+    def _seen(self) -> Seen:
+        """What the engine prepares once of a photo, for all prompts."""
+        return self._engine.prepare(self.embedding)
+
     def save_embedding(self, path: str | Path) -> Path:
         """Write the embedding to a .npz file, for `Segmenter.open`, and return its path.
 
@@ -170,21 +177,25 @@ class Photo:
         name = Path(self.name).name
         return Candidates(logits, predicted_iou, prompts, self.geometry, description, self.image, name)
 
-    def everything(self, options: Options | None = None) -> Proposals:
-        """The masks of all there is in the photo, unprompted: see `segment_everything`.
+    def everything(self, **options: Any) -> Proposals:
+        """The masks of all there is in the photo, unprompted. options: the fields of `everything.Options`.
 
-        Raises InputError when only the photo's embedding was opened.
+        Raises InputError when an option makes no sense, or only the photo's embedding was opened.
         """
         if self.image is None:
             raise InputError(
                 f"{self.name}: everything mode needs the photo; open it, with its embedding if you like"
             )
-        return segment_everything(self._engine, self.image, options, self.embedding)
+        unknown = options.keys() - {field.name for field in fields(Options)}
+        if unknown:
+            raise InputError(f"everything mode has no option {sorted(unknown)[0]!r}")
+        found = segment_everything(self._engine, self.image, Options(**options), self.embedding)
+        return replace(found, image=self.image, file_name=Path(self.name).name)
 
     def _decode(self, *prompts: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The engine's answer to the prompts of any number of objects, batch by batch."""
+        ask = partial(decode, self._engine, self.embedding, seen=self._seen)
         starts = range(0, len(prompts[0]), self._batch)
-        batches = ([values[i : i + self._batch] for values in prompts] for i in starts)
-        answers = [self._engine.decode(self.embedding, *batch) for batch in batches]
+        answers = [ask(*(values[i : i + self._batch] for values in prompts)) for i in starts]
         logits, predicted_iou = zip(*answers, strict=True)
         return np.concatenate(logits), np.concatenate(predicted_iou)

@@ -12,8 +12,9 @@ from pathlib import Path
 from pocketsam.description import EFFICIENT_SAM, SAM, TINY_SAM, Description
 from pocketsam.errors import ModelError
 from pocketsam.files import home
+from pocketsam.graphs import ONNX_FILES
 
-MODEL_FILES = ("encoder.onnx", "decoder.onnx", "model.safetensors")
+MODEL_FILES = (*ONNX_FILES, "model.safetensors")
 """What a model folder may hold."""
 
 
@@ -169,9 +170,9 @@ def on_disk(model: Model) -> Path | None:
 
 
 def model_files(folder: Path) -> list[Path]:
-    """The files that make a folder a model: its weights, or both ONNX files, or all three. Else none."""
+    """The files that make a folder a model: its weights, or all its ONNX files, or both. Else none."""
     files = [folder / name for name in MODEL_FILES if (folder / name).is_file()]
-    whole = len(files) > 1 or files == [folder / "model.safetensors"]
+    whole = {folder / name for name in ONNX_FILES} <= set(files) or folder / "model.safetensors" in files
     return files + sorted(folder.glob("*.onnx.data")) if whole else []
 
 

@@ -4,7 +4,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pocketsam.cli.app import app
-from pocketsam.zoo import MODELS
+from pocketsam.graphs import ONNX_FILES
+from pocketsam.zoo import MODELS, PACKAGED
 
 
 @pytest.fixture
@@ -27,10 +28,11 @@ def test_every_model_has_a_row_without_a_network(rows, monkeypatch):
 
     monkeypatch.setattr("pocketsam.fetch.fetch", refuse)
     found, _ = rows()
+    size = f"{sum((PACKAGED / name).stat().st_size for name in ONNX_FILES) / 1e6:.1f}"
     assert list(found) == list(MODELS)
     assert found["sam_vit_b"] == ["93.7", "M", "1024²", "375.0", "Apache-2.0", "no"]
     assert found["tinysam"] == ["9.8", "M", "1024²", "?", "Apache-2.0", "no"]
-    assert found["pocket"] == ["9.8", "M", "512²", "20.7", "Apache-2.0", "in", "the", "package"]
+    assert found["pocket"] == ["9.8", "M", "512²", size, "Apache-2.0", "in", "the", "package"]
 
 
 def test_what_is_on_disk_is_shown_with_its_place_and_its_true_size(rows, tmp_path):
@@ -39,11 +41,12 @@ def test_what_is_on_disk_is_shown_with_its_place_and_its_true_size(rows, tmp_pat
     (tmp_path / "mobile_sam" / "mobile_sam.pt").write_bytes(bytes(200_000))
     (tmp_path / "slimsam_77").mkdir()
     (tmp_path / "slimsam_77" / "encoder.onnx").write_bytes(bytes(2_000_000))
-    (tmp_path / "slimsam_77" / "decoder.onnx").write_bytes(bytes(1_000_000))
+    for part in ("prepare", "ask", "draw"):
+        (tmp_path / "slimsam_77" / f"decoder_{part}.onnx").write_bytes(bytes(500_000))
     found, _ = rows()
     assert found["tinysam"][-3:] == ["1.5", "Apache-2.0", "tinysam_42.3.pth"]
     assert found["mobile_sam"][-3:] == ["0.2", "Apache-2.0", "mobile_sam/mobile_sam.pt"]
-    assert found["slimsam_77"][-3:] == ["3.0", "Apache-2.0", "slimsam_77"]
+    assert found["slimsam_77"][-3:] == ["3.5", "Apache-2.0", "slimsam_77"]
 
 
 def test_the_end_says_how_to_use_one_and_where_files_are_kept(rows, tmp_path):

@@ -21,25 +21,26 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with model.safetensors alone; its model sees SIZE × SIZE pixels."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("weights")
-    description = Description("small", SIZE, "squash", licence="CC0-1.0")
+    thresholds = {"pred_iou_thresh": 0.75, "stability_score_thresh": 0.5, "confident_logit": -1.25}
+    description = Description("small", SIZE, "squash", licence="CC0-1.0", **thresholds)
     save_model(folder / FILE_NAME, weights=patches(SIZE).state_dict(), description=description)
     return folder
 
 
 @pytest.fixture(scope="session")
-def pair(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the ONNX files of the same weights."""
-    folder = tmp_path_factory.mktemp("pair")
+    folder = tmp_path_factory.mktemp("onnx")
     loaded = TorchEngine.load(weights)
     export_onnx(loaded.sam, loaded.description, folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def engines(weights: Path, pair: Path) -> dict:
+def engines(weights: Path, folder: Path) -> dict:
     """Every engine, in float32, by its name."""
     return {
-        "onnx": OnnxEngine(pair, threads=2),
-        "openvino": OpenVinoEngine(pair, threads=2),
+        "onnx": OnnxEngine(folder, threads=2),
+        "openvino": OpenVinoEngine(folder, threads=2),
         "torch": TorchEngine.load(weights, threads=2),
     }

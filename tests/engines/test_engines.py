@@ -10,6 +10,7 @@ import pocketsam.export as export_package
 from pocketsam.description import Description
 from pocketsam.engines import open_engine
 from pocketsam.errors import ModelError
+from pocketsam.graphs import ONNX_FILES
 
 IMPORTING = [
     (engines_package, "openvino"),
@@ -18,11 +19,38 @@ IMPORTING = [
     (export_package, "prepare"),
 ]
 """Our modules that import the packages of the extras."""
+THRESHOLDS = ("pred_iou_thresh", "stability_score_thresh", "confident_logit")
+NO_NUMBERS = ("0.9", None, True, [0.9], float("nan"), float("inf"), 10**400)
 
 
 def test_a_description_survives_json():
-    description = Description("m", 512, "squash", (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), "Apache-2.0")
+    description = Description(
+        "m",
+        512,
+        "squash",
+        (1.0, 2.0, 3.0),
+        (4.0, 5.0, 6.0),
+        "Apache-2.0",
+        pred_iou_thresh=0.75,
+        stability_score_thresh=0.5,
+        confident_logit=-1.25,
+    )
     assert Description.from_json(description.to_json()) == description
+
+
+def test_a_description_of_an_earlier_version_asks_of_masks_what_sam_does():
+    values = json.loads(Description("m", 512).to_json())
+    for field in THRESHOLDS:
+        del values[field]
+    found = Description.from_json(json.dumps(values))
+    assert [getattr(found, field) for field in THRESHOLDS] == [0.88, 0.95, 8.5]
+    assert found == Description("m", 512)
+
+
+def test_a_whole_number_is_a_threshold_too():
+    values = json.loads(Description("m").to_json()) | dict.fromkeys(THRESHOLDS, 1)
+    found = Description.from_json(json.dumps(values))
+    assert [type(getattr(found, field)) for field in THRESHOLDS] == [float] * 3
 
 
 def test_fields_of_later_versions_are_ignored():
@@ -50,6 +78,7 @@ def test_fields_of_later_versions_are_ignored():
         {"std": "abc"},
         {"click_masks": [4, 5, 6]},
         {"click_masks": []},
+        *({field: value} for field in THRESHOLDS for value in NO_NUMBERS),
     ],
 )
 def test_what_is_no_description_is_refused(change):
@@ -93,15 +122,15 @@ def name_of(engine) -> str:
     return type(engine).__name__
 
 
-def test_auto_is_openvino_where_it_is_installed_and_else_onnx(pair, without):
-    assert name_of(open_engine(pair)) == "OpenVinoEngine"
+def test_auto_is_openvino_where_it_is_installed_and_else_onnx(folder, without):
+    assert name_of(open_engine(folder)) == "OpenVinoEngine"
     without("openvino")
-    assert name_of(open_engine(pair)) == "OnnxEngine"
+    assert name_of(open_engine(folder)) == "OnnxEngine"
 
 
-def test_auto_is_pytorch_where_there_is_a_cuda_device_and_weights_for_it(pair, weights, cuda):
+def test_auto_is_pytorch_where_there_is_a_cuda_device_and_weights_for_it(folder, weights, cuda):
     assert name_of(open_engine(weights)) == "TorchEngine"
-    assert name_of(open_engine(pair)) == "OpenVinoEngine"
+    assert name_of(open_engine(folder)) == "OpenVinoEngine"
     assert name_of(open_engine(weights / "model.safetensors", precision="bf16")) == "TorchEngine"
 
 
@@ -109,7 +138,7 @@ def test_weights_become_onnx_files_once(weights, tmp_path):
     first = open_engine(weights, "onnx")
     assert name_of(first) == "OnnxEngine"
     made = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.onnx")}
-    assert len(made) == 2
+    assert {file.name for file in made} == set(ONNX_FILES)
     assert open_engine(weights / "model.safetensors", "openvino").description == first.description
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.onnx")} == made
 
@@ -119,11 +148,11 @@ def test_weights_that_nothing_can_convert_are_run_by_pytorch(weights, without):
     assert name_of(open_engine(weights)) == "TorchEngine"
 
 
-def test_auto_never_is_onnx_for_half_precision(pair, weights, without):
+def test_auto_never_is_onnx_for_half_precision(folder, weights, without):
     without("openvino")
     assert name_of(open_engine(weights, precision="bf16")) == "TorchEngine"
     with pytest.raises(ModelError, match="the openvino engine needs openvino: pip install"):
-        open_engine(pair, precision="bf16")
+        open_engine(folder, precision="bf16")
 
 
 def test_what_is_known_of_a_checkpoint_is_passed_on(weights):
@@ -154,18 +183,18 @@ def test_what_is_known_of_a_checkpoint_is_passed_on(weights):
         ),
         (
             {"engine": "torch"},
-            "{pair}: holds ONNX files, which the torch engine cannot run; use onnx or openvino, on the CPU",
+            "{folder}: holds ONNX files, which the torch engine cannot run; use onnx or openvino, on the CPU",
         ),
         (
             {"device": "cuda"},
-            "{pair}: holds ONNX files, which the torch engine cannot run; use onnx or openvino, on the CPU",
+            "{folder}: holds ONNX files, which the torch engine cannot run; use onnx or openvino, on the CPU",
         ),
     ],
 )
-def test_options_that_make_no_sense_are_refused_in_one_line(pair, options, message):
+def test_options_that_make_no_sense_are_refused_in_one_line(folder, options, message):
     with pytest.raises(ModelError) as error:
-        open_engine(pair, **options)
-    assert str(error.value) == message.format(pair=pair)
+        open_engine(folder, **options)
+    assert str(error.value) == message.format(folder=folder)
 
 
 @pytest.mark.parametrize(

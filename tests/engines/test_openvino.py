@@ -34,18 +34,18 @@ def test_half_precision_keeps_the_masks_or_is_refused(precision, photo):
     assert error > 1e-3, "it computed in float32 after all"
 
 
-def test_a_precision_that_the_processor_lacks_is_refused(pair, monkeypatch):
+def test_a_precision_that_the_processor_lacks_is_refused(folder, monkeypatch):
     monkeypatch.setattr("pocketsam.engines.openvino.TYPES", {"float32": "f32", "bfloat16": "f64"})
     monkeypatch.setattr("pocketsam.engines.openvino._options", lambda *_: {"INFERENCE_PRECISION_HINT": "f32"})
     with pytest.raises(
         ModelError, match="OpenVINO does not compute in bfloat16 on this processor; use float32"
     ):
-        OpenVinoEngine(pair, "bfloat16")
+        OpenVinoEngine(folder, "bfloat16")
 
 
-def test_float32_means_float32_and_threads_are_counted(pair):
-    engine = OpenVinoEngine(pair, threads=1)
-    for model in (engine._encoder, engine._decoder):
-        assert model.get_property("INFERENCE_PRECISION_HINT") == ov.Type.f32
-        assert model.get_property("INFERENCE_NUM_THREADS") == 1
-        assert not model.get_property("ENABLE_CPU_PINNING")
+def test_float32_means_float32_and_threads_are_counted(folder):
+    engine = OpenVinoEngine(folder, threads=1)
+    for requests in engine._together.values():
+        assert requests.graph.get_property("INFERENCE_PRECISION_HINT") == ov.Type.f32
+        assert requests.graph.get_property("INFERENCE_NUM_THREADS") == 1
+        assert not requests.graph.get_property("ENABLE_CPU_PINNING")

@@ -1,10 +1,14 @@
 """What every engine must do alike, on a small model with random weights."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
+from pocketsam.engines import decode
+
 SIZE = 64
-SHAPES = [(1, 2), (1, 0), (3, 0), (3, 5), (64, 2)]  # objects, points
+SHAPES = [(0, 2), (1, 2), (1, 0), (3, 0), (3, 5), (20, 2)]  # objects, points
 
 
 @pytest.fixture(params=["onnx", "openvino", "torch"])
@@ -43,28 +47,92 @@ def test_an_embedding_is_pytorchs_to_a_thousandth(engine, image, embedding):
 @pytest.mark.parametrize(("objects", "points"), SHAPES)
 def test_answers_are_pytorchs_to_a_thousandth(engine, engines, embedding, objects, points):
     given = prompts(objects, points)
-    logits, predicted_iou = engine.decode(embedding, *given)
-    expected, expected_iou = engines["torch"].decode(embedding, *given)
+    logits, predicted_iou = decode(engine, embedding, *given)
+    expected, expected_iou = decode(engines["torch"], embedding, *given)
     assert logits.shape == (objects, 4, SIZE // 4, SIZE // 4)
     assert predicted_iou.shape == (objects, 4)
     assert (logits.dtype, predicted_iou.dtype) == (np.float32, np.float32)
-    assert np.abs(logits - expected).max() <= 1e-3 * expected.std()
+    if objects:
+        assert np.abs(logits - expected).max() <= 1e-3 * expected.std()
     np.testing.assert_allclose(predicted_iou, expected_iou, atol=1e-4)
 
 
 def test_an_objects_answer_does_not_depend_on_its_neighbours(engine, embedding):
+    """Several prompts are a thread's each, a single one all threads'."""
     given = prompts(5, 2)
-    together, _ = engine.decode(embedding, *given)
-    alone, _ = engine.decode(embedding, *(values[3:4] for values in given))
-    np.testing.assert_allclose(alone[0], together[3], rtol=1e-3, atol=1e-3)
+    together, together_iou = decode(engine, embedding, *given)
+    for i in range(5):
+        alone, alone_iou = decode(engine, embedding, *(values[i : i + 1] for values in given))
+        assert np.abs(alone[0] - together[i]).max() <= 1e-5 * together.std()
+        np.testing.assert_allclose(alone_iou[0], together_iou[i], atol=1e-6)
+
+
+def test_what_is_drawn_is_what_was_asked_for(engine, embedding):
+    """Any of the objects, in any order, as often as wanted, or none."""
+    points, labels, *_ = prompts(5, 2)
+    answers = engine.ask(engine.prepare(embedding), points, labels)
+    drawn = engine.draw(answers, range(5))
+    for objects in ([3], [4, 0], [2, 2, 1, 4, 2], np.array([1, 3])):
+        some = engine.draw(answers, objects)
+        assert some.dtype == np.float32
+        assert some.shape == (len(objects), 4, SIZE // 4, SIZE // 4)
+        assert np.abs(some - drawn[np.asarray(objects)]).max() <= 1e-5 * drawn.std()
+    for none in ([], np.zeros(0, np.intp)):
+        nothing = engine.draw(answers, none)
+        assert (nothing.shape, nothing.dtype) == ((0, 4, SIZE // 4, SIZE // 4), np.float32)
+
+
+def test_nobody_may_ask(engine, embedding):
+    answers = engine.ask(
+        engine.prepare(embedding), np.zeros((0, 1, 2), np.float32), np.zeros((0, 1), np.int32)
+    )
+    assert (answers.predicted_iou.shape, answers.predicted_iou.dtype) == ((0, 4), np.float32)
+    assert engine.draw(answers, []).shape == (0, 4, SIZE // 4, SIZE // 4)
+
+
+def test_a_prepared_photo_answers_any_number_of_prompts_and_keeps_out_the_next_photo(engine, embedding):
+    first, second = prompts(2, 2), prompts(3, 1, seed=1)
+    mask_input = first[2][:1]
+    seen, masked = engine.prepare(embedding), engine.prepare(embedding, mask_input)
+
+    def answer(photo, prompt):
+        answers = engine.ask(photo, *prompt[:2])
+        return [answers.predicted_iou, engine.draw(answers, range(len(prompt[0])))]
+
+    before = [answer(seen, first), answer(seen, second), answer(masked, first)]
+    kept = engine.ask(seen, *first[:2])  # to be drawn after another photo was prepared
+    other = engine.prepare(embedding[..., ::-1] + 1, mask_input + 5)
+    elsewhere = answer(other, first)
+    after = [answer(seen, first), answer(seen, second), answer(masked, first)]
+    for ours, former in zip(after, before, strict=True):
+        for part, former_part in zip(ours, former, strict=True):
+            np.testing.assert_array_equal(part, former_part)
+    np.testing.assert_array_equal(engine.draw(kept, range(2)), before[0][1])
+    assert not np.allclose(before[0][1], before[2][1], atol=1e-3)
+    assert not np.allclose(before[0][1], elsewhere[1], atol=1e-3)
+
+
+def test_several_threads_may_use_one_engine(engine, embedding, image):
+    photos = [embedding, embedding[..., ::-1] + 1]
+    jobs = [(photos[i % 2], prompts(1 + 2 * (i % 3), 2, seed=i)) for i in range(6)]
+
+    def work(job):
+        photo, given = job
+        return [engine.encode(image + given[0].mean()), *decode(engine, photo, *given)]
+
+    expected = [work(job) for job in jobs]
+    with ThreadPoolExecutor(3) as pool:
+        for ours, theirs in zip(pool.map(work, jobs), expected, strict=True):
+            for part, their_part in zip(ours, theirs, strict=True):
+                assert np.abs(part - their_part).max() <= 1e-5 * max(1, their_part.std())
 
 
 def test_answers_are_safe_to_keep(engine, embedding, image):
     first, other = engine.encode(image), prompts(2, 2, seed=1)
-    answer = engine.decode(embedding, *prompts(2, 2))
+    answer = decode(engine, embedding, *prompts(2, 2))
     kept = [first.copy(), *(part.copy() for part in answer)]
     engine.encode(image + 1)
-    assert not np.allclose(engine.decode(embedding, *other)[0], answer[0])
+    assert not np.allclose(decode(engine, embedding, *other)[0], answer[0])
     for ours, former in zip([first, *answer], kept, strict=True):
         np.testing.assert_array_equal(ours, former)
         assert ours.flags.writeable
@@ -72,10 +140,10 @@ def test_answers_are_safe_to_keep(engine, embedding, image):
 
 def test_inputs_need_not_be_contiguous_and_stay_as_they_are(engine, embedding):
     given = prompts(3, 4)
-    expected, _ = engine.decode(embedding, *given)
+    expected, _ = decode(engine, embedding, *given)
     odd = tuple(np.repeat(values, 2, axis=0)[::2] for values in given)
     before = [values.copy() for values in odd]
-    np.testing.assert_array_equal(engine.decode(embedding, *odd)[0], expected)
+    np.testing.assert_array_equal(decode(engine, embedding, *odd)[0], expected)
     for values, former in zip(odd, before, strict=True):
         np.testing.assert_array_equal(values, former)
 
@@ -83,9 +151,9 @@ def test_inputs_need_not_be_contiguous_and_stay_as_they_are(engine, embedding):
 def test_a_mask_input_is_used_only_where_it_is_said_to_be_there(engine, embedding):
     points, labels, mask_input, has_mask = prompts(1, 2)
     none = np.zeros_like(has_mask)
-    plain, _ = engine.decode(embedding, points, labels, mask_input, none)
-    ignored, _ = engine.decode(embedding, points, labels, mask_input + 5, none)
-    used, _ = engine.decode(embedding, points, labels, mask_input + 5, none + 1)
+    plain, _ = decode(engine, embedding, points, labels, mask_input, none)
+    ignored, _ = decode(engine, embedding, points, labels, mask_input + 5, none)
+    used, _ = decode(engine, embedding, points, labels, mask_input + 5, none + 1)
     np.testing.assert_array_equal(plain, ignored)
     assert not np.allclose(plain, used, atol=1e-3)
 
@@ -93,4 +161,6 @@ def test_a_mask_input_is_used_only_where_it_is_said_to_be_there(engine, embeddin
 def test_the_description_is_the_same_in_every_form(engine, engines):
     assert engine.description == engines["torch"].description
     assert engine.description.licence == "CC0-1.0"
+    found = engine.description
+    assert (found.pred_iou_thresh, found.stability_score_thresh, found.confident_logit) == (0.75, 0.5, -1.25)
     assert len(engine.description.weights) == 64

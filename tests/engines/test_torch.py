@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
+from pocketsam.engines import decode
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import ModelError
 
@@ -36,7 +37,7 @@ def test_half_precision_keeps_the_masks(engines, weights, image, precision):
     assert ours.dtype == np.float32
     assert 0 < np.abs(ours - theirs).max() < 0.1 * theirs.std()
     for given in (prompts(3, 2), prompts(2, 0)):
-        (logits, predicted_iou), (expected, _) = half.decode(ours, *given), full.decode(theirs, *given)
+        (logits, predicted_iou), (expected, _) = decode(half, ours, *given), decode(full, theirs, *given)
         assert (logits.dtype, predicted_iou.dtype) == (np.float32, np.float32)
         inside, true = logits > 0, expected > 0
         assert np.count_nonzero(inside & true) >= 0.95 * np.count_nonzero(inside | true)
@@ -46,7 +47,7 @@ def test_a_click_keeps_its_place_in_half_precision(weights, image):
     half = TorchEngine.load(weights, "cpu", "bfloat16")  # in which 50.0 and 50.1 are one number
     embedding, (_, labels, *mask) = half.encode(image), prompts(1, 1)
     here, there = (np.full((1, 1, 2), x, np.float32) for x in (50.0, 50.1))
-    first, second = (half.decode(embedding, click, labels, *mask)[0] for click in (here, there))
+    first, second = (decode(half, embedding, click, labels, *mask)[0] for click in (here, there))
     assert not np.array_equal(first, second)
 
 
@@ -64,12 +65,18 @@ def test_the_compiler_is_not_called_for_every_number_of_prompts(engines, weights
     plain = engines["torch"]
     embedding = compiled.encode(image)
     np.testing.assert_allclose(embedding, plain.encode(image), atol=1e-4)
-    for objects, points in [(2, 2), (7, 3), (4, 4)]:
-        given = prompts(objects, points)
-        np.testing.assert_allclose(
-            compiled.decode(embedding, *given)[0], plain.decode(embedding, *given)[0], atol=1e-4
-        )
-    assert counter.frame_count == 2, "once for the encoder, once for the decoder"
+    counts = []
+    for objects, points in [(2, 2), (7, 3), (1, 5)]:
+        *clicks, mask_input, has_mask = prompts(objects, points)
+        for used in (0 * has_mask, has_mask):
+            given = *clicks, mask_input, used
+            np.testing.assert_allclose(
+                decode(compiled, embedding, *given)[0], decode(plain, embedding, *given)[0], atol=1e-4
+            )
+            counts.append(counter.frame_count)
+    # The encoder, and each part of the decoder, for several prompts; then once more for the first that has a mask,
+    # which comes alone.
+    assert counts == [4, 7, 7, 7, 7, 7]
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "cuda:x", "mps"])

@@ -20,6 +20,7 @@ from pocketsam.evaluation.results import PhotoResult
 from pocketsam.evaluation.run import measure, run
 from pocketsam.rle import decode, encode
 from pocketsam.segmenter import Segmenter
+from predictors import OneStep
 from shards import blocks, paint
 
 SIDE = 64
@@ -30,7 +31,7 @@ PHOTOS = [
 ]
 
 
-class Differing:
+class Differing(OneStep):
     """Four different masks a box: nothing; the object's left half; a cross as wide as the box; a corner of it."""
 
     def __init__(self, perfect):

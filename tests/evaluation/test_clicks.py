@@ -10,7 +10,7 @@ from pocketsam.evaluation.clicks import Clicks
 from pocketsam.evaluation.results import Means, PhotoResult
 from pocketsam.evaluation.run import measure, run
 from pocketsam.segmenter import Segmenter
-from predictors import PerfectEngine
+from predictors import OneStep, PerfectEngine
 from shards import blocks, write_shard
 
 SIZE = 64, 64
@@ -46,7 +46,7 @@ def test_empty_predictor_scores_zero(photos, empty):
     assert {name: means[name] for name in means.scores} == dict.fromkeys(ALL_COLUMNS, 0.0)
 
 
-class WholePhoto:
+class WholePhoto(OneStep):
     """Answers every prompt with the whole photo."""
 
     def __init__(self, engine):

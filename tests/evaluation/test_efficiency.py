@@ -32,9 +32,9 @@ def weights(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pair(weights, tmp_path_factory) -> Path:
+def folder(weights, tmp_path_factory) -> Path:
     """A folder with the ONNX files alone."""
-    folder = tmp_path_factory.mktemp("pair")
+    folder = tmp_path_factory.mktemp("onnx")
     loaded = TorchEngine.load(weights)
     export_onnx(loaded.sam, loaded.description, folder)
     return folder
@@ -49,7 +49,7 @@ def test_parameters_and_multiply_adds_are_those_counted_by_hand():
     thinking = 4 * tokens * width * width + 2 * tokens * tokens * width + 2 * tokens * width * 2048
     macs = {
         "image_encoder": cells * width * 3 * 16 * 16,
-        "prompt_encoder": (2 + cells) * 2 * inner,
+        "prompt_encoder": 0,  # positions are told without a matrix product
         "mask_decoder.transformer": 2 * (thinking + 2 * looking) + looking,
         "mask_decoder.output_upscaling": cells * 4 * width * 64 + 4 * cells * 4 * 64 * 32,
         "mask_decoder.output_hypernetworks_mlps.3": 2 * width * width + width * 32,
@@ -91,10 +91,10 @@ def test_callers_take_turns_until_each_has_had_its_time():
     assert taken == [[1.0] * 4, [3.0] * 3, [10.0]]
 
 
-def test_contenders_are_measured_side_by_side(weights, pair):
+def test_contenders_are_measured_side_by_side(weights, folder):
     steps = []
     report = measure_efficiency(
-        [Contender(weights, "torch", device="cpu", threads=1), Contender(pair, "onnx")],
+        [Contender(weights, "torch", device="cpu", threads=1), Contender(folder, "onnx")],
         seconds=0.01,
         prompts=(1, 3),
         progress=lambda done, total: steps.append((done, total)),
@@ -105,7 +105,7 @@ def test_contenders_are_measured_side_by_side(weights, pair):
     assert (first["engine"], first["device"], first["threads"]) == ("torch", "cpu", 1)
     assert (second["engine"], second["image_size"]) == ("onnx", SIZE)
     assert first["file_bytes"] == (weights / FILE_NAME).stat().st_size
-    assert second["file_bytes"] == sum(file.stat().st_size for file in pair.iterdir())
+    assert second["file_bytes"] == sum(file.stat().st_size for file in folder.iterdir())
     assert first["peak_bytes"] > second["peak_bytes"] > 10e6  # PyTorch is large
     for row in (first, second):
         assert row["seconds"].keys() == {"encode", "decode 1", "decode 3"}
@@ -123,16 +123,16 @@ def test_contenders_are_measured_side_by_side(weights, pair):
     assert modules.lines[-1][:2] == ["all", "4.262"]
 
 
-def test_what_onnx_files_do_not_tell_is_a_dash_and_is_explained(pair):
-    report = measure_efficiency([Contender(pair, "onnx")], seconds=0.01, prompts=(1,))
+def test_what_onnx_files_do_not_tell_is_a_dash_and_is_explained(folder):
+    report = measure_efficiency([Contender(folder, "onnx")], seconds=0.01, prompts=(1,))
     assert [table.title.split("\n")[0] for table in report.tables] == [
         "Size, and multiply-adds for one image and one click",
         "Time in ms: the median and, in brackets, the 10th and the 90th percentile",
         "Throughput, of prompts 1 at a time; memory and files",
     ]
-    assert report.tables[0].lines == [[str(pair), f"{SIZE}²", "–", "–", "–"]]
+    assert report.tables[0].lines == [[str(folder), f"{SIZE}²", "–", "–", "–"]]
     (note,) = report.numbers["notes"]
-    assert note.startswith(f"{pair}: ONNX files do not tell the parameters")
+    assert note.startswith(f"{folder}: ONNX files do not tell the parameters")
     assert report.tables[0].title.endswith(note)
 
 
@@ -142,13 +142,13 @@ def test_an_error_in_a_process_reaches_the_caller():
     assert multiprocessing.active_children() == []
 
 
-def test_a_process_that_dies_is_named(pair):
+def test_a_process_that_dies_is_named(folder):
     def kill(done, total):
         for process in multiprocessing.active_children():
             process.kill()
 
     with pytest.raises(PocketSAMError, match=r"onnx: its process ended without an answer"):
-        measure_efficiency([Contender(pair, "onnx")], progress=kill)
+        measure_efficiency([Contender(folder, "onnx")], progress=kill)
 
 
 def test_what_makes_no_sense_is_refused_before_anything_starts():

@@ -14,6 +14,7 @@ from pocketsam.evaluation.interactive import CLICKS, ORACLE, POINTS_ONLY, WAYS, 
 from pocketsam.evaluation.results import PhotoResult
 from pocketsam.evaluation.run import measure
 from pocketsam.segmenter import Segmenter
+from predictors import OneStep
 from shards import blocks, write_shard
 
 SIZE = (64, 64)
@@ -26,7 +27,7 @@ def area(*boxes):
     return blocks(*boxes, size=SIZE).any(axis=0)
 
 
-class ScriptedEngine:
+class ScriptedEngine(OneStep):
     """Answers the first click with the first of `answers`, and so on, whatever the clicks are; the last one stays.
 
     It is most confident of mask 0; masks 1 to 3 are `readings`, or the same. The logits are 10 and the number of
@@ -99,7 +100,8 @@ def test_the_perfect_predictor_scores_one_and_is_asked_once_for_all_masks(perfec
 def test_the_empty_predictor_scores_zero_after_every_click(empty, two):
     result = measure(Interactive(4), two, empty, 0)
     assert [set(row.scores.values()) for row in result.rows] == [{0.0}, {0.0}]
-    assert [len(points) for points in empty.engine.decoded] == [2] * 7, (
+    fed_back, points_only = [1, 1] * 3, [2] * 3  # a mask that is fed back is one object's
+    assert [len(points) for points in empty.engine.decoded] == [2, *fed_back, *points_only], (
         "the first click is asked once, not twice"
     )
     assert result.rows[0].prompt == {"points": [[20, 20]] * 4, "labels": [1] * 4}

@@ -1,4 +1,4 @@
-"""The exported pair answers as PyTorch does, for any number of objects and points."""
+"""The exported graphs answer as PyTorch does, for any number of objects and points."""
 
 import shutil
 from pathlib import Path
@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from pocketsam.description import Description
+from pocketsam.engines import decode
 from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import ModelError
 from pocketsam.export.onnx import export_onnx
+from pocketsam.graphs import ONNX_FILES
 from pocketsam.models.sam import Sam, pocket
 
 SIZE = 128
@@ -57,8 +59,8 @@ def test_float32_agrees_to_a_thousandth(sam: Sam, exported: Path, objects: int, 
         rng.standard_normal((objects, 1, SIZE // 4, SIZE // 4)).astype(np.float32),
         rng.integers(0, 2, objects).astype(np.float32),
     )
-    logits, iou = onnx.decode(embedding, *prompts)
-    expected, expected_iou = reference.decode(embedding, *prompts)
+    logits, iou = decode(onnx, embedding, *prompts)
+    expected, expected_iou = decode(reference, embedding, *prompts)
     assert logits.shape == (objects, 4, SIZE // 4, SIZE // 4)
     assert np.abs(logits - expected).max() <= 1e-3 * expected.std()
     np.testing.assert_allclose(iou, expected_iou, atol=1e-4)
@@ -79,11 +81,11 @@ def test_half_precision_halves_the_files_and_keeps_the_masks(
     embedding = full.encode(image)
     clicks = (rng.random((8, 1, 2)) * SIZE).astype(np.float32), np.ones((8, 1), np.int32)
     no_mask = np.zeros((8, 1, SIZE // 4, SIZE // 4), np.float32), np.zeros(8, np.float32)
-    ours, theirs = (e.decode(embedding, *clicks, *no_mask)[0] > 0 for e in (half, full))
+    ours, theirs = (decode(e, embedding, *clicks, *no_mask)[0] > 0 for e in (half, full))
     assert np.count_nonzero(ours & theirs) >= 0.99 * np.count_nonzero(ours | theirs)
 
 
-def test_an_encoder_and_a_decoder_of_different_weights_are_refused(exported: Path, tmp_path: Path) -> None:
+def test_graphs_of_different_weights_are_refused(exported: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
     export_onnx(pocket(SIZE), DESCRIPTION, tmp_path)
     shutil.copy(exported / "encoder.onnx", tmp_path)
@@ -98,16 +100,25 @@ def test_what_one_file_cannot_hold_goes_beside_it(
     monkeypatch.setattr("pocketsam.export.onnx.LARGEST_FILE", 1_000_000)
     export_onnx(sam, DESCRIPTION, tmp_path)
     mark = OnnxEngine(tmp_path).description.weights[:12]
-    names = {
-        f"{part}{ending}" for part in ("encoder", "decoder") for ending in (".onnx", f"-{mark}.onnx.data")
-    }
-    assert {path.name for path in tmp_path.iterdir()} == names
+    large = {f"{part}-{mark}.onnx.data" for part in ("encoder", "decoder_prepare", "decoder_ask")}
+    assert {path.name for path in tmp_path.iterdir()} == {*ONNX_FILES, *large}
     assert (tmp_path / "encoder.onnx").stat().st_size < 0.3 * (exported / "encoder.onnx").stat().st_size
     image = np.random.default_rng(0).standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
-    np.testing.assert_array_equal(OnnxEngine(tmp_path).encode(image), OnnxEngine(exported).encode(image))
+    ours, theirs = OnnxEngine(tmp_path), OnnxEngine(exported)
+    embedding = theirs.encode(image)
+    np.testing.assert_array_equal(ours.encode(image), embedding)
+    clicks = np.full((2, 1, 2), SIZE / 2, np.float32), np.ones((2, 1), np.int32)
+    no_mask = np.zeros((2, 1, SIZE // 4, SIZE // 4), np.float32), np.zeros(2, np.float32)
+    np.testing.assert_array_equal(
+        *(decode(engine, embedding, *clicks, *no_mask)[0] for engine in (ours, theirs))
+    )
 
     monkeypatch.undo()
     export_onnx(sam, DESCRIPTION, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"encoder.onnx", "decoder.onnx"}, (
-        "nothing is left over"
-    )
+    assert {path.name for path in tmp_path.iterdir()} == set(ONNX_FILES), "nothing is left over"
+
+
+def test_a_folder_of_an_earlier_version_becomes_one_of_this(sam: Sam, tmp_path: Path) -> None:
+    (tmp_path / "decoder.onnx").write_bytes(b"of the time when the decoder was one file")
+    written = export_onnx(sam, DESCRIPTION, tmp_path)
+    assert {path.name for path in written} == {path.name for path in tmp_path.iterdir()} == set(ONNX_FILES)

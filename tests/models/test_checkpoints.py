@@ -17,7 +17,9 @@ from pocketsam.models.checkpoints import FILE_NAME, digest, load_model, save_mod
 from pocketsam.models.sam import Sam, patches, pocket
 from pocketsam.models.sam_vit import SamViT
 
-DESCRIPTION = Description("patches", 64, "squash")
+DESCRIPTION = Description(
+    "patches", 64, "squash", pred_iou_thresh=0.75, stability_score_thresh=0.5, confident_logit=-1.25
+)
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +114,8 @@ def test_the_digest_is_that_of_the_weights_whatever_keeps_them(sam: Sam, tmp_pat
     save_model(tmp_path / "c.safetensors", sam.state_dict(), DESCRIPTION)
     paths = [tmp_path / name for name in ("a.pt", "b.pt", "c.safetensors")]
     found = {load_model(path, DESCRIPTION)[1].weights for path in paths}
-    pair = export_onnx(sam, DESCRIPTION, tmp_path)
-    assert found == {OnnxEngine(pair[0].parent).description.weights}
+    export_onnx(sam, DESCRIPTION, tmp_path)
+    assert found == {OnnxEngine(tmp_path).description.weights}
     changed = sam.state_dict() | {"mask_decoder.iou_token.weight": torch.zeros(1, 256)}
     assert digest(changed) not in found
 
@@ -184,7 +186,9 @@ def test_tensors_of_another_kind(tensor: torch.Tensor, reason: str, sam: Sam, tm
 
 
 def test_one_onnx_file_is_not_a_model(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"give the folder that holds encoder\.onnx and decoder\.onnx"):
+    with pytest.raises(
+        ModelError, match="is one of a model's ONNX files; give the folder that holds them all"
+    ):
         load_model(tmp_path / "encoder.onnx")
 
 

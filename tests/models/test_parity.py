@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from parity import synthetic_weights
 from parity.synthetic_weights import FOLDER
-from pocketsam.engines import Engine, open_engine
+from pocketsam.engines import Engine, decode, open_engine
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.export.onnx import export_onnx
 from pocketsam.models.checkpoints import load_model, load_strictly
@@ -53,7 +53,7 @@ class Answers:
         mask_input = self.decode("point")[0][1] if feed_back else None
         prompts = Prompts.of(**prompt, mask_input=mask_input, photo_size=IMAGE.shape[:2])
         tokens = prompts.tokens(self.geometry, self.engine.description.pad_points_to)
-        logits, iou = self.engine.decode(self.embedding, *tokens, *prompts.mask_tokens(self.geometry))
+        logits, iou = decode(self.engine, self.embedding, *tokens, *prompts.mask_tokens(self.geometry))
         return logits[0], iou[0]
 
 

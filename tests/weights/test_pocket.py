@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pocketsam import Segmenter
+from pocketsam.candidates import choose
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.evaluation.overlap import ious
 from pocketsam.evaluation.prompting import tightest_box
@@ -87,6 +88,20 @@ def test_what_is_shipped_gives_the_masks_of_pytorch(shipped: Segmenter, torch_en
         boxes = np.array([[0.1, 0.1, 0.9, 0.9], [0.3, 0.2, 0.7, 0.8]]) * [width, height, width, height]
         theirs = Segmenter(engine=torch_engine).open(image).segment(boxes=boxes)
         assert min(ious(shipped.open(image).segment(boxes=boxes), theirs.binary)) >= 0.99, path.name
+
+
+def test_half_precision_gives_the_masks_of_float32(torch_engine: TorchEngine) -> None:
+    """On average over clicks, each on what float32 takes it to mean."""
+    half = TorchEngine(torch_engine.sam, torch_engine.description, "bfloat16")
+    for path in (SAMPLES / "sneakers.jpg", SAMPLES / "tshirt.jpg"):
+        photos = [Segmenter(engine=engine).open(path) for engine in (half, torch_engine)]
+        height, width = photos[0].image.shape[:2]
+        x, y = np.meshgrid(np.linspace(0.2, 0.8, 4) * width, np.linspace(0.2, 0.8, 4) * height)
+        clicks = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
+        ours, theirs = (photo.candidates(points=clicks) for photo in photos)
+        meant = choose(theirs.predicted_iou, theirs.prompts.ambiguous, theirs.description)[:, None]
+        assert np.mean(ious(ours.take(meant), theirs.take(meant).binary)) >= 0.97, path.name
+        assert np.abs(ours.predicted_iou - theirs.predicted_iou).max() <= 0.02
 
 
 def test_the_checkpoint_is_what_was_exported(shipped: Segmenter, torch_engine: TorchEngine) -> None:

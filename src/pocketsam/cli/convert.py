@@ -1,12 +1,14 @@
 """`pocketsam convert`: any checkpoint of the family as safetensors that say what they are, or as ONNX files."""
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pocketsam.errors import InputError
+from pocketsam.graphs import ONNX_FILES
 
 
 class Form(str, Enum):
@@ -44,6 +46,12 @@ def convert(
     half: Annotated[
         bool, typer.Option("--half", help="Store the weights in float16: half the size, same speed.")
     ] = False,
+    pred_iou_thresh: Annotated[
+        float | None,
+        typer.Option(help="What everything mode asks of a mask of this model from now on.", metavar="T"),
+    ] = None,
+    stability_score_thresh: Annotated[float | None, typer.Option(help="The same.", metavar="T")] = None,
+    confident_logit: Annotated[float | None, typer.Option(help="The same.", metavar="T")] = None,
 ) -> None:
     """Turn a checkpoint of SAM, MobileSAM, TinySAM, EfficientSAM, SlimSAM or PocketSAM into files that run."""
     from pocketsam.zoo import MODELS, locate
@@ -60,7 +68,7 @@ def convert(
         raise InputError(f"--as {known_as}: no published model has this name; `pocketsam models` lists them")
     forms = to or [Form.safetensors]
     if output is not None and output.suffix in (".safetensors", ".onnx") and Form.onnx in forms:
-        raise InputError(f"{output}: is one file, and ONNX files are two; give a folder")
+        raise InputError(f"{output}: is one file, and ONNX files are several; give a folder")
 
     path, description = locate(model)
     if path.is_dir():
@@ -68,6 +76,12 @@ def convert(
         if not path.exists():
             raise InputError(f"{path.parent}: holds no {FILE_NAME} to convert; ONNX files run as they are")
     sam, description = load_model(path, MODELS[known_as].description if known_as else description)
+    thresholds: dict[str, Any] = {
+        "pred_iou_thresh": pred_iou_thresh,
+        "stability_score_thresh": stability_score_thresh,
+        "confident_logit": confident_logit,
+    }
+    description = replace(description, **{name: t for name, t in thresholds.items() if t is not None})
     output = output or Path(description.name)
     _refuse_mixture(output, forms, path)
     if half:
@@ -89,7 +103,7 @@ def convert(
 
 def _refuse_mixture(output: Path, forms: list[Form], source: Path) -> None:
     """InputError if files of another model would stay beside those to be written: a folder is one model."""
-    files = {Form.safetensors: ("model.safetensors",), Form.onnx: ("encoder.onnx", "decoder.onnx")}
+    files = {Form.safetensors: ("model.safetensors",), Form.onnx: ONNX_FILES}
     for form, names in files.items():
         for file in (output / name for name in names):
             if form not in forms and file.exists() and not (source.exists() and file.samefile(source)):

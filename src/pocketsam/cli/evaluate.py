@@ -38,6 +38,8 @@ KNOWN_BY = {
     "detections": ("boxes",),
     "against": ("teacher", "efficiency"),
     "points_per_side": ("everything",),
+    "hierarchical": ("everything",),
+    "confident_logit": ("everything",),
     "pred_iou_thresh": ("everything",),
     "stability_score_thresh": ("everything",),
     "photos": PROTOCOLS[:-1],
@@ -77,12 +79,25 @@ def evaluate(
     points_per_side: Annotated[
         int | None, typer.Option(min=1, help="everything: of the grid (32).", metavar="N")
     ] = None,
+    hierarchical: Annotated[
+        bool | None,
+        typer.Option(
+            help="everything: a coarse grid first, the whole one where that leaves a doubt (it does)."
+        ),
+    ] = None,
+    confident_logit: Annotated[
+        float | None,
+        typer.Option(help="everything: the logit that leaves no doubt (the model's own).", metavar="T"),
+    ] = None,
     pred_iou_thresh: Annotated[
         float | None,
-        typer.Option(help="everything: the least predicted IoU (0.88); 0 lets all pass.", metavar="T"),
+        typer.Option(
+            help="everything: the least predicted IoU (the model's own); 0 lets all pass.", metavar="T"
+        ),
     ] = None,
     stability_score_thresh: Annotated[
-        float | None, typer.Option(help="everything: the least stability (0.95).", metavar="T")
+        float | None,
+        typer.Option(help="everything: the least stability (the model's own).", metavar="T"),
     ] = None,
     photos: Annotated[
         Path | None, typer.Option(help="The photos of a COCO or LVIS .json.", metavar="FOLDER")
@@ -132,6 +147,8 @@ def evaluate(
         "detections": detections,
         "against": against,
         "points_per_side": points_per_side,
+        "hierarchical": hierarchical,
+        "confident_logit": confident_logit,
         "pred_iou_thresh": pred_iou_thresh,
         "stability_score_thresh": stability_score_thresh,
         "photos": photos,
@@ -311,7 +328,7 @@ def _protocol(
         assert teacher is not None
         return Teacher(teacher, seed=seed)
     if name == "everything":
-        wanted = ("points_per_side", "pred_iou_thresh", "stability_score_thresh")
+        wanted = [option for option, protocols in KNOWN_BY.items() if protocols == ("everything",)]
         return Everything(**{key: given[key] for key in wanted if given[key] is not None})
     if not isinstance(dataset, CocoSet):
         raise InputError(

@@ -1,6 +1,5 @@
 """`pocketsam segment`: masks for the clicks, boxes and mask that are given, in one photo or in many."""
 
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,10 +58,12 @@ def segment(
         raise InputError("there is no prompt; give --point X,Y or --box X0,Y0,X1,Y1 or --mask FILE")
     if mask is not None and len(prompts.get("boxes", [])) > 1:
         raise InputError("--mask is the mask of one object; give it with one --box at most")
-    paths = _find_photos(photos)
-    outputs = _plan_outputs(paths, output)
 
+    from pocketsam.bulk import failure, find_photos, not_all_done
     from pocketsam.segmenter import Segmenter
+
+    paths = find_photos(photos)
+    outputs = _plan_outputs(paths, output)
 
     segmenter = Segmenter(model, engine, device=device, precision=precision, threads=threads)
     failed = []
@@ -72,12 +73,10 @@ def segment(
         except (InputError, OSError, MemoryError) as error:
             if len(paths) == 1:
                 raise
-            line = str(error) if isinstance(error, InputError) else f"{path}: {error or 'out of memory'}"
-            typer.echo(f"pocketsam: {line}", err=True)
-            failed.append(str(path))
+            typer.echo(f"pocketsam: {failure(path, error)}", err=True)
+            failed.append(path)
     if failed:
-        done = len(paths) - len(failed)
-        raise InputError(f"{done} of {len(paths)} photos are done; these failed: {', '.join(failed)}")
+        raise not_all_done(len(paths), failed)
 
 
 def _segment_photo(
@@ -133,29 +132,9 @@ def _numbers(option: str, text: str, count: int) -> list[float]:
     return numbers
 
 
-def _find_photos(given: list[Path]) -> list[Path]:
-    """The photos among `given`, and those in the folders among them."""
-    found = []
-    for path in given:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        photos = sorted(file for file in path.iterdir() if _is_photo(file))
-        if not photos:
-            raise InputError(f"{path}: there are no photos in this folder")
-        found += photos
-    return found
-
-
-def _is_photo(file: Path) -> bool:
-    from pocketsam.photo import PHOTO_ENDINGS
-
-    ours = file.stem.endswith((".overlay", ".cutout", ".labels"))  # what an earlier run left there
-    return file.suffix.lower() in PHOTO_ENDINGS and not file.name.startswith(".") and not ours
-
-
 def _plan_outputs(photos: list[Path], output: Path | None) -> list[list[Path]]:
     """The files to write for each photo. Raises InputError when there is no place for them."""
+    from pocketsam.bulk import make_folder, unique_names
     from pocketsam.masks import ENDINGS, ending
 
     if len(photos) == 1 and output is not None and output.suffix and not output.is_dir():
@@ -167,26 +146,9 @@ def _plan_outputs(photos: list[Path], output: Path | None) -> list[list[Path]]:
     if output is not None and not output.is_dir() and output.name.lower().endswith(ENDINGS):
         raise InputError(f"{output}: is one file, but there are {len(photos)} photos; give a folder")
     folder = output or Path()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        several = "for several photos, " if len(photos) > 1 else ""
-        raise InputError(
-            f"{folder}: is no folder and cannot become one ({error.strerror}); {several}give a folder"
-        ) from error
-    check_writable(folder)
-    taken: set[str] = set()
-    files = []
-    for photo in photos:
-        name = photo.stem
-        for again in count(2):  # photos from several folders, or x.jpg beside x.png
-            if name.lower() not in taken:
-                break
-            name = f"{photo.stem}-{again}"
-        taken.add(name.lower())
-        # Not NAME.json: beside a photo, that is its annotations, drawn by people.
-        files.append([folder / f"{name}.overlay.jpg", folder / f"{name}.masks.json"])
-    return files
+    make_folder(folder, len(photos))
+    # Not NAME.json: beside a photo, that is its annotations, drawn by people.
+    return [[folder / f"{name}.overlay.jpg", folder / f"{name}.masks.json"] for name in unique_names(photos)]
 
 
 def _load_mask_input(path: Path, geometry: "Geometry") -> Any:

@@ -1,21 +1,24 @@
 """Engines: a model that can `encode` a photo and `decode` prompts, whatever runs it.
 
-The rest of PocketSAM knows only the two methods of `Engine` and the model's `Description`. Each way of
+The rest of PocketSAM knows only the four methods of `Engine` and the model's `Description`. Each way of
 running a model has a file of its own, imported when it is asked for.
 """
 
 import os
 import re
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketsam.description import Description
 from pocketsam.errors import ModelError
+from pocketsam.graphs import ONNX_FILES
 
 ENGINES = ("auto", "onnx", "openvino", "torch")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -30,8 +33,27 @@ PRECISIONS = {
 """Every way to write a precision, and its full name."""
 
 
+Seen: TypeAlias = Any
+"""What an engine prepared of an embedded photo. Only that engine can read it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What an engine says of N prompts, before it draws a mask.
+
+    predicted_iou: (N, 4) float32, of the masks it would draw. drawing: what it needs for that; only it can read it.
+    """
+
+    predicted_iou: NDArray[np.float32]
+    drawing: Any
+
+
 class Engine(Protocol):
-    """A model that runs. S is `description.image_size`; N objects, P points each."""
+    """A model that runs. S is `description.image_size`; N objects, P points each.
+
+    A photo is encoded and prepared once. Then any number of prompts are asked about, and of those that turn out to be
+    worth it the masks are drawn, which is half of the work.
+    """
 
     description: Description
 
@@ -39,21 +61,63 @@ class Engine(Protocol):
         """A preprocessed photo (1, 3, S, S) to its image embedding (1, 256, S/16, S/16)."""
         ...
 
-    def decode(
-        self,
-        embedding: NDArray[np.float32],
-        points: NDArray[np.float32],
-        labels: NDArray[np.int32],
-        mask_input: NDArray[np.float32],
-        has_mask: NDArray[np.float32],
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Prompts on an embedded photo to logits (N, 4, S/4, S/4) and predicted IoU (N, 4), both float32.
+    def prepare(self, embedding: NDArray[np.float32], mask_input: NDArray[np.float32] | None = None) -> Seen:
+        """What of an embedded photo is the same for all prompts.
 
-        points (N, P, 2) in model pixels; P may be 0; labels (N, P): 1, 0, -1 padding, 2 and 3 box corners;
-        mask_input (N, 1, S/4, S/4) logits, used where has_mask (N,) is 1.
+        mask_input: (1, 1, S/4, S/4) logits of a former answer; they are part of the photo then, for the prompts that
+        come with them.
+        """
+        ...
+
+    def ask(self, seen: Seen, points: NDArray[np.float32], labels: NDArray[np.int32]) -> Answers:
+        """How good the masks of N prompts would be.
+
+        points (N, P, 2) in model pixels; P may be 0; labels (N, P): 1, 0, -1 padding, 2 and 3 box corners.
+        """
+        ...
+
+    def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
+        """The masks of K of the N objects, given their numbers: logits (K, 4, S/4, S/4) float32.
+
         Mask 0 is the single answer; masks 1 to 3 are the readings of a lone click: the whole, part and subpart.
         """
         ...
+
+
+def decode(
+    engine: Engine,
+    embedding: NDArray[np.float32],
+    points: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    mask_input: NDArray[np.float32],
+    has_mask: NDArray[np.float32],
+    seen: Seen | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Prompts on an embedded photo to logits (N, 4, S/4, S/4) and predicted IoU (N, 4), both float32.
+
+    points, labels: as `Engine.ask` takes them. mask_input: (N, 1, S/4, S/4) logits, used where has_mask (N,) is 1.
+    seen: what `engine.prepare` made of the embedding, where that is at hand.
+    """
+    side = engine.description.image_size // 4
+    logits, iou = np.empty((len(points), 4, side, side), np.float32), np.empty((len(points), 4), np.float32)
+    plain = np.flatnonzero(has_mask == 0)
+    groups = [(plain, engine.prepare(embedding) if seen is None else seen)] if plain.size else []
+    for i in np.flatnonzero(has_mask):
+        groups.append((np.array([i]), engine.prepare(embedding, mask_input[i : i + 1])))
+    for group, of_photo in groups:
+        answers = engine.ask(of_photo, points[group], labels[group])
+        logits[group], iou[group] = engine.draw(answers, range(len(group))), answers.predicted_iou
+    return logits, iou
+
+
+def mask_or_none(
+    description: Description, mask_input: NDArray[np.float32] | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A mask as a prompt, (1, 1, S/4, S/4), and whether there is one, (1,), as the exported graphs take them."""
+    if mask_input is not None:
+        return mask_input, np.ones(1, np.float32)
+    side = description.image_size // 4
+    return np.zeros((1, 1, side, side), np.float32), np.zeros(1, np.float32)
 
 
 def open_engine(
@@ -68,7 +132,7 @@ def open_engine(
 ) -> Engine:
     """The model in `source`, run by `engine`.
 
-    source: a model folder (encoder.onnx and decoder.onnx, or model.safetensors, or all), or a checkpoint file.
+    source: a model folder (ONNX files, or model.safetensors, or all), or a checkpoint file.
     engine: "onnx", "openvino", "torch" or "auto", the fastest that is installed: PyTorch where it has weights and
     finds an NVIDIA device; else OpenVINO; else ONNX Runtime.
     device: "cpu", "cuda", "cuda:1" and so on, "mps" or "auto"; only torch knows others than the CPU.
@@ -166,8 +230,7 @@ def _openvino_engine(
 
 def _onnx_folder(source: Path, description: Description | None) -> Path:
     """The folder of the model's ONNX files, which are made of its weights where there are none."""
-    both = (source / "encoder.onnx").exists() and (source / "decoder.onnx").exists()
-    if both or not _has_weights(source):
+    if all((source / name).exists() for name in ONNX_FILES) or not _has_weights(source):
         return source
     try:
         from pocketsam.export.prepare import prepare
@@ -180,7 +243,7 @@ def _onnx_folder(source: Path, description: Description | None) -> Path:
 
 
 def _has_onnx(source: Path) -> bool:
-    return (source / "encoder.onnx").exists() or (source / "decoder.onnx").exists()
+    return any((source / name).exists() for name in ONNX_FILES)
 
 
 def _has_weights(source: Path) -> bool:

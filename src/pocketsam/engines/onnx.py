@@ -1,50 +1,105 @@
 """ONNX Runtime on the CPU, in float32: the engine that comes with the package."""
 
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from pocketsam.description import METADATA_KEY
-from pocketsam.engines import cores
-from pocketsam.engines.pair import DECODER_NAMES, Contents, open_pair
+from pocketsam.engines import Answers, cores, mask_or_none
+from pocketsam.engines.folder import Contents, open_folder
+from pocketsam.engines.workers import Workers
+from pocketsam.graphs import GRAPHS, IMAGE_SIDE, TO_DRAW
+
+Values = dict[str, ort.OrtValue]
 
 
 class OnnxEngine:
     """An `Engine` on the ONNX files in `folder`.
 
-    Raises ModelError when they are missing, damaged or foreign.
+    One prompt is computed by all threads together; of several, each thread takes one after the other, which keeps a
+    prompt in one processor's cache, and nobody waits for anybody.
+    Raises ModelError when files are missing, damaged or foreign.
     """
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
-        options = _options(threads)
-        self._encoder, self._decoder, self.description = open_pair(folder, lambda path: _open(path, options))
+        self._folder, self._threads = folder, threads or cores()
+        options = _options(self._threads)
+        self._graphs, self.description = open_folder(folder, lambda path: _open(path, options))
+        self._workers = Workers(self._threads)
 
     def encode(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.encode`."""
-        embedding: NDArray[np.float32] = self._encoder.run(None, {"image": image})[0]
+        embedding: NDArray[np.float32] = self._graphs["encoder"].run(None, {"image": image})[0]
         return embedding
 
-    def decode(
-        self,
-        embedding: NDArray[np.float32],
-        points: NDArray[np.float32],
-        labels: NDArray[np.int32],
-        mask_input: NDArray[np.float32],
-        has_mask: NDArray[np.float32],
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """See `Engine.decode`."""
-        prompts = {"points": points, "labels": labels, "mask_input": mask_input, "has_mask": has_mask}
-        logits, predicted_iou = self._decoder.run(DECODER_NAMES[1], {"image_embedding": embedding, **prompts})
-        return logits, predicted_iou
+    def prepare(
+        self, embedding: NDArray[np.float32], mask_input: NDArray[np.float32] | None = None
+    ) -> Values:
+        """See `Engine.prepare`."""
+        mask, has_mask = mask_or_none(self.description, mask_input)
+        given = {"image_embedding": embedding, "mask_input": mask, "has_mask": has_mask}
+        return _run(self._graphs["decoder_prepare"], "decoder_prepare", _values(given))
+
+    def ask(self, seen: Values, points: NDArray[np.float32], labels: NDArray[np.int32]) -> Answers:
+        """See `Engine.ask`."""
+        side = {name: seen[name] for name in IMAGE_SIDE}
+        graph = self._graph("decoder_ask", len(points))
+
+        def answer(i: int) -> Values:
+            prompt = {"points": points[i : i + 1], "labels": labels[i : i + 1]}
+            return _run(graph, "decoder_ask", side | _values(prompt))
+
+        answers = self._workers.map(answer, range(len(points)))
+        iou = [one["predicted_iou"].numpy() for one in answers]
+        to_draw = [{"upscaled": seen["upscaled"]} | {name: one[name] for name in TO_DRAW} for one in answers]
+        return Answers(np.concatenate(iou) if iou else np.zeros((0, 4), np.float32), to_draw)
+
+    def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
+        """See `Engine.draw`."""
+        graph = self._graph("decoder_draw", len(objects))
+        side = self.description.image_size // 4
+        logits = np.empty((len(objects), 4, side, side), np.float32)
+
+        def draw(k: int) -> None:
+            logits[k] = _run(graph, "decoder_draw", answers.drawing[objects[k]])["logits"].numpy()[0]
+
+        self._workers.map(draw, range(len(objects)))
+        return logits
+
+    def _graph(self, name: str, objects: int) -> ort.InferenceSession:
+        return self._graphs[name] if objects == 1 or self._threads == 1 else self._alone[name]
+
+    @cached_property
+    def _alone(self) -> dict[str, ort.InferenceSession]:
+        """The decoder, computed by the thread that calls it."""
+        options = _options(threads=1)
+        names = ("decoder_ask", "decoder_draw")
+        return {name: _open(self._folder / f"{name}.onnx", options)[0] for name in names}
 
 
-def _options(threads: int | None) -> ort.SessionOptions:
+def _run(session: ort.InferenceSession, name: str, values: Values) -> Values:
+    outputs = GRAPHS[name][1]
+    return dict(zip(outputs, session.run_with_ort_values(outputs, values), strict=True))
+
+
+def _values(arrays: dict[str, NDArray[Any]]) -> Values:
+    return {
+        name: ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()
+    }
+
+
+def _options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads or cores()
+    options.intra_op_num_threads = threads
     # Waiting threads sleep instead of spinning: as fast on an idle machine, and much faster on a busy one.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Sharp attention is full of numbers next to nothing, which processors are very slow with: they become 0.
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     options.log_severity_level = 4  # errors reach the user as exceptions; warnings are about graph internals
     return options
 

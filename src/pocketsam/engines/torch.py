@@ -1,6 +1,7 @@
 """PyTorch as an engine: on graphics processors, in half precision, and as the measure of every other engine."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from pocketsam.description import Description
+from pocketsam.engines import Answers
 from pocketsam.errors import ModelError
 from pocketsam.models.checkpoints import FILE_NAME, load_model
+from pocketsam.models.factored import FactoredDecoder, ImageSide
 from pocketsam.models.sam import Sam
 
 
@@ -30,10 +33,15 @@ class TorchEngine:
         self.device = weights.device
         self.description = description
         self.sam = (sam if weights.dtype == self.dtype else copy.deepcopy(sam).to(self.dtype)).eval()
-        self._encode, self._decode = self.sam.encode, self.sam.decode
+        decoder = FactoredDecoder(self.sam)
+        self._encode, self._prepare = self.sam.encode, decoder.prepare
+        self._ask, self._draw = decoder.ask, decoder.draw
+        # What a tile of prompts needs stays in the processor's cache; a graphics processor wants many at a time.
+        self._tile = 4 if self.device.type == "cpu" else 64
         self._compiled = compile
         if compile:
-            self._encode, self._decode = torch.compile(self._encode), torch.compile(self._decode)
+            self._encode, self._prepare = torch.compile(self._encode), torch.compile(self._prepare)
+            self._ask, self._draw = torch.compile(self._ask), torch.compile(self._draw)
 
     @classmethod
     def load(
@@ -63,22 +71,41 @@ class TorchEngine:
         return self._numpy(self._encode(self._tensor(image).to(self.dtype)))
 
     @torch.inference_mode()
-    def decode(
-        self,
-        embedding: NDArray[np.float32],
-        points: NDArray[np.float32],
-        labels: NDArray[np.int32],
-        mask_input: NDArray[np.float32],
-        has_mask: NDArray[np.float32],
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """See `Engine.decode`."""
+    def prepare(
+        self, embedding: NDArray[np.float32], mask_input: NDArray[np.float32] | None = None
+    ) -> ImageSide:
+        """See `Engine.prepare`."""
+        mask = None if mask_input is None else self._tensor(mask_input).to(self.dtype)
+        return self._prepare(self._tensor(embedding).to(self.dtype), mask)
+
+    @torch.inference_mode()
+    def ask(self, seen: ImageSide, points: NDArray[np.float32], labels: NDArray[np.int32]) -> Answers:
+        """See `Engine.ask`."""
         # Points stay float32: half precision would move them.
-        clicks = self._tensor(points)[None], self._tensor(labels)[None]
-        masks = self._tensor(mask_input[:, 0]).to(self.dtype)[None], self._tensor(has_mask)[None]
-        if self._compiled:
-            _vary(clicks, masks)
-        logits, iou = self._decode(self._tensor(embedding).to(self.dtype), *clicks, *masks)
-        return self._numpy(logits[0]), self._numpy(iou[0])
+        clicks = self._tensor(points), self._tensor(labels)
+        parts = []
+        for start in range(0, max(1, len(points)), self._tile):  # once even for no prompt: shapes stay right
+            tile = [values[start : start + self._tile] for values in clicks]
+            if self._compiled:
+                _vary(*tile)
+            parts.append(self._ask(seen, *tile))
+        joined = [torch.cat(part) for part in zip(*parts, strict=True)]
+        return Answers(self._numpy(joined[0]), (seen.upscaled, joined[1:]))
+
+    @torch.inference_mode()
+    def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
+        """See `Engine.draw`."""
+        upscaled, to_draw = answers.drawing
+        chosen = torch.as_tensor(np.asarray(objects, np.int64), device=self.device)
+        side = self.description.image_size // 4
+        logits = np.empty((len(chosen), 4, side, side), np.float32)
+        for start in range(0, len(chosen), self._tile):
+            tile = slice(start, start + self._tile)
+            values = [part[chosen[tile]] for part in to_draw]
+            if self._compiled:
+                _vary(*values)
+            logits[tile] = self._numpy(self._draw(upscaled, *values))
+        return logits
 
     def _tensor(self, array: NDArray[np.generic]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -87,15 +114,13 @@ class TorchEngine:
         return tensor.float().cpu().numpy()
 
 
-def _vary(clicks: tuple[torch.Tensor, ...], masks: tuple[torch.Tensor, ...]) -> None:
-    """Tell the compiler that the next call may bring another number of objects and points.
+def _vary(*tensors: torch.Tensor) -> None:
+    """Tell the compiler that the next call may bring another number of prompts, and of points or channels.
 
     Its own `dynamic=True` would take two points for the two coordinates of a point, and compile anew for three.
     """
-    for tensor in clicks:
-        torch._dynamo.maybe_mark_dynamic(tensor, (1, 2))
-    for tensor in masks:
-        torch._dynamo.maybe_mark_dynamic(tensor, 1)
+    for tensor in tensors:
+        torch._dynamo.maybe_mark_dynamic(tensor, (0, 1))
 
 
 def find_device(device: str) -> str:

@@ -6,7 +6,7 @@ measures of this mode (arXiv 2312.13789): each true mask is compared with the pr
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import mean, median
 from time import perf_counter
 from typing import Any, ClassVar
@@ -17,7 +17,8 @@ from pycocotools import mask as coco
 from pocketsam.data.sample import Sample
 from pocketsam.evaluation.average_precision import average_recall
 from pocketsam.evaluation.results import Curves, Means, PhotoResult, Report, Row, Table, mean_report, percent
-from pocketsam.everything import Options, Proposals
+from pocketsam.everything import Options
+from pocketsam.proposals import Proposals
 from pocketsam.rle import areas
 from pocketsam.segmenter import Segmenter
 
@@ -29,15 +30,17 @@ THRESHOLDS = np.arange(50, 100, 5) / 100
 
 @dataclass(frozen=True)
 class Everything:
-    """What everything mode is asked for: as in `Options`, whose defaults these are.
+    """What everything mode is asked for: as in `Options`, whose defaults these are; None is the model's own.
 
     With pred_iou_thresh and stability_score_thresh at 0 no proposal is dropped for want of confidence.
     Raises InputError when a value makes no sense.
     """
 
     points_per_side: int = 32
-    pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
+    hierarchical: bool = True
+    confident_logit: float | None = None
+    pred_iou_thresh: float | None = None
+    stability_score_thresh: float | None = None
     box_nms_thresh: float = 0.7
     crop_n_layers: int = 0
 
@@ -50,24 +53,18 @@ class Everything:
     headline: ClassVar[str] = BEST
 
     def __post_init__(self) -> None:
-        self.options(1)  # which says what makes no sense
+        Options(**self.options())  # which says what makes no sense
 
-    def options(self, batch: int) -> Options:
-        """As everything mode takes them, for a decoder that takes `batch` points at a time."""
-        return Options(
-            points_per_side=self.points_per_side,
-            points_per_batch=batch,
-            pred_iou_thresh=self.pred_iou_thresh,
-            stability_score_thresh=self.stability_score_thresh,
-            box_nms_thresh=self.box_nms_thresh,
-            crop_n_layers=self.crop_n_layers,
-        )
+    def options(self) -> dict[str, Any]:
+        """As everything mode takes them."""
+        return asdict(self)
 
     def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
         """The proposals for one photo, and the best of them for each true mask."""
-        options = self.options(segmenter.batch)
         start = perf_counter()
-        proposals = segmenter.open(sample.image).everything(options)
+        proposals = segmenter.open(sample.image).everything(
+            points_per_batch=segmenter.batch, **self.options()
+        )
         seconds = perf_counter() - start
         return PhotoResult(
             photo,

@@ -13,7 +13,7 @@ from pocketsam.data.sample import Dataset
 from pocketsam.drawing import draw_masks, draw_prompts
 from pocketsam.evaluation.results import Curves, PhotoResult, Row, percent
 from pocketsam.prompts import FOREGROUND, Prompts
-from pocketsam.rle import boxes, decode
+from pocketsam.rle import boxes, decode, encode
 
 PANEL, CAPTION, SEAM, GAP, COLUMNS = 220, 22, 3, 14, 4
 """Of the sheet, in pixels: a panel's side, its caption's height, the space within and between tiles; tiles a row."""
@@ -95,7 +95,7 @@ def _panels(image: NDArray[np.uint8], row: Row) -> list[NDArray[np.uint8]]:
         if rle is not None:
             part = decode(rle)[y0:y1, x0:x1].view(np.uint8)
             masks[i] = cv2.resize(part, size, interpolation=cv2.INTER_NEAREST) > 0
-        panels.append(draw_masks(view, masks))
+        panels.append(draw_masks(view, [encode(mask) for mask in masks]))
     draw_prompts(panels[1], _prompts(row, (x0, y0), scale), np.array([1]))
     return [_padded(panel) for panel in panels]
 

@@ -16,9 +16,10 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pocketsam.description import Description
-from pocketsam.engines import Engine, open_engine
+from pocketsam.engines import Engine, Seen, open_engine
 from pocketsam.errors import PocketSAMError
 from pocketsam.prompts import Prompts
 from pocketsam.zoo import locate
@@ -158,11 +159,18 @@ def _serve(
 def _jobs(engine: Engine, prompts: Sequence[int]) -> dict[str, Callable[[], object]]:
     size = engine.description.image_size
     image = np.random.default_rng(0).standard_normal((1, 3, size, size)).astype(np.float32)
-    jobs: dict[str, Callable[[], object]] = {ENCODE: partial(engine.encode, image)}
-    embedding = engine.encode(image)
+    jobs: dict[str, Callable[[], object]] = {ENCODE: lambda: engine.prepare(engine.encode(image))}
+    seen = engine.prepare(engine.encode(image))
     for count in prompts:
-        jobs[decode(count)] = partial(engine.decode, embedding, *lone_clicks(engine.description, count))
+        points, labels, *_ = lone_clicks(engine.description, count)
+        jobs[decode(count)] = partial(_answer_clicks, engine, seen, points, labels)
     return jobs
+
+
+def _answer_clicks(
+    engine: Engine, seen: Seen, points: NDArray[np.float32], labels: NDArray[np.int32]
+) -> None:
+    engine.draw(engine.ask(seen, points, labels), range(len(points)))
 
 
 def lone_clicks(description: Description, count: int) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""A model as two ONNX files: the encoder runs once a photo, the decoder once a prompt.
+"""A model as ONNX files: the encoder, and the decoder in three parts (`graphs.py` says which).
 
 Any number of objects and points: those axes are dynamic. Weights may be stored in half precision, which halves the
 file; they are widened once, when the file is opened, and all arithmetic stays float32.
@@ -18,12 +18,36 @@ from torch import Tensor, nn
 
 from pocketsam.description import METADATA_KEY, Description
 from pocketsam.files import write, write_stream
+from pocketsam.graphs import GRAPHS
 from pocketsam.models.checkpoints import digest
+from pocketsam.models.factored import FactoredDecoder, ImageSide
 from pocketsam.models.sam import Sam
 
 OPSET = 17
 LARGEST_FILE = 1_900_000_000
 """Bytes of weights; a protobuf file ends at 2 GB."""
+OBJECTS = {0: "objects"}
+CHANNELS = {0: "objects", 1: "channels"}
+"""As many as heads times tokens, in both layers: they depend on the number of points."""
+DYNAMIC: dict[str, dict[str, dict[int, str]]] = {
+    "decoder_ask": {
+        "points": {0: "objects", 1: "points"},
+        "labels": {0: "objects", 1: "points"},
+        "predicted_iou": OBJECTS,
+        "kernels": OBJECTS,
+        "scale": OBJECTS,
+        "channels": CHANNELS,
+        "basis": CHANNELS,
+    },
+    "decoder_draw": {
+        "kernels": OBJECTS,
+        "scale": OBJECTS,
+        "channels": CHANNELS,
+        "basis": CHANNELS,
+        "logits": OBJECTS,
+    },
+}
+"""The axes of which each graph takes any size."""
 SMALLEST_HALVED = 1024
 """Tensors with fewer elements stay float32: normalisations and biases weigh nothing, and rounding them costs most."""
 
@@ -37,57 +61,69 @@ class _Encoder(nn.Module):
         return self.sam.encode(image)
 
 
-class _Decoder(nn.Module):
-    """`Sam.decode` for one image: the batch axis of images is gone."""
-
-    def __init__(self, sam: Sam) -> None:
+class _Prepare(nn.Module):
+    def __init__(self, decoder: FactoredDecoder) -> None:
         super().__init__()
-        self.sam = sam
+        self.decoder = decoder
 
-    def forward(
-        self, image_embedding: Tensor, points: Tensor, labels: Tensor, mask_input: Tensor, has_mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        logits, iou = self.sam.decode(
-            image_embedding, points[None], labels[None], mask_input[None, :, 0], has_mask[None]
-        )
-        return logits[0], iou[0]
+    def forward(self, embedding: Tensor, mask_input: Tensor, has_mask: Tensor) -> tuple[Tensor, ...]:
+        return self.decoder.prepare(embedding, mask_input, has_mask)
 
 
-def export_onnx(sam: Sam, description: Description, folder: Path, half: bool = False) -> tuple[Path, Path]:
-    """Write `encoder.onnx` and `decoder.onnx` into `folder`, each all or nothing; returns their paths.
+class _Ask(nn.Module):
+    def __init__(self, decoder: FactoredDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, points: Tensor, labels: Tensor, *side: Tensor) -> tuple[Tensor, ...]:
+        return self.decoder.ask(ImageSide._make([*side, side[0]]), points, labels)
+
+
+class _Draw(nn.Module):
+    def __init__(self, decoder: FactoredDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, *given: Tensor) -> Tensor:
+        return self.decoder.draw(*given)
+
+
+def export_onnx(sam: Sam, description: Description, folder: Path, half: bool = False) -> tuple[Path, ...]:
+    """Write the graphs of a model into `folder`, each all or nothing; returns their paths.
 
     half: store the large weights as float16.
     """
     # A copy: the exporter folds batch normalisation into the very tensors it is given.
     sam = copy.deepcopy(sam).eval()
     description = replace(description, weights=digest(sam.state_dict()))
-    size, side = sam.image_size, sam.embedding_side
-    image = torch.zeros(1, 3, size, size)
-    embedding = torch.zeros(1, 256, side, side)
-    prompts = (
-        torch.zeros(2, 3, 2),
-        torch.ones(2, 3, dtype=torch.int32),
-        torch.zeros(2, 1, 4 * side, 4 * side),
-        torch.zeros(2),
-    )
-    dynamic = {
-        "points": {0: "objects", 1: "points"},
-        "labels": {0: "objects", 1: "points"},
-        "mask_input": {0: "objects"},
-        "has_mask": {0: "objects"},
-        "logits": {0: "objects"},
-        "predicted_iou": {0: "objects"},
-    }
-    inputs = ["image_embedding", "points", "labels", "mask_input", "has_mask"]
-    encoder = _trace(_Encoder(sam), (image,), ["image"], ["image_embedding"], {})
-    decoder = _trace(_Decoder(sam), (embedding, *prompts), inputs, ["logits", "predicted_iou"], dynamic)
-    paths = folder / "encoder.onnx", folder / "decoder.onnx"
-    for path, model in zip(paths, (encoder, decoder), strict=True):
+    paths = []
+    for name, (module, example) in _graphs(sam).items():
+        model = _trace(module, example, *GRAPHS[name], DYNAMIC.get(name, {}))
         if half:
             _halve(model)
         helper.set_model_props(model, {METADATA_KEY: description.to_json()})
-        _write(path, model, description.weights)
-    return paths
+        paths.append(folder / f"{name}.onnx")
+        _write(paths[-1], model, description.weights)
+    (folder / "decoder.onnx").unlink(missing_ok=True)  # of a version that had the decoder in one file
+    return tuple(paths)
+
+
+def _graphs(sam: Sam) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
+    """Each graph as a module, and an example of what goes in."""
+    size, side = sam.image_size, sam.embedding_side
+    decoder = FactoredDecoder(sam)
+    image, embedding = torch.zeros(1, 3, size, size), torch.zeros(1, 256, side, side)
+    no_mask = torch.zeros(1, 1, 4 * side, 4 * side), torch.zeros(1)
+    clicks = torch.zeros(2, 3, 2), torch.ones(2, 3, dtype=torch.int32)
+    with torch.no_grad():
+        *of_image, upscaled = decoder.prepare(embedding, *no_mask)
+        _, *to_draw = decoder.ask(ImageSide._make([*of_image, upscaled]), *clicks)
+    return {
+        "encoder": (_Encoder(sam), (image,)),
+        "decoder_prepare": (_Prepare(decoder), (embedding, *no_mask)),
+        "decoder_ask": (_Ask(decoder), (*clicks, *of_image)),
+        "decoder_draw": (_Draw(decoder), (upscaled, *to_draw)),
+    }
 
 
 def _write(path: Path, model: onnx.ModelProto, mark: str) -> None:
@@ -140,7 +176,7 @@ def _trace(
     kept = {value.name for value in model.graph.input}
     for name, tensor in zip(names, inputs, strict=True):
         if name not in kept:
-            shape = [dynamic[name].get(axis, size) for axis, size in enumerate(tensor.shape)]
+            shape = [dynamic.get(name, {}).get(axis, size) for axis, size in enumerate(tensor.shape)]
             kind = helper.np_dtype_to_tensor_dtype(tensor.numpy().dtype)
             model.graph.input.append(helper.make_tensor_value_info(name, kind, shape))
     return model

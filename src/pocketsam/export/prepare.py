@@ -1,4 +1,4 @@
-"""Weights to the ONNX pair that the fast engines run, made once and kept."""
+"""Weights to the ONNX files that the fast engines run, made once and kept."""
 
 import hashlib
 import sys
@@ -10,10 +10,11 @@ from filelock import FileLock
 from pocketsam.description import Description
 from pocketsam.errors import InputError, ModelError
 from pocketsam.files import home
+from pocketsam.graphs import ONNX_FILES
 
 
 def prepare(source: Path, description: Description | None = None) -> Path:
-    """The folder with `encoder.onnx` and `decoder.onnx` of a checkpoint, or of a folder that holds one.
+    """The folder with the ONNX files of a checkpoint, or of a folder that holds one.
 
     Made the first time, under `home()`/onnx, and again when the checkpoint or PocketSAM changes. Of several processes
     that ask at once, one makes it. Raises ModelError when the checkpoint cannot be used, or there is no room.
@@ -37,7 +38,7 @@ def prepare(source: Path, description: Description | None = None) -> Path:
 
 
 def _is_there(folder: Path) -> bool:
-    return (folder / "encoder.onnx").exists() and (folder / "decoder.onnx").exists()
+    return all((folder / name).exists() for name in ONNX_FILES)
 
 
 def _make(weights: Path, description: Description | None, folder: Path) -> None:

@@ -109,9 +109,7 @@ def load_published(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Floating-point tensors become float32. Raises ModelError when the file is missing, damaged or unsafe.
     """
     if path.suffix == ".onnx":
-        raise ModelError(
-            f"{path}: is one of two ONNX files; give the folder that holds encoder.onnx and decoder.onnx"
-        )
+        raise ModelError(f"{path}: is one of a model's ONNX files; give the folder that holds them all")
     if path.suffix == ".safetensors":
         tensors, metadata = load_tensors(path)
     else:

@@ -122,6 +122,8 @@ class TwoWayTransformer(nn.Module):
 class MapNorm(nn.Module):
     """Group normalisation with one group, over channels and cells alike (N, C, H, W); one scale a channel."""
 
+    eps = 1e-5
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
@@ -131,7 +133,7 @@ class MapNorm(nn.Module):
         mean = x.mean((2, 3), keepdim=True).mean(1, keepdim=True)  # in two steps: a million numbers are many
         centred = x - mean
         variance = centred.square().mean((2, 3), keepdim=True).mean(1, keepdim=True)
-        return centred * (variance + 1e-5).rsqrt() * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
+        return centred * (variance + self.eps).rsqrt() * self.weight.view(-1, 1, 1) + self.bias.view(-1, 1, 1)
 
 
 class MaskDecoder(nn.Module):

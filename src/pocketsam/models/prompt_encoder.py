@@ -35,7 +35,10 @@ class FourierPositions(nn.Module):
     def forward(self, unit: Tensor) -> Tensor:
         """unit: (…, 2) as (x, y) in [0, 1] -> (…, channels). Always float32."""
         with torch.autocast(unit.device.type, enabled=False):
-            angle = 2 * math.pi * ((2 * unit.float() - 1) @ self.positional_encoding_gaussian_matrix)
+            x, y = (2 * unit.float() - 1).unbind(-1)
+            of_x, of_y = self.positional_encoding_gaussian_matrix
+            # Not a matrix product, whose rounding depends on the processor's mood: masks move with the last digit.
+            angle = 2 * math.pi * (x[..., None] * of_x + y[..., None] * of_y)
         return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 

@@ -249,6 +249,119 @@ def test_every_option_changes_what_is_found():
         assert after.rle != before.rle, change
 
 
+class Counting(ColourEngine):
+    """Counts what it is asked, and what it draws."""
+
+    def __init__(self, **description: Any) -> None:
+        super().__init__(**description)
+        self.asked: list[tuple[float, float]] = []
+        self.drawn = 0
+
+    def ask(self, seen, points, labels):
+        self.asked += [(float(x), float(y)) for x, y in points[:, 0]]
+        return super().ask(seen, points, labels)
+
+    def draw(self, answers, objects):
+        self.drawn += len(objects)
+        return super().draw(answers, objects)
+
+
+HIERARCHY: dict[str, Any] = LOOSE | {"hierarchical": True}
+
+
+def test_the_hierarchy_asks_nothing_where_the_coarse_grid_left_no_doubt():
+    engine, whole = Counting(), Counting()
+    segment_everything(engine, photo(), Options(8, confident_logit=0.0, **HIERARCHY))
+    segment_everything(whole, photo(), Options(8, **LOOSE))
+    scale = 128 / 160  # the photo is 160 pixels wide, the model's square 128
+    coarse = [(x * scale, y * scale) for y in (25, 75) for x in (40, 120)]
+    np.testing.assert_allclose(engine.asked[:4], coarse)
+    left = engine.asked[4:]
+    assert set(left) < set(whole.asked)
+    covered = coarse_masks(photo(), 0.0)
+    inside = [point for point in whole.asked if covered[int(point[1] / 4), int(point[0] / 4)]]
+    assert sorted(left) == sorted(set(whole.asked) - set(inside))
+    assert len(inside) >= 20
+
+
+def coarse_masks(image: np.ndarray, above: float) -> np.ndarray:
+    """Where the masks that the four clicks of a 2 × 2 grid find, and that pass the filters, are above a logit."""
+    engine = ColourEngine()
+    geometry = engine.description.geometry(*image.shape[:2])
+    embedding = engine.encode(preprocess(image, engine.description))
+    covered = np.zeros((32, 32), bool)
+    for x, y in ((40, 25), (120, 25), (40, 75), (120, 75)):
+        point = np.array([[geometry.to_model((x, y))]], np.float32)
+        nothing = np.zeros((1, 1, 32, 32), np.float32), np.zeros(1, np.float32)
+        logits, iou = engine.decode(embedding, point[0][None], np.ones((1, 1), np.int32), *nothing)
+        for reading in (1, 2, 3):
+            stability = stability_score(geometry.logits_to_photo(logits[0, reading]), 1.0)
+            if iou[0, reading] > LOOSE["pred_iou_thresh"] and stability >= LOOSE["stability_score_thresh"]:
+                covered |= logits[0, reading] > above
+    return covered
+
+
+def test_without_confidence_the_hierarchy_asks_both_grids():
+    engine = Counting()
+    found = segment_everything(engine, photo(), Options(8, confident_logit=1e9, **HIERARCHY))
+    assert len(engine.asked) == 4 + 64
+    assert len(found) >= 3
+
+
+def test_where_the_coarse_grid_covers_all_the_second_has_nothing_to_ask():
+    engine = Counting()
+    one_colour = np.full((40, 40, 3), 77, np.uint8)
+    found = segment_everything(
+        engine, one_colour, Options(4, pred_iou_thresh=0, confident_logit=0.0, hierarchical=True)
+    )
+    assert len(engine.asked) == 1
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_a_grid_too_small_for_a_coarser_one_is_asked_whole(side):
+    engine = Counting()
+    segment_everything(engine, photo(), Options(side, **HIERARCHY))
+    assert len(engine.asked) == side**2
+
+
+def test_a_grid_of_ones_own_is_asked_whole():
+    engine = Counting()
+    grid = [point_grid(8)[:50]]
+    segment_everything(engine, photo(), Options(None, point_grids=grid, **HIERARCHY))
+    assert len(engine.asked) == 50
+
+
+def test_only_masks_that_the_model_believes_in_are_drawn():
+    engine = Counting()
+    segment_everything(engine, photo(), Options(9, 64, 0.97, hierarchical=False))
+    assert 0 < engine.drawn < len(engine.asked) == 81
+    nobody = Counting()
+    assert len(segment_everything(nobody, photo(), Options(9, 64, 1.5, hierarchical=False))) == 0
+    assert nobody.drawn == 0
+
+
+def test_many_points_and_a_panorama():
+    engine = Counting()
+    panorama = np.zeros((30, 2000, 3), np.uint8)
+    panorama[:, 900:1100] = 200
+    found = segment_everything(engine, panorama, Options(128, 500, 0.9, hierarchical=False))
+    assert len(engine.asked) == 128**2
+    assert found.rle[0]["size"] == [30, 2000]
+
+
+def test_thresholds_that_are_not_given_are_the_models_own():
+    strict = ColourEngine(pred_iou_thresh=0.95, stability_score_thresh=0.9, confident_logit=3.0)
+    own = segment_everything(strict, photo(), Options(9))
+    given = segment_everything(
+        ColourEngine(),
+        photo(),
+        Options(9, pred_iou_thresh=0.95, stability_score_thresh=0.9, confident_logit=3.0),
+    )
+    assert own.rle == given.rle
+    assert own.rle != segment_everything(strict, photo(), Options(9, pred_iou_thresh=0.0)).rle
+
+
 def test_batches_bound_the_memory_and_change_nothing():
     results = []
     for size in (7, 64):

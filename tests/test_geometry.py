@@ -1,6 +1,7 @@
+import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocketsam.errors import InputError
@@ -96,3 +97,39 @@ def test_padding_counts_as_outside_the_mask():
 def test_a_mask_of_another_size_is_refused():
     with pytest.raises(InputError, match="the mask is 20 × 10 pixels, but the photo is 200 × 100"):
         Geometry(100, 200, 256, "pad").mask_to_model(np.ones((10, 20), bool))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    geometry=st.builds(
+        Geometry,
+        height=st.integers(1, 300),
+        width=st.integers(1, 300),
+        size=st.sampled_from([64, 128, 256]),
+        resize=st.sampled_from(["pad", "squash"]),
+        resampling=st.sampled_from(["antialiased", "plain"]),
+    ),
+    least=st.sampled_from([-3.0, -1.0, 0.0, 2.0, 50.0]),
+    seed=st.integers(0, 99),
+)
+def test_a_part_of_the_photo_is_all_that_can_be_above_a_logit(geometry, least, seed):
+    blobs = np.random.default_rng(seed).normal(-4, 4, (5, 5)).astype(np.float32)
+    side = geometry.low_resolution
+    logits = cv2.resize(blobs, (side, side), interpolation=cv2.INTER_CUBIC)
+    part, x, y = geometry.part_of_photo(logits, least)
+    whole = np.full((geometry.height, geometry.width), least, np.float32)
+    whole[y : y + part.shape[0], x : x + part.shape[1]] = np.maximum(part, least)
+    expected = np.maximum(geometry.logits_to_photo(logits), least)
+    np.testing.assert_allclose(whole, expected, atol=1e-4)
+
+
+def test_a_part_is_no_larger_than_it_must_be():
+    logits = np.full((64, 64), -9, np.float32)
+    logits[10:12, 20:24] = 9
+    part, x, y = Geometry(1000, 1000, 256).part_of_photo(logits, 0)
+    pixels = 1000 / 64
+    assert part.shape[0] <= 4 * pixels + 2
+    assert part.shape[1] <= 6 * pixels + 2
+    assert 9 * pixels - 1 <= y <= 10 * pixels
+    assert 19 * pixels - 1 <= x <= 20 * pixels
+    assert (part > 0).any()

@@ -68,6 +68,15 @@ def test_what_the_weights_cannot_tell_can_be_said(tmp_path):
         assert json.loads(file.metadata()["pocketsam"])["click_masks"] == [0, 1, 2, 3]
 
 
+def test_a_model_can_be_told_what_everything_mode_asks_of_its_masks(checkpoint, tmp_path):
+    thresholds = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.5, "confident_logit": 2.0}
+    options = [text for name, t in thresholds.items() for text in (f"--{name.replace('_', '-')}", str(t))]
+    done = pocketsam("convert", checkpoint, "-o", tmp_path / "m", *options)
+    assert done.exit_code == 0, done.output
+    with safe_open(tmp_path / "m" / "model.safetensors", "pt") as file:
+        assert thresholds.items() <= json.loads(file.metadata()["pocketsam"]).items()
+
+
 def test_half_halves(checkpoint, tmp_path):
     for name, options in (("full", ()), ("half", ("--half",))):
         assert (

@@ -98,8 +98,6 @@ def _options(threads: int) -> ort.SessionOptions:
     options.intra_op_num_threads = threads
     # Waiting threads sleep instead of spinning: as fast on an idle machine, and much faster on a busy one.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Sharp attention is full of numbers next to nothing, which processors are very slow with: they become 0.
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     # Prompts go one by one: with that axis known all shapes are.
     options.add_free_dimension_override_by_name("objects", 1)
     options.log_severity_level = 4  # errors reach the user as exceptions; warnings are about graph internals

@@ -126,8 +126,6 @@ def _options(precision: str, threads: int) -> dict[str, Any]:
         # Threads tied to cores are no faster on an idle machine, and two processes are tied to the same ones.
         "ENABLE_CPU_PINNING": False,
         "INFERENCE_NUM_THREADS": threads,
-        # Sharp attention is full of numbers next to nothing, which processors are very slow with: they become 0.
-        "CPU_DENORMALS_OPTIMIZATION": True,
     }
 
 

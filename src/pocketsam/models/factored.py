@@ -35,6 +35,10 @@ from pocketsam.models.mask_decoder import MASK_TOKENS, Attention, MapNorm, TwoWa
 from pocketsam.models.prompt_encoder import PromptEncoder
 from pocketsam.models.sam import Sam
 
+FAR = 36.0
+"""Scores further below the largest count as if they were here: 2e-16 of it, which is nothing. What sharp attention
+makes of them otherwise is too small for a normal number, and processors take many times as long over such."""
+
 
 class ImageSide(NamedTuple):
     """What `ask` and `draw` need to know of an image: projections of its cells, (1, H, D, P) unless said otherwise.
@@ -244,7 +248,7 @@ def _talk(block: TwoWayBlock, tokens: Tensor, prompt: Tensor) -> Tensor:
 
 def _look_first(look: Attention, tokens: Tensor, image: ImageSide) -> Tensor:
     """The tokens look at an image that nothing has been written into."""
-    weights = (_queries(look, tokens) @ image.keys1).softmax(-1)  # (N, H, T, P)
+    weights = _over_cells(_queries(look, tokens) @ image.keys1)  # (N, H, T, P)
     return _join(look, weights @ image.values1.transpose(2, 3))
 
 
@@ -253,7 +257,7 @@ def _look(
 ) -> Tensor:
     """The tokens look at the cells; keys, places and values are those of `ImageSide`."""
     queries = _queries(look, tokens)
-    weights = _meet(queries, keys, places, look.k_proj.weight, cells).softmax(-1)  # (N, R, P)
+    weights = _over_cells(_meet(queries, keys, places, look.k_proj.weight, cells))  # (N, R, P)
     seen = (weights * cells.scale).unflatten(1, (look.heads, -1)) @ values.transpose(2, 3)
     added = (weights @ cells.channels.transpose(1, 2) @ cells.basis).unflatten(1, (look.heads, -1))
     seen = seen + added @ _by_head(look, look.v_proj.weight).transpose(1, 2)
@@ -267,9 +271,14 @@ def _meet(asking: Tensor, base: Tensor, places: Tensor, weight: Tensor, cells: C
     return cast(Tensor, met + basis @ cells.channels)
 
 
+def _over_cells(scores: Tensor) -> Tensor:
+    """Softmax over the last axis."""
+    return torch.maximum(scores, scores.amax(-1, keepdim=True) - FAR).softmax(-1)
+
+
 def _over_tokens(scores: Tensor) -> Tensor:
     """Softmax over the tokens of (N, H, T, P), as (N, H * T, P); step by step, for P stays the last axis."""
-    powers = (scores - scores.amax(2, keepdim=True)).exp()
+    powers = (scores - scores.amax(2, keepdim=True)).clamp(min=-FAR).exp()
     return (powers / powers.sum(2, keepdim=True)).flatten(1, 2)
 
 

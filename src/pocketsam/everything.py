@@ -130,9 +130,11 @@ def segment_everything(
     engine: Engine,
     image: NDArray[np.uint8],
     options: Options | None = None,
-    embedding: NDArray[np.float32] | None = None,
+    seen: Seen | None = None,
 ) -> Proposals:
-    """The masks of all there is in a photo uint8 (H, W, 3) RGB; its embedding is made where it is not given.
+    """The masks of all there is in a photo uint8 (H, W, 3) RGB.
+
+    seen: what the engine prepared of the photo, where that is at hand.
 
     Without crops the most confident come first; with them, those of the smallest crops; and where small regions
     are removed, the masks that had none come before the others.
@@ -142,8 +144,8 @@ def segment_everything(
     crops = crop_boxes(height, width, options.crop_n_layers, options.crop_overlap_ratio)
     found = Proposals.join(
         [
-            # Layer 0 is the whole photo, whose embedding may be at hand.
-            _in_crop(engine, image, crop, options.passes(layer), options, None if layer else embedding)
+            # Layer 0 is the whole photo.
+            _in_crop(engine, image, crop, options.passes(layer), options, None if layer else seen)
             for layer, crop in crops
         ]
     )
@@ -210,18 +212,17 @@ def _in_crop(
     crop: Crop,
     grids: Sequence[NDArray[np.float64]],
     options: Options,
-    embedding: NDArray[np.float32] | None,
+    seen: Seen | None,
 ) -> Proposals:
     """What one crop shows, each thing once."""
     x0, y0, x1, y1 = crop
     part = image[y0:y1, x0:x1]
-    if embedding is None:
-        embedding = engine.encode(preprocess(part, engine.description))
+    if seen is None:
+        seen = engine.prepare(engine.encode(preprocess(part, engine.description)))
     geometry = engine.description.geometry(*part.shape[:2])
     height, width = image.shape[:2]
     thresholds = options.thresholds(engine.description)
-    seen, workers = engine.prepare(embedding), Workers(cores())
-    view = _View(engine, seen, geometry, crop, (height, width), options, thresholds, workers)
+    view = _View(engine, seen, geometry, crop, (height, width), options, thresholds, Workers(cores()))
     # NumPy's own threads would go on spinning for a while after a product, on the cores that the engine wants next.
     with threadpool_limits(1, user_api="blas"):
         rows = _ask_all(view, [grid * (x1 - x0, y1 - y0) for grid in grids])

@@ -189,7 +189,7 @@ class Photo:
         unknown = options.keys() - {field.name for field in fields(Options)}
         if unknown:
             raise InputError(f"everything mode has no option {sorted(unknown)[0]!r}")
-        found = segment_everything(self._engine, self.image, Options(**options), self.embedding)
+        found = segment_everything(self._engine, self.image, Options(**options), self._seen)
         return replace(found, image=self.image, file_name=Path(self.name).name)
 
     def _decode(self, *prompts: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from commands import files, run
 from pocketsam.bulk import everything_in_photos
-from pocketsam.cli.app import main
 from pocketsam.errors import InputError
 from pocketsam.rle import decode, encode
 from pocketsam.segmenter import Segmenter
@@ -41,19 +41,7 @@ def engine(monkeypatch, tmp_path) -> PerfectEngine:
 @pytest.fixture
 def pocketsam(monkeypatch, capsys, engine):
     """Runs `pocketsam everything …`; gives exit code, stdout, stderr."""
-    return lambda *words: run(monkeypatch, capsys, *words)
-
-
-def run(monkeypatch, capsys, *words) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["pocketsam", "everything", *map(str, words)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    said = capsys.readouterr()
-    return end.value.code or 0, said.out, said.err
-
-
-def files(folder: Path = Path()) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return lambda *words: run(monkeypatch, capsys, "everything", *words)
 
 
 def read(path: str) -> dict:
@@ -357,7 +345,9 @@ def test_the_model_in_the_package_finds_something(monkeypatch, capsys, tmp_path,
     """With thresholds that any model passes, and a grid of one point on a shoe."""
     monkeypatch.chdir(tmp_path)
     words = ("--points-per-side", "2", "--pred-iou-thresh", "0", "--stability-score-thresh", "0.5")
-    code, out, err = run(monkeypatch, capsys, samples / "sneakers.jpg", *words, "--engine", "onnx")
+    code, out, err = run(
+        monkeypatch, capsys, "everything", samples / "sneakers.jpg", *words, "--engine", "onnx"
+    )
     assert (code, err) == (0, "")
     (image,) = read("sneakers.masks.json")["images"]
     assert (image["width"], image["height"]) == (429, 400)

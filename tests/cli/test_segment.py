@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketsam.cli.app import main
+from commands import files, run
 
 
 @pytest.fixture
@@ -15,19 +15,7 @@ def pocketsam(monkeypatch, capsys, tmp_path, engine):
     """Runs `pocketsam segment …` in an empty folder on the fake engine; gives exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pocketsam.segmenter.open_engine", lambda *_, **__: engine)
-    return lambda *words: run(monkeypatch, capsys, *words)
-
-
-def run(monkeypatch, capsys, *words) -> tuple[int, str, str]:
-    monkeypatch.setattr(sys, "argv", ["pocketsam", "segment", *map(str, words)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    said = capsys.readouterr()
-    return end.value.code or 0, said.out, said.err
-
-
-def files(folder: Path = Path()) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return lambda *words: run(monkeypatch, capsys, "segment", *words)
 
 
 def annotations(path: str) -> list[dict]:
@@ -218,7 +206,7 @@ def test_models_that_cannot_be_used(monkeypatch, capsys, tmp_path, model, messag
     Path("empty").mkdir()
     Path("broken").mkdir()
     Path("broken/encoder.onnx").write_bytes(b"\x08\x08\x12")
-    code, _, err = run(monkeypatch, capsys, samples / "cap.jpg", *GOOD, "--model", model)
+    code, _, err = run(monkeypatch, capsys, "segment", samples / "cap.jpg", *GOOD, "--model", model)
     assert code == 2
     assert err.startswith(f"pocketsam: {message}")
     assert err.count("\n") == 1

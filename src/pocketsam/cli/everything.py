@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pocketsam.cli.options import Device, Engine, Model, Precision, Threads
+from pocketsam.cli.options import Device, Engine, Model, Photos, Precision, Threads
 from pocketsam.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def everything(
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", metavar="PHOTO")],
+    photos: Photos,
     output: Annotated[
         Path | None,
         typer.Option(

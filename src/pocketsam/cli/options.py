@@ -1,9 +1,11 @@
-"""Options that several commands have: which model, and how it runs."""
+"""Options that several commands have: which photos, which model, and how it runs."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+Photos = Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", metavar="PHOTO")]
 Model = Annotated[str, typer.Option(help="A model's name, its folder, or a checkpoint file.")]
 Engine = Annotated[str, typer.Option(help="auto, onnx, openvino or torch.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pocketsam.cli.options import Device, Engine, Model, Precision, Threads
+from pocketsam.cli.options import Device, Engine, Model, Photos, Precision, Threads
 from pocketsam.errors import InputError
 from pocketsam.files import check_writable
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def segment(
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", metavar="PHOTO")],
+    photos: Photos,
     points: Annotated[
         list[str] | None, typer.Option("--point", help="A pixel on the object.", metavar="X,Y")
     ] = None,

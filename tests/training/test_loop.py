@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from pocketsam.errors import InputError, ModelError
 from pocketsam.models.checkpoints import load_model
 from pocketsam.training.loop import Diverged, Run, learning_rate, train
 from pocketsam.training.recipe import Recipe, read_recipe
-from pocketsam.training.samples import Samples
+from pocketsam.training.samples import Item, Samples
 from shards import annotation_file, blocks, write_shard, write_tar
 
 RECIPE = """
@@ -85,7 +86,7 @@ def test_a_signal_ends_a_run_between_two_steps(tmp_path: Path, monkeypatch: pyte
     recipe = write_recipe(tmp_path, "stopped", checkpoint_every=100)
     advance = Run.advance
 
-    def interrupted(self: Run, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def interrupted(self: Run, batch: Sequence[Item]) -> dict[str, torch.Tensor]:
         if self.step == 5:
             os.kill(os.getpid(), signal.SIGTERM)
         return advance(self, batch)
@@ -145,7 +146,8 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
         "boxes": torch.tensor([16.0, 16.0, 48.0, 48.0]).expand(2, 3, 4),
     }
     batch["masks"][..., 4:12, 4:12] = 255
-    losses = [float(training.advance(batch)["loss"].detach()) for _ in range(30)]
+    batch["seed"] = torch.tensor([0, 1])
+    losses = [float(training.advance([batch])["loss"]) for _ in range(30)]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
@@ -163,8 +165,9 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(tmp_path: Path)
         "masks": torch.full((2, 3, 16, 16), 255, dtype=torch.uint8),
         "boxes": torch.tensor([0.0, 0.0, 64.0, 64.0]).expand(2, 3, 4),
     }
-    with pytest.raises(Diverged, match="step 3: the loss is nan"):
-        training.advance(batch)
+    batch |= {"seed": torch.tensor([0, 1]), "name": ["a.tar: x", "a.tar: y"]}
+    with pytest.raises(Diverged, match=r"step 3: the loss is nan, on a\.tar: x, a\.tar: y; .*state"):
+        training.advance([batch])
     assert state.read_bytes() == before
 
 

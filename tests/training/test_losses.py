@@ -8,7 +8,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pocketsam.training.losses import dice_loss, focal_loss, mask_iou, mask_loss
+from pocketsam.training.losses import (
+    cross_entropy,
+    dice_loss,
+    embedding_distance,
+    embedding_error,
+    focal_loss,
+    hard_mask_weights,
+    iou_distance,
+    mask_distance,
+    mask_iou,
+    mask_loss,
+    token_distance,
+)
 
 
 def literal_focal(logits: np.ndarray, target: np.ndarray, alpha: float = 0.25, gamma: float = 2.0) -> float:
@@ -27,6 +39,14 @@ def literal_dice(logits: np.ndarray, target: np.ndarray) -> float:
     return float(1 - (2 * (p * target).sum() + 1) / (p.sum() + target.sum() + 1))
 
 
+def literal_cross_entropy(logits: np.ndarray, target: np.ndarray) -> float:
+    total = 0.0
+    for x, t in zip(logits.flat, target.flat, strict=True):
+        p = 1 / (1 + math.exp(-x))
+        total -= t * math.log(p) + (1 - t) * math.log(1 - p)
+    return total / logits.size
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000), scale=st.sampled_from([0.1, 1.0, 5.0]))
 def test_losses_are_their_equations(seed: int, scale: float) -> None:
@@ -38,6 +58,9 @@ def test_losses_are_their_equations(seed: int, scale: float) -> None:
         focal, dice = literal_focal(logits[i], target[i]), literal_dice(logits[i], target[i])
         assert float(focal_loss(x, t)[i]) == pytest.approx(focal, rel=1e-6)
         assert float(dice_loss(x, t)[i]) == pytest.approx(dice, rel=1e-6)
+        entropy = literal_cross_entropy(logits[i], target[i])
+        assert float(cross_entropy(x, t)[i]) == pytest.approx(entropy, rel=1e-6)
+        assert float(mask_loss(x, t, "cross-entropy")[i]) == pytest.approx(2 * entropy + dice, rel=1e-6)
         assert float(mask_loss(x, t)[i]) == pytest.approx(20 * focal + dice, rel=1e-6)
 
 
@@ -48,3 +71,38 @@ def test_iou_of_thresholded_masks() -> None:
     logits[1:3] = 1
     assert float(mask_iou(logits, target)) == pytest.approx(4 / 12)
     assert float(mask_iou(torch.full((4, 4), -1.0), torch.zeros(4, 4))) == 0.0
+
+
+def literal_mean(a: np.ndarray, b: np.ndarray, power: int) -> float:
+    total = 0.0
+    for x, y in zip(a.flat, b.flat, strict=True):
+        total += abs(x - y) ** power
+    return total / a.size
+
+
+def literal_hard_weight(teacher_iou: float, student_iou: float, epsilon: float = 1e-6) -> float:
+    return 1 / (1 + math.exp(-(teacher_iou / (student_iou + epsilon) - 1)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), scale=st.sampled_from([0.1, 1.0, 30.0]))
+def test_losses_of_distillation_are_their_equations(seed: int, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    student, teacher = rng.normal(0, scale, (2, 2, 3, 5, 4))
+    a, b = torch.from_numpy(student), torch.from_numpy(teacher)
+    assert float(embedding_error(a, b)) == pytest.approx(literal_mean(student, teacher, 2), rel=1e-6)
+    for distance in (embedding_distance, token_distance, iou_distance):
+        assert float(distance(a, b)) == pytest.approx(literal_mean(student, teacher, 1), rel=1e-6)
+    for i in np.ndindex(2, 3):
+        expected = literal_mean(student[i], teacher[i], 1)
+        assert float(mask_distance(a, b)[i]) == pytest.approx(expected, rel=1e-6)
+
+
+@given(teacher=st.floats(0, 1), student=st.floats(0, 1))
+def test_hard_masks_weigh_more(teacher: float, student: float) -> None:
+    ious = torch.tensor([teacher, student], dtype=torch.float64)
+    weight = float(hard_mask_weights(ious[0], ious[1]))
+    ratio = teacher / (student + 1e-6) - 1
+    expected = 1.0 if ratio > 700 else literal_hard_weight(teacher, student)
+    assert weight == pytest.approx(expected, rel=1e-6)
+    assert (weight > 0.5) == (teacher > student + 1e-6) or weight == pytest.approx(0.5)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pocketsam.models.layers import Normalise
 from pocketsam.models.sam import patches
 from pocketsam.training.losses import mask_loss
 from pocketsam.training.supervise import Supervise, judge
@@ -66,9 +67,11 @@ def test_later_rounds_feed_the_logits_back(monkeypatch: pytest.MonkeyPatch) -> N
         "masks": torch.full((2, 3, 16, 16), 255, dtype=torch.uint8),
         "boxes": torch.tensor([0.0, 0.0, 64.0, 64.0]).expand(2, 3, 4),
     }
-    method = Supervise(sam, 3, [1], "focal", (128.0,) * 3, (60.0,) * 3)
-    first, again, other = (float(method(batch, seed)["loss"].detach()) for seed in (1, 1, 2))
-    assert first == again != other, "the prompts are a function of the seed"
+    method = Supervise(sam, Normalise((128.0,) * 3, (60.0,) * 3), 3, [1], "focal")
+    batch["seed"] = torch.tensor([1, 2])
+    first, again = (float(method(batch, step)["loss"].detach()) for step in (1, 1))
+    other = float(method(batch | {"seed": torch.tensor([1, 3])}, 1)["loss"].detach())
+    assert first == again != other, "the prompts are a function of the samples' seeds"
     rounds = calls[:3]
     assert [points.shape[2] for points, _, _ in rounds] == [2, 3, 4]
     assert rounds[0][2] is None

@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from pocketsam import __version__
 from pocketsam.cli.convert import convert
+from pocketsam.cli.embed import embed
 from pocketsam.cli.evaluate import evaluate
 from pocketsam.cli.everything import everything
 from pocketsam.cli.models import models
@@ -54,7 +55,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help shows at once
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, everything, models, evaluate, train, convert):
+for command in (segment, everything, models, evaluate, embed, train, convert):
     app.command()(command)
 
 

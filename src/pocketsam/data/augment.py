@@ -10,9 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketsam.data.sample import Sample
+from pocketsam.geometry import Resize
 
 Image = NDArray[np.uint8]
 CROP_TRIES = 3
+PADDING = (124, 116, 104)
+"""SAM's mean colour, which normalisation turns into the zeros that it pads with."""
+NO_BOXES = np.zeros((0, 4), np.float32)
 MIN_CELLS = 2
 """Masks that fill fewer cells of the mask grid cannot be learned at this resolution."""
 
@@ -66,6 +70,34 @@ def augment(
     return None
 
 
+def whole_photo(
+    sample: Sample, size: int, objects: int, resize: Resize, how: Augmentation, rng: np.random.Generator
+) -> Target | None:
+    """The photo as at inference, in front of a model that pads or squashes: only its colours vary.
+
+    Its masks as `augment` gives them; an unlabelled photo has none. None where no mask is large enough to learn from.
+    """
+    chosen = rng.permutation(len(sample.rles))[: 2 * objects]
+    masks = sample.masks([int(i) for i in chosen]).astype(np.uint8)
+    image = square(sample.image) if resize == "pad" else sample.image
+    if not sample.rles:
+        target = Target(_scaled(image, size).transpose(2, 0, 1), np.zeros((0, 0, 0), np.uint8), NO_BOXES)
+        return _recolour(target, how, rng)
+    if resize == "pad":
+        masks = np.stack([square(mask) for mask in masks])
+    found = _resize(image, masks, size, objects, rng)
+    return found and _recolour(found, how, rng)
+
+
+def square(image: Image) -> Image:
+    """A photo (H, W, 3) or mask (H, W), padded to a square, right and below: with SAM's mean colour, or zero."""
+    side, colour = max(image.shape[:2]), PADDING if image.ndim == 3 else 0
+    padded = np.empty((side, side, *image.shape[2:]), np.uint8)
+    padded[:] = colour
+    padded[: image.shape[0], : image.shape[1]] = image
+    return padded
+
+
 def crop_window(masks: Image, how: Augmentation, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """The whole photo, or a window around a point of one of its masks: scale and aspect jitter in one."""
     height, width = masks.shape[1:]
@@ -105,10 +137,13 @@ def paste(image: Image, masks: Image, other: Sample, rng: np.random.Generator) -
 
 
 def _resize(image: Image, masks: Image, size: int, objects: int, rng: np.random.Generator) -> Target | None:
-    height, width = image.shape[:2]
-    shrink = size < max(height, width)
+    return make_target(_scaled(image, size), masks, objects, rng)
+
+
+def _scaled(image: Image, size: int) -> Image:
+    shrink = size < max(image.shape[:2])
     resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
-    return make_target(np.asarray(resized, np.uint8), masks, objects, rng)
+    return np.asarray(resized, np.uint8)
 
 
 def make_target(image: Image, masks: Image, objects: int, rng: np.random.Generator) -> Target | None:

@@ -28,6 +28,21 @@ class LayerNorm2d(nn.Module):
         return x.permute(0, 3, 1, 2)
 
 
+class Normalise(nn.Module):
+    """Pixels 0 to 255 (B, 3, H, W) of any type -> float, by the mean and standard deviation of each colour."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return (pixels - self.mean) / self.std
+
+
 class MLP(nn.Module):
     """Linear layers with an activation between them: SAM's hypernetworks and its IoU head."""
 

@@ -162,11 +162,12 @@ class MaskDecoder(nn.Module):
 
     def forward(
         self, embedding: Tensor, dense: Tensor, sparse: Tensor, positions: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The masks of N objects in each of B images.
 
         embedding (B, C, g, g); dense (B, N or 1, C, g or 1, g or 1); sparse (B, N, T, C);
-        positions (1, P, C) -> mask logits (B, N, 4, 4g, 4g), predicted IoU (B, N, 4).
+        positions (1, P, C) -> mask logits (B, N, 4, 4g, 4g), predicted IoU (B, N, 4), and the output tokens
+        (B, N, 5, C) that they were read from: that of the IoU, then one a mask.
         """
         batch, objects = sparse.shape[:2]
         side = embedding.shape[-1]
@@ -178,7 +179,8 @@ class MaskDecoder(nn.Module):
 
         image = image.flatten(0, 1).transpose(1, 2).unflatten(2, (side, side))
         upscaled = self.output_upscaling(image).flatten(2)  # (B * N, C / 8, 16 * P)
+        tokens = tokens[:, :, : 1 + MASK_TOKENS]
         masks = [mlp(tokens[:, :, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)]
         logits = torch.stack(masks, dim=2).flatten(0, 1) @ upscaled
         logits = logits.view(batch, objects, MASK_TOKENS, 4 * side, 4 * side)
-        return logits, self.iou_prediction_head(tokens[:, :, 0])
+        return logits, self.iou_prediction_head(tokens[:, :, 0]), tokens

@@ -1,5 +1,6 @@
 """A promptable segmentation model: an image encoder, SAM's prompt encoder and SAM's mask decoder."""
 
+from collections.abc import Callable
 from typing import cast
 
 from torch import Tensor, nn
@@ -32,6 +33,11 @@ class Sam(nn.Module):
         self.mask_decoder = MaskDecoder(plain=plain)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether prompt encoder and decoder are EfficientSAM's."""
+        return isinstance(self.prompt_encoder, PlainPromptEncoder)
+
+    @property
     def embedding_side(self) -> int:
         """Cells a side of the image embedding."""
         return self.image_size // 16
@@ -57,6 +63,17 @@ class Sam(nn.Module):
         Returns logits (B, N, 4, 4g, 4g) and predicted IoU (B, N, 4). Mask 0 answers an unambiguous
         prompt; masks 1 to 3 are the whole, the part and the subpart of an ambiguous one.
         """
+        return self.decode_with_tokens(embedding, points, labels, mask_input, has_mask)[:2]
+
+    def decode_with_tokens(
+        self,
+        embedding: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        mask_input: Tensor | None = None,
+        has_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What `decode` gives, and the output tokens (B, N, 5, 256): the predicted IoU's, then one a mask."""
         sparse = self.prompt_encoder.points(points, labels, self.image_size)
         dense = self.prompt_encoder.no_mask()[None]
         if mask_input is not None and isinstance(self.prompt_encoder, PromptEncoder):
@@ -64,8 +81,7 @@ class Sam(nn.Module):
             flat = self.prompt_encoder.masks(mask_input.flatten(0, 1)[:, None], has_mask.flatten())
             dense = flat.unflatten(0, mask_input.shape[:2])
         positions = self.prompt_encoder.dense_positions(self.embedding_side)
-        logits, iou = self.mask_decoder(embedding, dense, sparse, positions)
-        return cast(Tensor, logits), cast(Tensor, iou)
+        return cast(tuple[Tensor, Tensor, Tensor], self.mask_decoder(embedding, dense, sparse, positions))
 
 
 def sam_vit_b(image_size: int = 1024) -> Sam:
@@ -88,6 +104,26 @@ def efficient_sam_s(image_size: int = 1024) -> Sam:
     return Sam(ViT(384, hidden=1536), image_size, plain=True)
 
 
+def tiny_vit(
+    widths: tuple[int, ...], heads: tuple[int, ...], windows: tuple[int, ...] = (7, 7, 14, 7)
+) -> Callable[[int], Sam]:
+    """SAM with a TinyViT (arXiv 2207.10666, table 1) of these widths and heads a stage."""
+
+    def build(image_size: int = 1024) -> Sam:
+        return Sam(TinyViT(widths, heads=heads, windows=windows), image_size)
+
+    return build
+
+
+def vit(width: int) -> Callable[[int], Sam]:
+    """SAM's own decoder behind EfficientSAM's plain ViT."""
+
+    def build(image_size: int = 1024) -> Sam:
+        return Sam(ViT(width, hidden=4 * width), image_size)
+
+    return build
+
+
 def pocket(image_size: int = 512) -> Sam:
     """The model inside the package: TinyViT-5M whose windows divide 512² and 256² inputs without padding."""
     return Sam(TinyViT(windows=(8, 8, 16, 8)), image_size)
@@ -104,9 +140,15 @@ MODELS = {
     "efficient_sam_ti": efficient_sam_ti,
     "efficient_sam_s": efficient_sam_s,
     "pocket": pocket,
+    "tiny_vit_1m": tiny_vit((32, 48, 64, 128), (1, 2, 2, 4), (8, 8, 16, 8)),
+    "tiny_vit_5m": mobile_sam,
+    "tiny_vit_11m": tiny_vit((64, 128, 256, 448), (2, 4, 8, 14)),
+    "tiny_vit_21m": tiny_vit((96, 192, 384, 576), (3, 6, 12, 18)),
+    "vit_tiny": vit(192),
+    "vit_small": vit(384),
     "patches": patches,
 }
-"""The architectures that a recipe can train from nothing."""
+"""The architectures that a recipe can train from nothing. tiny_vit_1m is ours, for trials on a small machine."""
 
 # A tensor that one kind of encoder has and no other, most telling first.
 _ENCODERS: dict[str, type[TinyViT | SamViT | ViT | Patches]] = {

@@ -4,11 +4,11 @@ The state of a run is a function of its recipe and the step. A run killed at any
 checkpoint and ends with the weights of a run that was not killed, bit for bit (on the same machine).
 """
 
+import copy
 import json
 import math
 import signal
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, cast
@@ -22,27 +22,20 @@ from torch import Tensor
 
 from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import DataError
-from pocketsam.description import Description
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import InputError, PocketSAMError
 from pocketsam.evaluation.clicks import Clicks
 from pocketsam.evaluation.results import Means
 from pocketsam.evaluation.run import run
 from pocketsam.files import write
-from pocketsam.models.checkpoints import (
-    FILE_NAME,
-    load_published,
-    load_strictly,
-    load_tensors,
-    save_model,
-    save_tensors,
-)
-from pocketsam.models.prompt_encoder import PromptEncoder
-from pocketsam.models.sam import MODELS, Sam
+from pocketsam.models.checkpoints import FILE_NAME, load_tensors, save_model, save_tensors
+from pocketsam.models.sam import Sam
 from pocketsam.segmenter import Segmenter
+from pocketsam.training.batch_norm import share_batch_norm
+from pocketsam.training.meter import Speed, floating_point_operations, matrix_rate
+from pocketsam.training.methods import build
 from pocketsam.training.recipe import Recipe
-from pocketsam.training.samples import batches
-from pocketsam.training.supervise import Supervise
+from pocketsam.training.samples import Item, batches
 
 STATE_FILE = "state.safetensors"
 LOG_FILE = "log.jsonl"
@@ -60,6 +53,11 @@ def train(recipe: Recipe, console: Console | None = None) -> Path:
     console = console or Console(quiet=not fabric.is_global_zero)
     if recipe.batch % fabric.world_size:
         raise InputError(f"batch: {recipe.batch} photos cannot be shared by {fabric.world_size} devices")
+    if recipe.batch // fabric.world_size % recipe.accumulate:
+        raise InputError(
+            f"accumulate: {recipe.batch // fabric.world_size} photos a device cannot be taken in"
+            f" {recipe.accumulate} equal parts"
+        )
     run = Run(recipe, fabric)
     run.restore()
     if fabric.is_global_zero:
@@ -82,59 +80,66 @@ class Run:
     def __init__(self, recipe: Recipe, fabric: Fabric) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.fabric = recipe, fabric
-        self.sam = MODELS[recipe.model](recipe.image_size)
-        self.description = Description(
-            recipe.model,
-            recipe.image_size,
-            "squash",
-            click_masks=(0, 1, 2, 3),
-            takes_masks=isinstance(self.sam.prompt_encoder, PromptEncoder),
-            licence=recipe.licence,
-        )
-        if recipe.init:
-            _initialise(self.sam, Path(recipe.init))
-        self.average = MODELS[recipe.model](recipe.image_size).requires_grad_(False).eval()
-        self.average.load_state_dict(self.sam.state_dict())
-        self.average.to(fabric.device)
-        method = Supervise(
-            self.sam,
-            recipe.rounds,
-            recipe.clicks,
-            recipe.pixel_loss,
-            self.description.mean,
-            self.description.std,
-        )
-        if recipe.compile:  # the two halves where the time goes; what lies between them draws random numbers
-            self.sam.image_encoder.compile()
-            self.sam.mask_decoder.compile()
+        self.sam, self.description, self.plain_method = build(recipe)
+        self.average = copy.deepcopy(self.sam).requires_grad_(False).eval().to(fabric.device)
+        if fabric.world_size > 1:
+            share_batch_norm(self.sam)
         optimiser = torch.optim.AdamW(
             _groups(self.sam, recipe.weight_decay), recipe.learning_rate, fused=True
         )
-        self.method, self.optimiser = fabric.setup(method, optimiser)
+        self.method, self.optimiser = fabric.setup(self.plain_method, optimiser)
         self.val = Shards(recipe.val) if recipe.val else None
         self.step, self.best = 0, -1.0
 
-    def advance(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One step on one batch."""
+    def operations(self, batch: Item) -> int:
+        """Floating-point operations of a step on one photo, forwards and backwards; leaves no trace."""
+        buffers = {name: buffer.clone() for name, buffer in self.sam.named_buffers()}
+        one = {name: value[:1] for name, value in batch.items()}
+        with self.fabric.autocast():
+            counted = floating_point_operations(lambda: self.plain_method(one, self.step)["loss"])
+        self.optimiser.zero_grad()
+        for name, buffer in self.sam.named_buffers():
+            buffer.copy_(buffers[name])
+        return counted
+
+    def compile(self) -> None:
+        """Compile the two halves where the time goes; what lies between them draws random numbers."""
+        self.sam.image_encoder.compile()
+        self.sam.mask_decoder.compile()
+
+    def advance(self, batch: Sequence[Item]) -> dict[str, Tensor]:
+        """One step on one batch, given in `accumulate` parts; the losses, mean over them."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step)
         self.method.train()
-        # One seed a step and rank: the prompts, too, are a function of the step.
-        seed = (self.recipe.seed * 1_000_003 + self.step) * self.fabric.world_size + self.fabric.global_rank
-        losses: dict[str, Tensor] = self.method(batch, seed)
-        loss = float(losses["loss"].detach())
-        if not math.isfinite(loss):
-            raise Diverged(
-                f"step {self.step}: the loss is {loss}; {self.recipe.folder / STATE_FILE} holds the"
-                " last good state; lower learning_rate, and choose another out"
-            )
-        self.fabric.backward(losses["loss"])
-        self.fabric.clip_gradients(self.method, self.optimiser, max_norm=self.recipe.clip)
+        found = [self._learn(part, last=i + 1 == len(batch)) for i, part in enumerate(batch)]
+        try:
+            self.fabric.clip_gradients(self.method, self.optimiser, max_norm=self.recipe.clip)
+        except RuntimeError as error:
+            raise self._diverged("gradient is no number", batch) from error
         self.optimiser.step()
         self.optimiser.zero_grad()
         self._follow()
         self.step += 1
-        return losses
+        return {name: torch.stack([losses[name] for losses in found]).mean() for name in found[0]}
+
+    def _learn(self, part: Item, last: bool) -> dict[str, Tensor]:
+        """Add a part's gradients; only the last one's are shared between devices."""
+        with self.fabric.no_backward_sync(self.method, enabled=not last):
+            losses: dict[str, Tensor] = self.method(part, self.step)
+            loss = float(losses["loss"].detach())
+            if not math.isfinite(loss):
+                raise self._diverged(f"loss is {loss}", [part])
+            self.fabric.backward(losses["loss"] / self.recipe.accumulate)
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _diverged(self, what: str, batch: Sequence[Item]) -> Diverged:
+        names = [name for part in batch for name in part.get("name", [])]
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return Diverged(
+            f"step {self.step}: the {what}, on {shown or 'this batch'}; {self.recipe.folder / STATE_FILE} holds the"
+            " last good state; lower learning_rate, and choose another out"
+        )
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -219,8 +224,17 @@ def _interrupts() -> Iterator[list[int]]:
 def _steps(run: Run, console: Console) -> bool:
     """From the run's step to its end; False where a signal ended it before."""
     recipe, fabric = run.recipe, run.fabric
+    teacher = run.plain_method.teacher
     loader = fabric.setup_dataloaders(
-        batches(recipe, run.step, fabric.global_rank, fabric.world_size), use_distributed_sampler=False
+        batches(
+            recipe,
+            run.step,
+            fabric.global_rank,
+            fabric.world_size,
+            run.description.resize,
+            teacher.description if teacher else None,
+        ),
+        use_distributed_sampler=False,
     )
     columns = (
         TextColumn("{task.description}"),
@@ -235,29 +249,53 @@ def _steps(run: Run, console: Console) -> bool:
         _Curves(recipe, run.step, fabric.is_global_zero) as curves,
     ):
         task = progress.add_task("training", total=recipe.last_step, completed=run.step, status="")
-        began, first = time.perf_counter(), run.step
-        for batch in cast(Iterable[dict[str, Tensor] | DataError], loader):
-            if isinstance(batch, DataError):
-                raise batch
+        speed: Speed | None = None
+        for batch in _whole_batches(cast(Iterable[Item | DataError], loader), recipe.accumulate):
+            speed = speed or _prepare(run, batch)
             losses = run.advance(batch)
+            speed.count(recipe.batch)
             if run.step % LOG_EVERY == 0:
-                speed = (run.step - first) * recipe.batch / (time.perf_counter() - began)
-                values = {name: float(value.detach()) for name, value in losses.items()}
-                curves.write(
-                    run.step, **values, learning_rate=learning_rate(recipe, run.step), photos_s=speed
-                )
-                status = f"loss {values['loss']:.3f}  IoU {values['iou']:.3f}  {speed:.1f} photos/s"
-                progress.update(task, status=status)
+                values = {name: float(value) for name, value in losses.items()}
+                rate = {"photos_s": speed.photos_a_second, "share": speed.share}
+                curves.write(run.step, **values, learning_rate=learning_rate(recipe, run.step), **rate)
+                iou = f"  IoU {values['iou']:.3f}" if "iou" in values else ""
+                progress.update(task, status=f"loss {values['loss']:.3f}{iou}  {speed}")
             last = run.step == recipe.last_step
             progress.update(task, completed=run.step)
-            if fabric.is_global_zero and (last or run.step % recipe.validate_every == 0):
-                _validate(run, curves, console)
+            if last or run.step % recipe.validate_every == 0:
+                if fabric.is_global_zero:
+                    _validate(run, curves, console)
+                speed.pause()
             interrupted = _any_rank(fabric, bool(interrupts))
             if last or interrupted or run.step % recipe.checkpoint_every == 0:
                 run.checkpoint()
             if interrupted and not last:
                 return False
+        if speed:
+            console.print(f"{speed}")
     return True
+
+
+def _whole_batches(parts: Iterable[Item | DataError], accumulate: int) -> Iterator[list[Item]]:
+    """The parts of each step together. Raises what broke one of them."""
+    batch: list[Item] = []
+    for part in parts:
+        if isinstance(part, DataError):
+            raise part
+        batch.append(part)
+        if len(batch) == accumulate:
+            yield batch
+            batch = []
+
+
+def _prepare(run: Run, batch: Sequence[Item]) -> Speed:
+    """Before the first step: count what a photo costs, find out how fast the device is, and compile."""
+    operations = run.operations(batch[0])
+    dtype = torch.float32 if _precision(run.recipe) == "32-true" else torch.bfloat16
+    speed = Speed(operations, matrix_rate(run.fabric.device, dtype) * run.fabric.world_size)
+    if run.recipe.compile:
+        run.compile()
+    return speed
 
 
 def _any_rank(fabric: Fabric, here: bool) -> bool:
@@ -332,20 +370,11 @@ def _precision(recipe: Recipe) -> Literal["32-true", "bf16-mixed"]:
 
 def _groups(sam: Sam, weight_decay: float) -> list[dict[str, object]]:
     """Weight decay on matrices only: not on biases, scales or learned tokens."""
-    parameters = list(sam.parameters())
+    parameters = [p for p in sam.parameters() if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.ndim >= 2 and p.shape[0] > 4], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2 or p.shape[0] <= 4], "weight_decay": 0.0},
     ]
-
-
-def _initialise(sam: Sam, path: Path) -> None:
-    """Start from the weights in `path`; an encoder of another architecture is not taken over."""
-    tensors, _ = load_published(path)
-    own = sam.state_dict()
-    same_encoder = all(n in own and own[n].shape == t.shape for n, t in tensors.items())
-    chosen = {n: t for n, t in tensors.items() if same_encoder or not n.startswith("image_encoder.")}
-    load_strictly(sam, own | chosen, path)
 
 
 def _same_recipe(metadata: dict[str, str], asked: Recipe, path: Path) -> None:

@@ -1,4 +1,8 @@
-"""The losses of segment anything, one value a mask; logits (…, h, w) against coverage in [0, 1] of the same shape."""
+"""The losses of segment anything and of distillation, a function an equation.
+
+Masks: logits (…, h, w) against coverage in [0, 1] of the same shape, one value a mask. What a student shares with its
+teacher: the mean over a batch, or one value a mask.
+"""
 
 from typing import Literal
 
@@ -45,3 +49,36 @@ def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
     a, b = logits > 0, target > 0.5
     union = (a | b).sum((-2, -1))
     return (a & b).sum((-2, -1)) / union.clamp(min=1)
+
+
+def embedding_error(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared error of image embeddings (B, C, g, g) (MobileSAM, section 3.2) -> ()."""
+    return F.mse_loss(student, teacher)
+
+
+def embedding_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """L_embedding: the L1 distance of image embeddings (B, C, g, g) (TinySAM, section 3.1), a mean -> ()."""
+    return F.l1_loss(student, teacher)
+
+
+def token_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """L_token: the L1 distance of output tokens (B, N, T, C) (TinySAM, section 3.1), a mean -> ()."""
+    return F.l1_loss(student, teacher)
+
+
+def mask_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """L_output: the L1 distance of mask logits (…, h, w) (TinySAM, section 3.1), the mean over pixels -> (…)."""
+    return (student - teacher).abs().mean((-2, -1))
+
+
+def iou_distance(predicted: Tensor, true: Tensor) -> Tensor:
+    """L_ious: the L1 distance of predicted and computed IoU (TinySAM, section 3.1), a mean -> ()."""
+    return F.l1_loss(predicted, true)
+
+
+def hard_mask_weights(teacher_iou: Tensor, student_iou: Tensor, epsilon: float = 1e-6) -> Tensor:
+    """H = sigmoid(IoU(M_T, M_GT) / (IoU(M_S, M_GT) + ε) - 1) (TinySAM, section 3.2), each (…) -> (…), in [0.27, 1).
+
+    One half where student and teacher are as good; towards 1 where the teacher is better.
+    """
+    return (teacher_iou / (student_iou + epsilon) - 1).sigmoid()

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pocketsam.data.augment import Augmentation
 from pocketsam.errors import InputError
+from pocketsam.training.full_stage import Stages
 from pocketsam.training.losses import PixelLoss
 
 DRAWN = "drawn shapes"
@@ -20,10 +21,31 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: Literal["pocket", "mobile_sam", "patches"]
+    model: Literal[
+        "pocket",
+        "patches",
+        "mobile_sam",
+        "tiny_vit_1m",
+        "tiny_vit_5m",
+        "tiny_vit_11m",
+        "tiny_vit_21m",
+        "vit_tiny",
+        "vit_small",
+    ]
     image_size: int = Field(512, multiple_of=64, gt=0)
     out: str
     """The folder of the run: checkpoints, curves, the model that did best."""
+    method: Literal["supervised", "coupled", "semi-coupled", "decoupled", "full-stage"] = "supervised"
+    """See `methods.py`. All but the first need a teacher, whose decoder the student starts with."""
+    teacher: str | None = None
+    """A model's name, its folder, or a checkpoint."""
+    embeddings: str | None = None
+    """Where `pocketsam embed` stored the teacher's; without them its encoder runs in the loop."""
+    masks: Literal["people", "teacher"] = "people"
+    """Whose masks coupled and semi-coupled training learn: those in the shards, or its answers to clicks."""
+    stages: Stages = Stages()
+    """How much each part of full-stage distillation counts."""
+
     train: list[str] | Literal["drawn shapes"]
     """Shards or folders in SA-1B's layout, or "drawn shapes"."""
     draw: Literal["photos", "masks"] = "photos"
@@ -41,6 +63,8 @@ class Recipe(BaseModel):
     """End here, before the learning rate has come down: for a stage whose next one goes on."""
     batch: int = Field(gt=0)
     """Photos a step, over all devices."""
+    accumulate: int = Field(1, gt=0)
+    """In how many parts a device takes its share of the batch, one after the other."""
     objects: int = Field(8, gt=0)
     """Objects prompted a photo."""
     rounds: int = Field(1, gt=0)
@@ -66,7 +90,7 @@ class Recipe(BaseModel):
     validate_every: int = Field(500, gt=0)
     checkpoint_every: int = Field(200, gt=0)
 
-    @field_validator("out", "init")
+    @field_validator("out", "init", "embeddings")
     @classmethod
     def _expand(cls, path: str | None) -> str | None:
         return None if path is None else _expanded(path)
@@ -77,6 +101,35 @@ class Recipe(BaseModel):
         if isinstance(paths, str):
             return paths
         return [found for path in paths for found in _matches(_expanded(path))]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Recipe":
+        if self.method != "supervised" and self.teacher is None:
+            raise ValueError(f"{self.method} distillation needs a teacher; name one")
+        if self.method == "supervised" and (self.teacher or self.embeddings):
+            raise ValueError(
+                "supervised training has no teacher; say which method is meant, such as full-stage"
+            )
+        if self.embeddings and self.needs_masks and self.method != "full-stage":
+            raise ValueError(
+                f"{self.method} training on the masks of people needs no embeddings; leave them out"
+            )
+        if self.masks == "teacher" and self.method not in ("coupled", "semi-coupled"):
+            raise ValueError(
+                f"{self.method} training does not learn a teacher's masks alone; leave masks out"
+            )
+        if self.teacher and self.train == DRAWN:
+            raise ValueError("a teacher needs photos; give shards to train on")
+        return self
+
+    @property
+    def decoder_is_frozen(self) -> bool:
+        return self.method in ("semi-coupled", "decoupled")
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether photos without the masks of people are of no use."""
+        return self.method != "decoupled" and self.masks == "people"
 
     @property
     def last_step(self) -> int:
@@ -99,8 +152,8 @@ def read_recipe(path: Path, changes: list[str] | None = None) -> Recipe:
         return Recipe.model_validate(values | dict(_change(c) for c in changes or []))
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {field}: {first['msg']}") from error
+        field = "".join(f"{part}: " for part in first["loc"])
+        raise InputError(f"{path}: {field}{first['msg']}") from error
 
 
 def _change(text: str) -> tuple[str, Any]:

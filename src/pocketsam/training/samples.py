@@ -1,66 +1,119 @@
 """The stream of training samples: sample number i of a run is the same whoever asks, whenever.
 
-Photos and augmentation are drawn from (seed, i) alone, so neither workers, ranks nor interruptions change them.
+Photos and augmentation are drawn from (seed, i) alone, so neither workers, ranks nor interruptions change them. With
+a teacher a photo is taken whole, as at inference, and its embedding comes with it: from the store, or to be made by
+the teacher's encoder of the photo at its own size.
 """
 
 import signal
 from collections.abc import Iterator
-from typing import cast
+from dataclasses import replace
+from typing import Any, TypeAlias, cast
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from pocketsam.data.augment import Target, augment
+from pocketsam.data.augment import Augmentation, Target, augment, whole_photo
+from pocketsam.data.embeddings import EmbeddingStore
 from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import DataError, Sample
 from pocketsam.data.shapes import draw_scene
+from pocketsam.description import Description
+from pocketsam.geometry import Resize
 from pocketsam.training.recipe import DRAWN, Recipe
 
 TRIES = 20
+UNCHANGED = Augmentation(colour=0)
 
 
-class Samples(Dataset[dict[str, Tensor] | DataError]):
-    """All the samples of a run, by number."""
+Item: TypeAlias = dict[str, Any]
+"""One sample, or a batch of them: what `Samples` documents."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.shards = None if recipe.train == DRAWN else Shards(recipe.train)
+
+class Samples(Dataset[Item | DataError]):
+    """All the samples of a run, by number.
+
+    Each holds name (str), seed (), image (3, S, S) uint8 and, where masks of people are learned, masks
+    (N, S/4, S/4) uint8 and boxes (N, 4). With a teacher also extent (2,), the width and height of the photo in it,
+    and embedding (256, g, g) float16 or teacher_image (3, T, T) uint8.
+
+    resize: how photos are fitted into the model's square. teacher: what it expects of a photo, if it is to be asked.
+    Raises DataError where nothing can be learned from the shards, or their photos have no embeddings.
+    """
+
+    def __init__(self, recipe: Recipe, resize: Resize = "squash", teacher: Description | None = None) -> None:
+        self.recipe, self.resize, self.teacher = recipe, resize, teacher
+        self.shards = None if recipe.train == DRAWN else Shards(recipe.train, labelled=recipe.needs_masks)
+        self.store = EmbeddingStore(recipe.embeddings) if recipe.embeddings else None
+        if self.store and self.shards and (missing := self.store.missing(self.shards.entries)):
+            raise DataError(
+                f"{missing[0]}: has no embedding in {recipe.embeddings}, like {len(missing) - 1} others;"
+                f" run: pocketsam embed {missing[0].photo.path} --teacher {recipe.teacher} -o {recipe.embeddings}"
+            )
         if self.shards is not None and recipe.draw == "masks":
             counts = [self.shards.mask_count(i) for i in range(len(self.shards))]
             self.masks_before = np.cumsum(counts)
             if not self.masks_before[-1]:
                 raise DataError(f"{recipe.train[0]}: not one of the photos has a mask")
 
-    def __getitem__(self, number: int) -> dict[str, Tensor] | DataError:
+    def __getitem__(self, number: int) -> Item | DataError:
         rng = np.random.default_rng((self.recipe.seed, number))
         try:
-            target = self._target(number, rng)
+            arrays = self._arrays(number, rng)
         except DataError as error:
             return error  # raised by the loop: a worker would bury it under its own traceback
-        return {
-            "image": torch.from_numpy(np.ascontiguousarray(target.image)),
-            "masks": torch.from_numpy(np.ascontiguousarray(target.masks)),
-            "boxes": torch.from_numpy(target.boxes),
-        }
+        return arrays | {"seed": self.recipe.seed * 1_000_003 + number}
 
-    def _target(self, number: int, rng: np.random.Generator) -> Target:
-        size, objects = self.recipe.image_size, self.recipe.objects
+    def _arrays(self, number: int, rng: np.random.Generator) -> Item:
         if self.shards is None:
-            return draw_scene(size, objects, rng)
-        how = self.recipe.augmentation
+            return _tensors("a drawn scene", draw_scene(self.recipe.image_size, self.recipe.objects, rng))
         index = self._photo(number)
         for _ in range(TRIES):
-            other = self._read(int(rng.integers(len(self.shards)))) if rng.random() < how.paste else None
-            target = augment(self._read(index), other, size, objects, how, rng)
+            sample = self._read(index)
+            target = self._whole(sample, rng) if self._takes_whole else self._augmented(sample, rng)
             if target is not None:
-                return target
+                return _tensors(str(self.shards[index]), target) | self._lesson(index, sample)
             index = int(rng.integers(len(self.shards)))  # nothing in it is large enough at this size
+        size = self.recipe.image_size
         raise DataError(
             f"{TRIES} photos in a row have no mask that can be seen at {size} x {size} pixels; raise image_size"
         )
+
+    @property
+    def _takes_whole(self) -> bool:
+        """A teacher sees photos as at inference; and a crop is no photo with padding."""
+        return self.teacher is not None or self.resize == "pad"
+
+    def _augmented(self, sample: Sample, rng: np.random.Generator) -> Target | None:
+        assert self.shards is not None
+        recipe, how = self.recipe, self.recipe.augmentation
+        other = self._read(int(rng.integers(len(self.shards)))) if rng.random() < how.paste else None
+        return augment(sample, other, recipe.image_size, recipe.objects, how, rng)
+
+    def _whole(self, sample: Sample, rng: np.random.Generator) -> Target | None:
+        recipe = self.recipe
+        if not recipe.needs_masks:
+            sample = replace(sample, rles=[])
+        return whole_photo(sample, recipe.image_size, recipe.objects, self.resize, recipe.augmentation, rng)
+
+    def _lesson(self, index: int, sample: Sample) -> Item:
+        """What of a photo is for its teacher, or from it."""
+        if self.teacher is None:
+            return {}
+        height, width = self.teacher.geometry(*sample.image.shape[:2]).resized
+        scale = self.recipe.image_size / self.teacher.image_size
+        lesson = {"extent": torch.tensor([width, height]) * scale}
+        if self.store:
+            assert self.shards is not None
+            embedding = self.store.read(self.shards[index])
+            return lesson | {"embedding": torch.from_numpy(embedding.astype(np.float16))}
+        plain = replace(sample, rles=[])
+        size, rng = self.teacher.image_size, np.random.default_rng(0)
+        photo = whole_photo(plain, size, 1, self.teacher.resize, UNCHANGED, rng)
+        assert photo is not None
+        return lesson | {"teacher_image": torch.from_numpy(np.ascontiguousarray(photo.image))}
 
     def _read(self, index: int) -> Sample:
         """A broken annotation stops the run: it is mended, or taken out, before hours of training."""
@@ -95,14 +148,30 @@ class _Numbers(Sampler[int]):
         return len(self.steps) * self.batch // self.ranks
 
 
+def _tensors(name: str, target: Target) -> Item:
+    item: Item = {"name": name, "image": torch.from_numpy(np.ascontiguousarray(target.image))}
+    if not len(target.masks):
+        return item
+    masks = torch.from_numpy(np.ascontiguousarray(target.masks))
+    return item | {"masks": masks, "boxes": torch.from_numpy(target.boxes)}
+
+
 def batches(
-    recipe: Recipe, first_step: int, rank: int = 0, ranks: int = 1
-) -> DataLoader[dict[str, Tensor] | DataError]:
-    """The batches of this rank from `first_step` to the end of the run; in place of one, what broke it."""
+    recipe: Recipe,
+    first_step: int,
+    rank: int = 0,
+    ranks: int = 1,
+    resize: Resize = "squash",
+    teacher: Description | None = None,
+) -> DataLoader[Item | DataError]:
+    """The batches of this rank from `first_step` to the end of the run, each in `accumulate` parts.
+
+    In place of one that broke, what broke it.
+    """
     numbers = _Numbers(first_step, recipe.last_step, recipe.batch, rank, ranks)
     return DataLoader(
-        Samples(recipe),
-        batch_size=recipe.batch // ranks,
+        Samples(recipe, resize, teacher),
+        batch_size=recipe.batch // ranks // recipe.accumulate,
         sampler=numbers,
         num_workers=recipe.workers,
         worker_init_fn=_one_thread,
@@ -111,9 +180,9 @@ def batches(
     )
 
 
-def _collate(items: list[dict[str, Tensor] | DataError]) -> dict[str, Tensor] | DataError:
+def _collate(items: list[Item | DataError]) -> Item | DataError:
     broken = next((item for item in items if isinstance(item, DataError)), None)
-    return broken or cast(dict[str, Tensor], default_collate(items))
+    return broken or cast(Item, default_collate(items))
 
 
 def _one_thread(_: int) -> None:

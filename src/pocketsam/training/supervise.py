@@ -1,8 +1,12 @@
-"""Supervised training as SAM's (arXiv 2304.02643, appendix A): prompts in, losses out.
+"""Training on masks (SAM, arXiv 2304.02643, appendix A): prompts in, losses out.
 
 Round 0 draws the prompts; each later round adds a click where the model was wrong and feeds its own logits back.
 A lone click is ambiguous: of its three masks only the best is taught (section 3, "Resolving ambiguity").
 Mask 0, the single answer, is taught for every prompt, so that a small model has one to give when it cannot tell.
+
+The masks are people's or, with a teacher, what it answers to the same prompts. With encoder and decoder learning
+together this is MobileSAM's coupled distillation (arXiv 2306.14289, section 3.2); with the teacher's decoder, frozen,
+it is the semi-coupled one: the encoder learns from the masks alone, through a decoder that stands still.
 """
 
 from collections.abc import Sequence
@@ -10,11 +14,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pocketsam.data.prompt_sampling import correction, first_prompts
+from pocketsam.data.prompt_sampling import Dice, click_anywhere, correction, first_prompts
+from pocketsam.models.layers import Normalise
 from pocketsam.models.sam import Sam
 from pocketsam.training.losses import PixelLoss, mask_iou, mask_loss
-
-Batch = dict[str, Tensor]
+from pocketsam.training.teacher import Batch, Teacher
 
 
 class Supervise(nn.Module):
@@ -22,40 +26,38 @@ class Supervise(nn.Module):
 
     Args:
         sam: the model in training.
+        normalise: of its pixels.
         rounds: prompts an object; the first, then corrections.
         clicks: how many clicks round 0 may draw (or a box and one fewer), chosen anew for each batch.
         pixel_loss: what is summed with the dice loss, see `mask_loss`.
-        mean, std: the normalisation of the pixels, 0 to 255.
+        teacher: whose answers are the true masks; without one they come with the batch.
+        objects: prompts an image, where it is the teacher that answers them.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
         sam: Sam,
+        normalise: Normalise,
         rounds: int,
         clicks: Sequence[int],
         pixel_loss: PixelLoss,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
+        teacher: Teacher | None = None,
+        objects: int = 8,
     ) -> None:
         super().__init__()
-        self.sam, self.rounds, self.clicks, self.pixel_loss = sam, rounds, clicks, pixel_loss
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.sam, self.normalise, self.teacher = sam, normalise, teacher
+        self.rounds, self.clicks, self.pixel_loss, self.objects = rounds, clicks, pixel_loss, objects
 
-    def forward(self, batch: Batch, seed: int) -> dict[str, Tensor]:
-        """batch: image (B, 3, S, S) uint8, masks (B, N, S/4, S/4) uint8, boxes (B, N, 4).
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """batch: image (B, 3, S, S) uint8, seed (B,); masks (B, N, S/4, S/4) uint8 and boxes (B, N, 4) or, with a
+        teacher, extent (B, 2) and its embedding or image.
 
         Returns `loss` to step on, and its parts, detached: `mask_loss`, `iou_loss`, `iou`, mean over rounds.
         """
-        generator = torch.Generator(batch["image"].device).manual_seed(seed)
-        target = batch["masks"].float() / 255
+        dice = Dice(batch["seed"].tolist(), batch["image"].device)
+        points, labels, target = self._first(batch, self.clicks[step % len(self.clicks)], dice)
         inside = target > 0.5
-        clicks = self.clicks[seed % len(self.clicks)]
-        points, labels = first_prompts(inside, batch["boxes"], self.sam.image_size, clicks, generator)
-        embedding = self.sam.encode((batch["image"] - self.mean) / self.std)
+        embedding = self.sam.encode(self.normalise(batch["image"]))
         ambiguous = (labels >= 0).sum(-1) == 1  # one real point, and no box: a box is two
         mask_input, parts = None, []
         for i in range(self.rounds):
@@ -64,7 +66,7 @@ class Supervise(nn.Module):
             parts.append(answer)
             if i + 1 < self.rounds:
                 mask_input = answer.pop("logits").detach()
-                point, label = correction(mask_input > 0, inside, generator)
+                point, label = correction(mask_input > 0, inside, dice)
                 points, labels = torch.cat([points, point], 2), torch.cat([labels, label], 2)
                 ambiguous = torch.zeros_like(ambiguous)
         mean = {
@@ -72,28 +74,52 @@ class Supervise(nn.Module):
         }
         return {"loss": mean["mask_loss"] + mean["iou_loss"], **{k: v.detach() for k, v in mean.items()}}
 
+    def _first(self, batch: Batch, clicks: int, dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
+        """The first prompts, and the masks (B, N, S/4, S/4), float, that they ask for."""
+        if self.teacher is None:
+            target = batch["masks"].float() / 255
+            return *first_prompts(target > 0.5, batch["boxes"], self.sam.image_size, clicks, dice), target
+        # As its agreement is measured: a click anywhere, and what the teacher is most confident of there.
+        points, labels = click_anywhere(batch["extent"], self.objects, dice)
+        logits, iou, _ = self.teacher.decode(self.teacher.embed(batch), points, labels, self.sam)
+        allowed = iou[..., self.teacher.description.click_masks]
+        chosen = torch.tensor(self.teacher.description.click_masks, device=iou.device)[allowed.argmax(-1)]
+        return points, labels, (take(logits, chosen) > 0).float()
+
 
 def judge(
     logits: Tensor, iou: Tensor, target: Tensor, ambiguous: Tensor, pixel_loss: PixelLoss = "focal"
 ) -> dict[str, Tensor]:
-    """The losses of a round: mask 0 and, for an ambiguous prompt, as much for the best of masks 1 to 3.
+    """The losses of a round.
 
     logits (B, N, 4, h, w), iou (B, N, 4), target (B, N, h, w), ambiguous (B, N) bool.
     Returns scalars, and `logits` (B, N, h, w): what the user would have been shown.
     """
     every = target[:, :, None].expand_as(logits)
-    losses = mask_loss(logits, every, pixel_loss)
     with torch.no_grad():
         true_iou = mask_iou(logits, every)
-        shown = torch.where(ambiguous, iou.argmax(-1), 0)[..., None]
-    best_of_three = losses[..., 1:].amin(-1)
-    lesson = torch.where(ambiguous, (losses[..., 0] + best_of_three) / 2, losses[..., 0])
+        seen = shown(iou, ambiguous)
     wrong = (iou - true_iou) ** 2
-    iou_error = torch.where(ambiguous, wrong.mean(-1), wrong[..., 0])
-    seen = shown[..., None, None].expand(-1, -1, 1, *logits.shape[-2:])
     return {
-        "mask_loss": lesson.mean(),
-        "iou_loss": iou_error.mean(),
-        "iou": true_iou.gather(-1, shown).mean(),
-        "logits": logits.gather(2, seen)[:, :, 0],
+        "mask_loss": lesson(mask_loss(logits, every, pixel_loss), ambiguous).mean(),
+        "iou_loss": torch.where(ambiguous, wrong.mean(-1), wrong[..., 0]).mean(),
+        "iou": true_iou.gather(-1, seen[..., None]).mean(),
+        "logits": take(logits, seen),
     }
+
+
+def lesson(losses: Tensor, ambiguous: Tensor) -> Tensor:
+    """What four masks with these losses (B, N, 4) teach: mask 0 and, where ambiguous, as much the best other one."""
+    best_of_three = losses[..., 1:].amin(-1)
+    return torch.where(ambiguous, (losses[..., 0] + best_of_three) / 2, losses[..., 0])
+
+
+def shown(iou: Tensor, ambiguous: Tensor) -> Tensor:
+    """Which of four masks with these predicted IoU (B, N, 4) a user would be shown: (B, N)."""
+    return torch.where(ambiguous, iou.argmax(-1), 0)
+
+
+def take(masks: Tensor, which: Tensor) -> Tensor:
+    """One mask an object: (B, N, 4, h, w), (B, N) -> (B, N, h, w)."""
+    index = which[..., None, None, None].expand(-1, -1, 1, *masks.shape[-2:])
+    return masks.gather(2, index)[:, :, 0]

@@ -1,0 +1,105 @@
+"""From a recipe to what trains: the student, what it expects of a photo, and the method that gives its loss.
+
+supervised      the masks of people; all of the model learns
+coupled         the same, or a teacher's masks; the decoder starts as the teacher's
+semi-coupled    through the teacher's decoder, which is frozen
+decoupled       the teacher's image embeddings; only the encoder learns
+full-stage      embeddings, tokens and masks, mined for what is hard
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+from pocketsam.data.embeddings import EmbeddingStore
+from pocketsam.description import Description
+from pocketsam.models.checkpoints import load_published, load_strictly
+from pocketsam.models.layers import Normalise
+from pocketsam.models.prompt_encoder import PromptEncoder
+from pocketsam.models.sam import MODELS, Sam
+from pocketsam.training.decoupled import Decoupled
+from pocketsam.training.full_stage import FullStage
+from pocketsam.training.recipe import Recipe
+from pocketsam.training.supervise import Supervise
+from pocketsam.training.teacher import Teacher, copy_decoder, load_teacher
+
+Method: TypeAlias = Supervise | Decoupled | FullStage
+"""A module of (batch, step) that returns its losses; its teacher, if it asks one."""
+
+
+def build(recipe: Recipe) -> tuple[Sam, Description, Method]:
+    """The student, its description, and the method.
+
+    Raises ModelError or DataError where the teacher, the embeddings or the first weights cannot be used.
+    """
+    teacher = load_teacher(recipe.teacher, in_the_loop=not recipe.embeddings) if recipe.teacher else None
+    if teacher and recipe.embeddings:
+        EmbeddingStore(recipe.embeddings).check(teacher.description)
+    sam = _student(recipe, teacher)
+    description = _description(recipe, sam, teacher)
+    return sam, description, _method(recipe, sam, description, teacher)
+
+
+def _student(recipe: Recipe, teacher: Teacher | None) -> Sam:
+    sam = MODELS[recipe.model](recipe.image_size)
+    if teacher:
+        sam = Sam(sam.image_encoder, recipe.image_size, plain=teacher.sam.is_plain)
+        copy_decoder(teacher, sam)
+    if recipe.init:
+        _initialise(sam, Path(recipe.init), recipe.decoder_is_frozen)
+    return sam
+
+
+def _initialise(sam: Sam, path: Path, encoder_only: bool) -> None:
+    """Start from the weights in `path`; an encoder of another architecture is not taken over."""
+    tensors, _ = load_published(path)
+    own = sam.state_dict()
+    same_encoder = all(n in own and own[n].shape == t.shape for n, t in tensors.items())
+    chosen = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if (same_encoder if name.startswith("image_encoder.") else not encoder_only)
+    }
+    load_strictly(sam, own | chosen, path)
+
+
+def _description(recipe: Recipe, sam: Sam, teacher: Teacher | None) -> Description:
+    """A student sees photos, and is asked, as its teacher is; but for the size."""
+    if teacher:
+        return replace(
+            teacher.description,
+            name=recipe.model,
+            image_size=recipe.image_size,
+            licence=recipe.licence,
+            architecture="",
+            weights="",
+        )
+    return Description(
+        recipe.model,
+        recipe.image_size,
+        "squash",
+        click_masks=(0, 1, 2, 3),
+        takes_masks=isinstance(sam.prompt_encoder, PromptEncoder),
+        licence=recipe.licence,
+    )
+
+
+def _method(recipe: Recipe, sam: Sam, description: Description, teacher: Teacher | None) -> Method:
+    if recipe.method == "decoupled":
+        assert teacher
+        return Decoupled(sam, teacher)
+    if recipe.method == "full-stage":
+        assert teacher
+        return FullStage(sam, teacher, recipe.stages, recipe.pixel_loss)
+    if recipe.decoder_is_frozen:
+        sam.prompt_encoder.requires_grad_(False)
+        sam.mask_decoder.requires_grad_(False)
+    return Supervise(
+        sam,
+        Normalise(description.mean, description.std),
+        recipe.rounds,
+        recipe.clicks,
+        recipe.pixel_loss,
+        teacher if recipe.masks == "teacher" else None,
+        recipe.objects,
+    )

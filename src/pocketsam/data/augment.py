@@ -16,7 +16,7 @@ Image = NDArray[np.uint8]
 CROP_TRIES = 3
 PADDING = (124, 116, 104)
 """SAM's mean colour, which normalisation turns into the zeros that it pads with."""
-NO_BOXES = np.zeros((0, 4), np.float32)
+NO_MASKS, NO_BOXES = np.zeros((0, 0, 0), np.uint8), np.zeros((0, 4), np.float32)
 MIN_CELLS = 2
 """Masks that fill fewer cells of the mask grid cannot be learned at this resolution."""
 
@@ -75,17 +75,17 @@ def whole_photo(
 ) -> Target | None:
     """The photo as at inference, in front of a model that pads or squashes: only its colours vary.
 
-    Its masks as `augment` gives them; an unlabelled photo has none. None where no mask is large enough to learn from.
+    Its masks as `augment` gives them, or none where no objects are asked for. None where no mask of the sample is
+    large enough to learn from.
     """
-    chosen = rng.permutation(len(sample.rles))[: 2 * objects]
-    masks = sample.masks([int(i) for i in chosen]).astype(np.uint8)
     image = square(sample.image) if resize == "pad" else sample.image
-    if not sample.rles:
-        target = Target(_scaled(image, size).transpose(2, 0, 1), np.zeros((0, 0, 0), np.uint8), NO_BOXES)
-        return _recolour(target, how, rng)
-    if resize == "pad":
-        masks = np.stack([square(mask) for mask in masks])
-    found = _resize(image, masks, size, objects, rng)
+    if not objects:
+        return _recolour(Target(_scaled(image, size).transpose(2, 0, 1), NO_MASKS, NO_BOXES), how, rng)
+    chosen = rng.permutation(len(sample.rles))[: 2 * objects]
+    masks = [mask.astype(np.uint8) for mask in sample.masks([int(i) for i in chosen])]
+    if not masks:
+        return None
+    found = _resize(image, np.stack([square(m) if resize == "pad" else m for m in masks]), size, objects, rng)
     return found and _recolour(found, how, rng)
 
 

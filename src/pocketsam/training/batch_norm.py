@@ -4,11 +4,10 @@ PyTorch's own synchronised layer runs on CUDA alone. This one is written with a 
 it runs wherever they can talk, and the gradient of what each contributed finds its way back.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+from torch import Tensor, distributed, nn
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
@@ -19,13 +18,12 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         values = x.float()
-        sums = torch.cat(
-            [values.sum((0, 2, 3)), values.square().sum((0, 2, 3)), values.new_tensor([x[:, 0].numel()])]
-        )
-        sums = cast(Tensor, all_reduce(sums))
-        count = sums[-1].detach()
-        mean, squares = (part / count for part in sums[:-1].chunk(2))
-        variance = squares - mean.square()
+        count = values[:, 0].numel() * distributed.get_world_size()
+        mean = _sum_over_processes(values.sum((0, 2, 3))) / count
+        deviations = (
+            values - mean.view(1, -1, 1, 1)
+        ).square()  # in a second pass: a difference of squares is not exact
+        variance = _sum_over_processes(deviations.sum((0, 2, 3))) / count
         self._remember(mean.detach(), variance.detach() * count / (count - 1))
         scale = cast(Tensor, self.weight) * (variance + self.eps).rsqrt()
         shift = cast(Tensor, self.bias) - mean * scale
@@ -37,6 +35,26 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked += 1
         cast(Tensor, self.running_mean).lerp_(mean, self.momentum)
         cast(Tensor, self.running_var).lerp_(variance, self.momentum)
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of what all processes bring; each one's contribution gets the sum of all their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, mine: Tensor) -> Tensor:
+        total = mine.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        distributed.all_reduce(total)
+        return total
+
+
+def _sum_over_processes(mine: Tensor) -> Tensor:
+    return cast(Tensor, _SumOverProcesses.apply(mine))  # type: ignore[no-untyped-call]
 
 
 def share_batch_norm(module: nn.Module) -> None:

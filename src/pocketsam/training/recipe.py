@@ -153,7 +153,7 @@ def read_recipe(path: Path, changes: list[str] | None = None) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         field = "".join(f"{part}: " for part in first["loc"])
-        raise InputError(f"{path}: {field}{first['msg']}") from error
+        raise InputError(f"{path}: {field}{first['msg'].removeprefix('Value error, ')}") from error
 
 
 def _change(text: str) -> tuple[str, Any]:

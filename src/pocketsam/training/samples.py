@@ -7,7 +7,6 @@ the teacher's encoder of the photo at its own size.
 
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, TypeAlias, cast
 
 import cv2
@@ -94,9 +93,8 @@ class Samples(Dataset[Item | DataError]):
 
     def _whole(self, sample: Sample, rng: np.random.Generator) -> Target | None:
         recipe = self.recipe
-        if not recipe.needs_masks:
-            sample = replace(sample, rles=[])
-        return whole_photo(sample, recipe.image_size, recipe.objects, self.resize, recipe.augmentation, rng)
+        objects = recipe.objects if recipe.needs_masks else 0
+        return whole_photo(sample, recipe.image_size, objects, self.resize, recipe.augmentation, rng)
 
     def _lesson(self, index: int, sample: Sample) -> Item:
         """What of a photo is for its teacher, or from it."""
@@ -109,9 +107,8 @@ class Samples(Dataset[Item | DataError]):
             assert self.shards is not None
             embedding = self.store.read(self.shards[index])
             return lesson | {"embedding": torch.from_numpy(embedding.astype(np.float16))}
-        plain = replace(sample, rles=[])
         size, rng = self.teacher.image_size, np.random.default_rng(0)
-        photo = whole_photo(plain, size, 1, self.teacher.resize, UNCHANGED, rng)
+        photo = whole_photo(sample, size, 0, self.teacher.resize, UNCHANGED, rng)
         assert photo is not None
         return lesson | {"teacher_image": torch.from_numpy(np.ascontiguousarray(photo.image))}
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pocketsam.data import embeddings
-from pocketsam.data.embeddings import EmbeddingStore, ShardWriter, Signature, create_store, find_trouble
+from pocketsam.data import embedding_writer, embeddings
+from pocketsam.data.embedding_writer import ShardWriter, create_store, find_trouble
+from pocketsam.data.embeddings import EmbeddingStore, Signature
 from pocketsam.data.sa1b import Entry, Span
 from pocketsam.data.sample import DataError
 from pocketsam.description import Description
@@ -376,7 +377,7 @@ def test_a_full_disk_keeps_what_was_added(tmp_path: Path, monkeypatch, written: 
     expected = contents(store)
     for name in ("a.tar", "a.jsonl"):
         (store / name).unlink()
-    signature, write = Signature.of(TEACHER, 16), embeddings._write
+    signature, write = Signature.of(TEACHER, 16), embedding_writer._write
 
     def full(file, content):
         write(file, content[:written])
@@ -384,14 +385,14 @@ def test_a_full_disk_keeps_what_was_added(tmp_path: Path, monkeypatch, written: 
 
     with ShardWriter(store, "a", signature, PHOTOS) as writer:
         writer.add("one", 100, VALUES["one"])
-        monkeypatch.setattr(embeddings, "_write", full)
+        monkeypatch.setattr(embedding_writer, "_write", full)
         with pytest.raises(InputError) as error:
             writer.add("two", 200, VALUES["two"])
     assert str(error.value) == (
         f"{store / 'a.tar.part'}: cannot be written (No space left on device);"
         " what is embedded so far is kept, and the same command goes on with it"
     )
-    monkeypatch.setattr(embeddings, "_write", write)
+    monkeypatch.setattr(embedding_writer, "_write", write)
     with ShardWriter(store, "a", signature, PHOTOS) as writer:
         assert writer.done == 1
     fill(store)

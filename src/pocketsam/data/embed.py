@@ -19,16 +19,8 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from pocketsam.data.decode import decode_photo
-from pocketsam.data.embeddings import (
-    ShardFiles,
-    ShardWriter,
-    Signature,
-    create_store,
-    find_trouble,
-    shard_name,
-    shard_of,
-    writing,
-)
+from pocketsam.data.embedding_writer import ShardWriter, create_store, find_trouble, writing
+from pocketsam.data.embeddings import ShardFiles, Signature, shard_name, shard_of
 from pocketsam.data.sa1b import Entry, Shards
 from pocketsam.data.sample import DataError
 from pocketsam.description import Description

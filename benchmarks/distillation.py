@@ -2,10 +2,11 @@
 
     python benchmarks/distillation.py orderings --photos path/to/photos -o docs/experiments/distillation.md
 
-MobileSAM (arXiv 2306.14289) has decoupled before coupled and semi-coupled distillation (Table 2), and more epochs and a
-larger batch before fewer (Table 4). TinySAM (arXiv 2312.13789) has full-stage distillation before that of embeddings,
-hard prompts before random ones, hard mask weights before equal ones. Every run sees as many photos, but for those that
-vary the epochs, and has the same encoder, learning rate and teacher. Whatever is done already is not done again.
+MobileSAM (arXiv 2306.14289) has decoupled before coupled and semi-coupled distillation (Table 2), and more epochs
+and a larger batch before fewer (Table 4). TinySAM (arXiv 2312.13789) has full-stage distillation before that of
+embeddings, hard prompts before random ones, hard mask weights before equal ones. Every run sees as many photos, but
+for those that vary the epochs, and has the same encoder, learning rate and teacher. Whatever is done already is not
+done again.
 
     python benchmarks/distillation.py throughput
 

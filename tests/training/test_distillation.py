@@ -21,8 +21,9 @@ from pocketsam.errors import InputError, ModelError
 from pocketsam.models.checkpoints import load_model, save_model
 from pocketsam.models.sam import MODELS, Sam, patches
 from pocketsam.training.full_stage import FullStage, Stages
-from pocketsam.training.loop import Run, train
+from pocketsam.training.loop import train
 from pocketsam.training.recipe import Recipe, read_recipe
+from pocketsam.training.run import Diverged, Run
 from pocketsam.training.samples import Samples, batches
 from pocketsam.training.teacher import Teacher, resample
 from shards import annotation_file, blocks, jpeg, write_shard, write_tar
@@ -152,6 +153,27 @@ def test_distillation_brings_the_student_nearer(shard: Path, teacher: Path) -> N
         name = "loss" if method == "decoupled" else "embedding_loss"
         found = [float(run.advance([batch])[name]) for _ in range(40)]
         assert found[-1] < 0.7 * found[0]
+
+
+def test_a_gradient_that_is_no_number_stops_before_it_does_harm(shard: Path, teacher: Path) -> None:
+    run = Run(recipe(shard, teacher), fabric())
+    before = {name: value.clone() for name, value in run.sam.state_dict().items()}
+    next(run.sam.image_encoder.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    (batch,) = some_batches(run, 1)
+    with pytest.raises(
+        Diverged, match=r"step 0: the gradient is no number, on .*photos\.tar: .*last good state"
+    ):
+        run.advance([batch])
+    assert all(torch.equal(value, before[name]) for name, value in run.sam.state_dict().items())
+
+
+def test_counting_operations_leaves_no_trace(shard: Path, teacher: Path) -> None:
+    run = Run(recipe(shard, teacher, model="tiny_vit_1m", method="coupled"), fabric())
+    before = {name: value.clone() for name, value in run.sam.state_dict().items()}
+    (batch,) = some_batches(run, 1)
+    assert run.operations(batch) > 1e7
+    assert all(torch.equal(value, before[name]) for name, value in run.sam.state_dict().items())
+    assert all(parameter.grad is None for parameter in run.sam.parameters())
 
 
 def test_each_stage_can_be_left_out(shard: Path, teacher: Path) -> None:

@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 from pocketsam.data.sample import DataError
 from pocketsam.errors import InputError, ModelError
 from pocketsam.models.checkpoints import load_model
-from pocketsam.training.loop import Diverged, Run, learning_rate, train
+from pocketsam.training.loop import train
 from pocketsam.training.recipe import Recipe, read_recipe
+from pocketsam.training.run import Diverged, Run, learning_rate
 from pocketsam.training.samples import Item, Samples
 from shards import annotation_file, blocks, write_shard, write_tar
 

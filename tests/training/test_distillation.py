@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pocketsam.data.embed import embed
 from pocketsam.data.sample import DataError
-from pocketsam.description import Description
+from pocketsam.description import EFFICIENT_SAM, Description
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import InputError, ModelError
 from pocketsam.models.checkpoints import load_model, save_model
@@ -332,6 +332,22 @@ def test_any_encoder_can_be_a_student(model: str, shard: Path, teacher: Path) ->
     path = shard.with_name("student.safetensors")
     save_model(path, run.sam.state_dict(), run.description)
     assert load_model(path)[0].state_dict().keys() == MODELS[model](64).state_dict().keys()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_efficient_sam_teaches_students_of_its_kind(name: str, shard: Path, tmp_path: Path) -> None:
+    path = tmp_path / "efficient" / "model.safetensors"
+    save_model(path, MODELS["efficient_sam_ti"](64).state_dict(), replace(EFFICIENT_SAM, image_size=64))
+    run = Run(recipe(shard, path, batch=1, rounds=2, **{"method": name} | METHODS[name]), fabric())
+    assert run.sam.is_plain
+    answers = (0,) if name == "full-stage" or name.startswith("coupled") else (1, 2, 3)
+    assert run.description.prompt_masks == answers
+    seen: list[int] = []
+    points = run.sam.prompt_encoder.points
+    run.sam.prompt_encoder.points = lambda p, *rest: seen.append(p.shape[2]) or points(p, *rest)  # type: ignore
+    (batch,) = some_batches(run, 1)
+    run.advance([batch])
+    assert set(seen) <= {EFFICIENT_SAM.pad_points_to}
 
 
 def test_photos_without_masks_teach_embeddings(tmp_path: Path, teacher: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pocketsam.models.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
 
@@ -88,6 +89,15 @@ def click_anywhere(extent: Tensor, objects: int, dice: Dice) -> tuple[Tensor, Te
     points = torch.stack([click, torch.zeros_like(click)], dim=2)
     labels = torch.tensor([FOREGROUND, PADDING], device=extent.device)
     return points, labels.expand(*points.shape[:2], 2)
+
+
+def pad_points(points: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Prompts of at least `count` tokens, padded where they have fewer, as EfficientSAM expects them.
+
+    points (B, N, P, 2), labels (B, N, P) -> the same with P >= count.
+    """
+    missing = max(0, count - labels.shape[-1])
+    return F.pad(points, (0, 0, 0, missing)), F.pad(labels, (0, missing), value=PADDING)
 
 
 def correction(predicted: Tensor, masks: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:

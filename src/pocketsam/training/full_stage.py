@@ -11,7 +11,7 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
-from pocketsam.data.prompt_sampling import Dice, click_in, first_prompts
+from pocketsam.data.prompt_sampling import Dice, click_in, first_prompts, pad_points
 from pocketsam.models.layers import Normalise
 from pocketsam.models.prompt_encoder import BOX_END
 from pocketsam.models.sam import Sam
@@ -69,7 +69,7 @@ class FullStage(nn.Module):
         taught = self.teacher.embed(batch)
         learned = self.sam.encode(self.normalise(batch["image"]))
         points, labels = self._prompts(learned.detach(), target > 0.5, batch, step)
-        ours = [part.float() for part in self.sam.decode_with_tokens(learned, points, labels)]
+        ours = [part.float() for part in self.sam.decode_with_tokens(learned, *self._padded(points, labels))]
         theirs = self.teacher.decode(taught, points, labels, self.sam)
         parts = self._distances(
             learned.float(), resample(taught, self.sam.embedding_side), ours, theirs, target
@@ -116,6 +116,9 @@ class FullStage(nn.Module):
             "iou": true_iou.gather(-1, seen[..., None]).mean(),
         }
 
+    def _padded(self, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return pad_points(points, labels, self.teacher.description.pad_points_to)
+
     @torch.no_grad()
     def _prompts(self, embedding: Tensor, inside: Tensor, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         """Hard prompt sampling: P_0 inside M_GT, P_{i+1} in M_GT − M_i; the prompts of a random round i.
@@ -128,7 +131,7 @@ class FullStage(nn.Module):
         is_click = _is_click(labels)
         for _ in range(Random(step).randint(0, self.stages.hard_prompts)):
             with _no_cache(embedding.device.type):
-                logits, iou = self.sam.decode(embedding, points, labels)
+                logits, iou = self.sam.decode(embedding, *self._padded(points, labels))
             missed = inside & ~(take(logits, shown(iou, is_click)) > 0)
             anything = missed.flatten(-2).any(-1)[..., None, None]
             click = click_in(torch.where(anything, missed, inside), dice)

@@ -64,9 +64,12 @@ def _initialise(sam: Sam, path: Path, encoder_only: bool) -> None:
 
 
 def _description(recipe: Recipe, sam: Sam, teacher: Teacher | None) -> Description:
-    """A student sees photos, and is asked, as its teacher is; but for the size."""
+    """A student sees photos as its teacher does, but for the size.
+
+    Through a decoder of its own it answers as it is taught: mask 0 to every prompt, any of the four to a lone click.
+    """
     if teacher:
-        return replace(
+        student = replace(
             teacher.description,
             name=recipe.model,
             image_size=recipe.image_size,
@@ -74,6 +77,8 @@ def _description(recipe: Recipe, sam: Sam, teacher: Teacher | None) -> Descripti
             architecture="",
             weights="",
         )
+        own = {} if recipe.decoder_is_frozen else {"click_masks": (0, 1, 2, 3), "prompt_masks": (0,)}
+        return replace(student, **own)  # type: ignore[arg-type]
     return Description(
         recipe.model,
         recipe.image_size,
@@ -100,6 +105,7 @@ def _method(recipe: Recipe, sam: Sam, description: Description, teacher: Teacher
         recipe.rounds,
         recipe.clicks,
         recipe.pixel_loss,
+        description.pad_points_to,
         teacher if recipe.masks == "teacher" else None,
         recipe.objects,
     )

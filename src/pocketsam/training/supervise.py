@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pocketsam.data.prompt_sampling import Dice, click_anywhere, correction, first_prompts
+from pocketsam.data.prompt_sampling import Dice, click_anywhere, correction, first_prompts, pad_points
 from pocketsam.models.layers import Normalise
 from pocketsam.models.sam import Sam
 from pocketsam.training.losses import PixelLoss, mask_iou, mask_loss
@@ -30,6 +30,7 @@ class Supervise(nn.Module):
         rounds: prompts an object; the first, then corrections.
         clicks: how many clicks round 0 may draw (or a box and one fewer), chosen anew for each batch.
         pixel_loss: what is summed with the dice loss, see `mask_loss`.
+        pad_points_to: how many tokens a prompt has at least.
         teacher: whose answers are the true masks; without one they come with the batch.
         objects: prompts an image, where it is the teacher that answers them.
     """
@@ -41,12 +42,14 @@ class Supervise(nn.Module):
         rounds: int,
         clicks: Sequence[int],
         pixel_loss: PixelLoss,
+        pad_points_to: int = 0,
         teacher: Teacher | None = None,
         objects: int = 8,
     ) -> None:
         super().__init__()
         self.sam, self.normalise, self.teacher = sam, normalise, teacher
         self.rounds, self.clicks, self.pixel_loss, self.objects = rounds, clicks, pixel_loss, objects
+        self.pad_points_to = pad_points_to
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """batch: image (B, 3, S, S) uint8, seed (B,); masks (B, N, S/4, S/4) uint8 and boxes (B, N, 4) or, with a
@@ -61,7 +64,8 @@ class Supervise(nn.Module):
         ambiguous = (labels >= 0).sum(-1) == 1  # one real point, and no box: a box is two
         mask_input, parts = None, []
         for i in range(self.rounds):
-            logits, iou = self.sam.decode(embedding, points, labels, mask_input)
+            prompts = pad_points(points, labels, self.pad_points_to)
+            logits, iou = self.sam.decode(embedding, *prompts, mask_input)
             answer = judge(logits.float(), iou.float(), target, ambiguous, self.pixel_loss)
             parts.append(answer)
             if i + 1 < self.rounds:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pocketsam.data.prompt_sampling import pad_points
 from pocketsam.description import Description
 from pocketsam.errors import ModelError
 from pocketsam.models.checkpoints import FILE_NAME, load_model
@@ -55,7 +56,8 @@ class Teacher(nn.Module):
         """
         scale = self.sam.image_size / student.image_size
         ours = (points + 0.5) * scale - 0.5  # the prompt encoder adds the half pixel back
-        logits, iou, tokens = self.sam.decode_with_tokens(embedding, ours, labels)
+        prompts = pad_points(ours, labels, self.description.pad_points_to)
+        logits, iou, tokens = self.sam.decode_with_tokens(embedding, *prompts)
         side = 4 * student.embedding_side
         return resample(logits.float(), side), iou.float(), tokens.float()
 

@@ -1,7 +1,15 @@
 import pytest
 import torch
 
-from pocketsam.data.prompt_sampling import CELL, Dice, click_in, correction, first_prompts, noisy
+from pocketsam.data.prompt_sampling import (
+    CELL,
+    Dice,
+    boxes_around,
+    click_in,
+    correction,
+    first_prompts,
+    noisy,
+)
 from pocketsam.models.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
 
 SIZE = 64
@@ -43,6 +51,13 @@ def test_first_prompts_are_clicks_or_boxes(clicks: int) -> None:
     assert kinds == {by_click, by_box}
     cells = cell_of(points[labels == FOREGROUND])
     assert ((cells >= torch.tensor([2, 4])) & (cells < torch.tensor([6, 9]))).all()
+
+
+def test_boxes_around_masks() -> None:
+    masks = torch.zeros(1, 3, 16, 16, dtype=torch.bool)
+    masks[0, 0, 3:5, 7:9] = True
+    masks[0, 1, 0, 15] = True
+    assert boxes_around(masks).tolist() == [[[28, 12, 36, 20], [60, 0, 64, 4], [0, 0, 0, 0]]]
 
 
 def test_corrections_are_positive_where_missed_and_negative_where_overrun() -> None:

@@ -91,6 +91,18 @@ def click_anywhere(extent: Tensor, objects: int, dice: Dice) -> tuple[Tensor, Te
     return points, labels.expand(*points.shape[:2], 2)
 
 
+def boxes_around(masks: Tensor) -> Tensor:
+    """The tight boxes, XYXY in input pixels, of masks (…, h, w) bool -> (…, 4); of an empty one, all zeros."""
+    sides = []
+    for inside in (masks.any(-2), masks.any(-1)):  # columns, then rows
+        cells = torch.arange(inside.shape[-1], device=masks.device)
+        first = torch.where(inside, cells, inside.shape[-1]).amin(-1)
+        last = torch.where(inside, cells + 1, 0).amax(-1)
+        sides.append((first.minimum(last), last))
+    (left, right), (top, bottom) = sides
+    return CELL * torch.stack([left, top, right, bottom], dim=-1).float()
+
+
 def pad_points(points: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Prompts of at least `count` tokens, padded where they have fewer, as EfficientSAM expects them.
 

@@ -42,7 +42,7 @@ class Recipe(BaseModel):
     embeddings: str | None = None
     """Where `pocketsam embed` stored the teacher's; without them its encoder runs in the loop."""
     masks: Literal["people", "teacher"] = "people"
-    """Whose masks coupled and semi-coupled training learn: those in the shards, or its answers to clicks."""
+    """Whose masks coupled and semi-coupled training learn: the shards', or those that it finds at clicks."""
     stages: Stages = Stages()
     """How much each part of full-stage distillation counts."""
 

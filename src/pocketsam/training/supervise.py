@@ -4,7 +4,7 @@ Round 0 draws the prompts; each later round adds a click where the model was wro
 A lone click is ambiguous: of its three masks only the best is taught (section 3, "Resolving ambiguity").
 Mask 0, the single answer, is taught for every prompt, so that a small model has one to give when it cannot tell.
 
-The masks are people's or, with a teacher, what it answers to the same prompts. With encoder and decoder learning
+The masks are people's or what a teacher finds at clicks anywhere. With encoder and decoder learning
 together this is MobileSAM's coupled distillation (arXiv 2306.14289, section 3.2); with the teacher's decoder, frozen,
 it is the semi-coupled one: the encoder learns from the masks alone, through a decoder that stands still.
 """
@@ -14,7 +14,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pocketsam.data.prompt_sampling import Dice, click_anywhere, correction, first_prompts, pad_points
+from pocketsam.data.prompt_sampling import (
+    Dice,
+    boxes_around,
+    click_anywhere,
+    correction,
+    first_prompts,
+    pad_points,
+)
 from pocketsam.models.layers import Normalise
 from pocketsam.models.sam import Sam
 from pocketsam.training.losses import PixelLoss, mask_iou, mask_loss
@@ -32,7 +39,7 @@ class Supervise(nn.Module):
         pixel_loss: what is summed with the dice loss, see `mask_loss`.
         pad_points_to: how many tokens a prompt has at least.
         teacher: whose answers are the true masks; without one they come with the batch.
-        objects: prompts an image, where it is the teacher that answers them.
+        objects: masks an image, where it is the teacher that finds them.
     """
 
     def __init__(
@@ -81,14 +88,18 @@ class Supervise(nn.Module):
     def _first(self, batch: Batch, clicks: int, dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
         """The first prompts, and the masks (B, N, S/4, S/4), float, that they ask for."""
         if self.teacher is None:
-            target = batch["masks"].float() / 255
-            return *first_prompts(target > 0.5, batch["boxes"], self.sam.image_size, clicks, dice), target
-        # As its agreement is measured: a click anywhere, and what the teacher is most confident of there.
+            target, boxes = batch["masks"].float() / 255, batch["boxes"]
+        else:
+            target = self._found_by_teacher(batch, self.teacher, dice)
+            boxes = boxes_around(target > 0.5)
+        return *first_prompts(target > 0.5, boxes, self.sam.image_size, clicks, dice), target
+
+    def _found_by_teacher(self, batch: Batch, teacher: Teacher, dice: Dice) -> Tensor:
+        """What the teacher is most confident of at clicks anywhere: so SA-1B's masks were found."""
         points, labels = click_anywhere(batch["extent"], self.objects, dice)
-        logits, iou, _ = self.teacher.decode(self.teacher.embed(batch), points, labels, self.sam)
-        allowed = iou[..., self.teacher.description.click_masks]
-        chosen = torch.tensor(self.teacher.description.click_masks, device=iou.device)[allowed.argmax(-1)]
-        return points, labels, (take(logits, chosen) > 0).float()
+        logits, iou, _ = teacher.decode(teacher.embed(batch), points, labels, self.sam)
+        answers = torch.tensor(teacher.description.click_masks, device=iou.device)
+        return (take(logits, answers[iou[..., answers].argmax(-1)]) > 0).float()
 
 
 def judge(

@@ -1,0 +1,22 @@
+"""Every recipe that we ship can be read."""
+
+from pathlib import Path
+
+import pytest
+
+from pocketsam.training.recipe import read_recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_recipe_can_be_read(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("train-000.tar", "unlabelled-000.tar", "val-000.tar"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("POCKETSAM_DATA", str(tmp_path))
+    recipe = read_recipe(path)
+    assert recipe.last_step <= recipe.steps
+    assert (
+        str(path.relative_to(path.parents[2])) in path.read_text().splitlines()[0]
+        or "benchmarks" in path.read_text()
+    )

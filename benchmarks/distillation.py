@@ -77,6 +77,7 @@ def main() -> None:
     table.add_argument("--folder", type=Path, default=Path("runs/distillation"))
     table.add_argument("--val-photos", type=int, default=95)
     table.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    table.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN")
     table.add_argument("-o", "--output", type=Path)
     table.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     table.set_defaults(command=orderings)
@@ -99,8 +100,8 @@ def orderings(given: argparse.Namespace) -> None:
         _embed(teacher, shards, given.folder / store, bits)
     results: dict[str, list[dict[str, float]]] = {name: [] for name in RUNS}
     for seed in given.seeds:
-        for name, changes in RUNS.items():
-            results[name].append(_result(given, teacher, name, changes, seed))
+        for name in given.only:
+            results[name].append(_result(given, teacher, name, RUNS[name], seed))
             lines = _table(results)
             print("\n".join(lines), flush=True)
             if given.output:

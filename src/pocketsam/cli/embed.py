@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pocketsam.cli.options import Device, Engine, Precision, Threads
+from pocketsam.cli.words import count
 from pocketsam.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,15 +79,15 @@ def _run(engine: "OpenEngine", photos: list[Path], output: Path, bits: int) -> "
 
 
 def _describe(summary: "Summary") -> str:
-    text = _count(summary.photos, "photo")
+    text = count(summary.photos, "photo")
     if summary.photos:
         text += f", {_size(summary.bytes / summary.photos)} a photo, {_size(summary.bytes)} in all"
     if summary.embedded:
         text += f"; {summary.embedded} embedded now, {summary.rate:.1f} photos/s"
     if summary.rebuilt:
-        text += f"; {_count(len(summary.rebuilt), 'shard')} rebuilt"
+        text += f"; {count(len(summary.rebuilt), 'shard')} rebuilt"
     if summary.busy:
-        text += f"; {_count(len(summary.busy), 'shard')} left to other processes: {_some(summary.busy)}"
+        text += f"; {count(len(summary.busy), 'shard')} left to other processes: {_some(summary.busy)}"
     return text
 
 
@@ -101,7 +102,3 @@ def _size(number: float) -> str:
             return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:.1f} TB"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

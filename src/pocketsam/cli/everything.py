@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pocketsam.cli.options import Device, Engine, Model, Photos, Precision, Threads
+from pocketsam.cli.words import count
 from pocketsam.errors import InputError
 
 if TYPE_CHECKING:
@@ -143,9 +144,5 @@ def _place(output: Path, photos: list[Path]) -> Path:
 def _summary(outcomes: list["Outcome"]) -> str:
     done = [outcome for outcome in outcomes if not outcome.error]
     resumed = sum(outcome.resumed for outcome in done)
-    text = f"{_count(sum(outcome.masks for outcome in done), 'mask')} in {_count(len(done), 'photo')}"
+    text = f"{count(sum(outcome.masks for outcome in done), 'mask')} in {count(len(done), 'photo')}"
     return f"{text}, {resumed} of them done by an earlier run" if resumed else text
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -167,20 +167,33 @@ class EmbeddingStore:
         """Those that have no embedding, or have changed since."""
         return [entry for entry in entries if entry not in self]
 
+    def require(self, entries: Iterable[Entry]) -> None:
+        """Raises DataError, which names the first of those that have no embedding, or have changed since."""
+        missing = self.missing(entries)
+        if not missing:
+            return
+        others = (
+            f", like {len(missing) - 1} other{'s' if len(missing) > 2 else ''}" if len(missing) > 1 else ""
+        )
+        raise DataError(f"{self._trouble(missing[0])}{others}; {self._remedy(missing[0])}")
+
+    def _trouble(self, entry: Entry) -> str:
+        record = self._index(shard_name(entry)).get(entry.name)
+        if record is None:
+            return f"{entry}: has no embedding in {self.path}"
+        return (
+            f"{entry}: has changed since it was embedded in {self.path} ({record.photo_bytes} bytes then,"
+            f" {entry.photo.size} now)"
+        )
+
     def read(self, entry: Entry) -> NDArray[np.float32]:
         """The embedding of a photo, (256, g, g).
 
         Raises DataError when there is none, the photo has changed since, or the embedding is damaged.
         """
+        self.require([entry])
         shard = shard_name(entry)
-        record = self._index(shard).get(entry.name)
-        if record is None:
-            raise DataError(f"{entry}: has no embedding in {self.path}; {self._remedy(entry)}")
-        if record.photo_bytes != entry.photo.size:
-            raise DataError(
-                f"{entry}: has changed since it was embedded in {self.path} ({record.photo_bytes} bytes then,"
-                f" {entry.photo.size} now); {self._remedy(entry)}"
-            )
+        record = self._index(shard)[entry.name]
         tar = ShardFiles(self.path, shard).tar
         try:
             return unpack(_read_members(tar, record), self.signature)

@@ -46,11 +46,8 @@ class Samples(Dataset[Item | DataError]):
         self.recipe, self.resize, self.teacher = recipe, resize, teacher
         self.shards = None if recipe.train == DRAWN else Shards(recipe.train, labelled=recipe.needs_masks)
         self.store = EmbeddingStore(recipe.embeddings) if recipe.embeddings else None
-        if self.store and self.shards and (missing := self.store.missing(self.shards.entries)):
-            raise DataError(
-                f"{missing[0]}: has no embedding in {recipe.embeddings}, like {len(missing) - 1} others;"
-                f" run: pocketsam embed {missing[0].photo.path} --teacher {recipe.teacher} -o {recipe.embeddings}"
-            )
+        if self.store and self.shards:
+            self.store.require(self.shards.entries)
         if self.shards is not None and recipe.draw == "masks":
             counts = [self.shards.mask_count(i) for i in range(len(self.shards))]
             self.masks_before = np.cumsum(counts)

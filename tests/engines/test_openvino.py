@@ -45,7 +45,7 @@ def test_a_precision_that_the_processor_lacks_is_refused(folder, monkeypatch):
 
 def test_float32_means_float32_and_threads_are_counted(folder):
     engine = OpenVinoEngine(folder, threads=1)
-    for requests in engine._together.values():
+    for requests in (engine._encoder, engine._prepare, *engine._compiled.values()):
         assert requests.graph.get_property("INFERENCE_PRECISION_HINT") == ov.Type.f32
         assert requests.graph.get_property("INFERENCE_NUM_THREADS") == 1
         assert not requests.graph.get_property("ENABLE_CPU_PINNING")

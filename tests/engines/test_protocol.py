@@ -8,7 +8,7 @@ import pytest
 from pocketsam.engines import decode
 
 SIZE = 64
-SHAPES = [(0, 2), (1, 2), (1, 0), (3, 0), (3, 5), (20, 2)]  # objects, points
+SHAPES = [(0, 2), (1, 2), (1, 0), (3, 0), (3, 5), (20, 2), (40, 5)]  # objects, points
 
 
 @pytest.fixture(params=["onnx", "openvino", "torch"])

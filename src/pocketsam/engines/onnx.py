@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pocketsam.description import METADATA_KEY
 from pocketsam.engines import Answers, cores, mask_or_none
 from pocketsam.engines.folder import Contents, open_folder
-from pocketsam.engines.workers import Workers
-from pocketsam.graphs import GRAPHS, IMAGE_SIDE, TO_DRAW
+from pocketsam.engines.workers import TILE, Workers, tiles
+from pocketsam.graphs import GRAPHS, IMAGE_SIDE
 
 Values = dict[str, ort.OrtValue]
 
@@ -21,8 +21,8 @@ Values = dict[str, ort.OrtValue]
 class OnnxEngine:
     """An `Engine` on the ONNX files in `folder`.
 
-    One prompt is computed by all threads together; of several, each thread takes one after the other, which keeps a
-    prompt in one processor's cache, and nobody waits for anybody.
+    Few prompts are asked about one by one, by all threads together; of many, each thread takes a tile at a time, and
+    nobody waits for anybody. Masks are drawn one by one, where there are several by one thread each.
     Raises ModelError when files are missing, damaged or foreign.
     """
 
@@ -47,21 +47,25 @@ class OnnxEngine:
 
     def ask(self, seen: Values, points: NDArray[np.float32], labels: NDArray[np.int32]) -> Answers:
         """See `Engine.ask`."""
+        count = len(points)
+        size = TILE if count > TILE else 1
+        graph = self._graphs["decoder_ask"] if size == 1 else self._ask_tile
         side = {name: seen[name] for name in IMAGE_SIDE}
-        graph = self._graph("decoder_ask", len(points))
 
-        def answer(i: int) -> Values:
-            prompt = {"points": points[i : i + 1], "labels": labels[i : i + 1]}
-            return _run(graph, "decoder_ask", side | _values(prompt))
+        def answer(prompts: NDArray[np.intp]) -> Values:
+            return _run(
+                graph, "decoder_ask", side | _values({"points": points[prompts], "labels": labels[prompts]})
+            )
 
-        answers = self._workers.map(answer, range(len(points)))
-        iou = [one["predicted_iou"].numpy() for one in answers]
-        to_draw = [{"upscaled": seen["upscaled"]} | {name: one[name] for name in TO_DRAW} for one in answers]
+        mapped = map if size == 1 else self._workers.map
+        rows = [row for answers in mapped(answer, tiles(count, size)) for row in _rows(answers)][:count]
+        iou = [row.pop("predicted_iou").numpy() for row in rows]
+        to_draw = [{"upscaled": seen["upscaled"]} | row for row in rows]
         return Answers(np.concatenate(iou) if iou else np.zeros((0, 4), np.float32), to_draw)
 
     def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
         """See `Engine.draw`."""
-        graph = self._graph("decoder_draw", len(objects))
+        graph = self._graphs["decoder_draw"] if len(objects) == 1 else self._draw_alone
         side = self.description.image_size // 4
         logits = np.empty((len(objects), 4, side, side), np.float32)
 
@@ -71,15 +75,24 @@ class OnnxEngine:
         self._workers.map(draw, range(len(objects)))
         return logits
 
-    def _graph(self, name: str, objects: int) -> ort.InferenceSession:
-        return self._graphs[name] if objects == 1 or self._threads == 1 else self._alone[name]
+    @cached_property
+    def _ask_tile(self) -> ort.InferenceSession:
+        """Asks about a tile of prompts, computed by the thread that calls it."""
+        return _open(self._folder / "decoder_ask.onnx", _options(threads=1, objects=TILE))[0]
 
     @cached_property
-    def _alone(self) -> dict[str, ort.InferenceSession]:
-        """The decoder, computed by the thread that calls it."""
-        options = _options(threads=1)
-        names = ("decoder_ask", "decoder_draw")
-        return {name: _open(self._folder / f"{name}.onnx", options)[0] for name in names}
+    def _draw_alone(self) -> ort.InferenceSession:
+        """Draws one prompt's masks, computed by the thread that calls it."""
+        return _open(self._folder / "decoder_draw.onnx", _options(threads=1))[0]
+
+
+def _rows(answers: Values) -> list[Values]:
+    """The answers to each prompt of a tile."""
+    count = answers["predicted_iou"].shape()[0]
+    if count == 1:
+        return [answers]
+    arrays = {name: value.numpy() for name, value in answers.items()}
+    return [_values({name: array[i : i + 1] for name, array in arrays.items()}) for i in range(count)]
 
 
 def _run(session: ort.InferenceSession, name: str, values: Values) -> Values:
@@ -93,13 +106,13 @@ def _values(arrays: dict[str, NDArray[Any]]) -> Values:
     }
 
 
-def _options(threads: int) -> ort.SessionOptions:
+def _options(threads: int, objects: int = 1) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     # Waiting threads sleep instead of spinning: as fast on an idle machine, and much faster on a busy one.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Prompts go one by one: with that axis known all shapes are.
-    options.add_free_dimension_override_by_name("objects", 1)
+    # With the number of prompts known, nearly all shapes are.
+    options.add_free_dimension_override_by_name("objects", objects)
     options.log_severity_level = 4  # errors reach the user as exceptions; warnings are about graph internals
     return options
 

@@ -1,34 +1,51 @@
 """OpenVINO on the CPU, from the same ONNX files: Intel's engine, in float32 or in half precision."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from threading import Lock
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
+from openvino.preprocess import PrePostProcessor
 
 from pocketsam.description import METADATA_KEY
 from pocketsam.engines import Answers, cores, mask_or_none
 from pocketsam.engines.folder import Contents, open_folder
-from pocketsam.engines.workers import Workers
+from pocketsam.engines.workers import TILE, Workers, tiles
 from pocketsam.errors import ModelError
 from pocketsam.graphs import GRAPHS, IMAGE_SIDE, TO_DRAW
 
 TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 BATCHED = ("points", "labels", *TO_DRAW)
 """Inputs whose first axis is the number of prompts."""
+BETWEEN = (*IMAGE_SIDE, "upscaled", *TO_DRAW)
+"""What one graph of the decoder tells another, in the precision of the arithmetic."""
 
-Values = dict[str, NDArray[Any]]
+Values = dict[str, ov.Tensor]
+
+
+class Variant(NamedTuple):
+    """A graph of the decoder, compiled for what it is to do.
+
+    objects: prompts at a time. usual: for as many tokens a prompt as a lone click or a box has, not for any number;
+    with all shapes known OpenVINO needs half the time in bfloat16. alone: each thread runs it by itself, not all of
+    them together.
+    """
+
+    name: str
+    objects: int
+    usual: bool
+    alone: bool
 
 
 class OpenVinoEngine:
     """An `Engine` on the ONNX files in `folder`, whose arithmetic is in `precision`.
 
-    The decoder takes one prompt at a time: with that axis known OpenVINO is faster by more than a batch saves. One
-    prompt is computed by all threads together; of several, each thread takes one after the other.
+    Few prompts are asked about one by one, by all threads together; of many, each thread takes a tile at a time.
+    Masks are drawn one by one, where there are several by one thread each.
     Raises ModelError when the files are missing, damaged or foreign, or the processor lacks the precision.
     """
 
@@ -36,20 +53,24 @@ class OpenVinoEngine:
         self._core = ov.Core()
         self._threads = threads or cores()
         self._options = _options(precision, self._threads)
-        self._models, self.description = open_folder(folder, lambda path: _read(self._core, path))
-        for name in ("decoder_ask", "decoder_draw"):
-            _one_at_a_time(self._models[name])
-        self._together = {
-            name: Requests(self._core.compile_model(model, "CPU", self._options), name, 1)
-            for name, model in self._models.items()
-        }
+        models, self.description = open_folder(folder, lambda path: _read(self._core, path))
+        self._models = {name: _in_precision(model, name, precision) for name, model in models.items()}
+        self._usual = _sizes(self._models["decoder_ask"], tokens=self.description.pad_points_to or 2)
+        self._compiled: dict[Variant, Requests] = {}
+        self._compiling = Lock()
         self._workers = Workers(self._threads)
-        if self._together["encoder"].precision != TYPES[precision]:
+        self._encoder, self._prepare = (
+            Requests(self._core.compile_model(self._models[name], "CPU", self._options), name, 1)
+            for name in ("encoder", "decoder_prepare")
+        )
+        if self._encoder.precision != TYPES[precision]:
             raise ModelError(f"OpenVINO does not compute in {precision} on this processor; use float32")
+        for name in ("decoder_ask", "decoder_draw"):
+            self._graph(Variant(name, 1, usual=True, alone=False))
 
     def encode(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.encode`."""
-        return self._together["encoder"].run({"image": image})["image_embedding"]
+        return np.array(self._encoder.run({"image": _tensor(image)})["image_embedding"].data)
 
     def prepare(
         self, embedding: NDArray[np.float32], mask_input: NDArray[np.float32] | None = None
@@ -57,36 +78,62 @@ class OpenVinoEngine:
         """See `Engine.prepare`."""
         mask, has_mask = mask_or_none(self.description, mask_input)
         given = {"image_embedding": embedding, "mask_input": mask, "has_mask": has_mask}
-        return self._together["decoder_prepare"].run(given)
+        return self._prepare.run({name: _tensor(array) for name, array in given.items()})
 
     def ask(self, seen: Values, points: NDArray[np.float32], labels: NDArray[np.int32]) -> Answers:
         """See `Engine.ask`."""
+        many = len(points) > TILE
+        usual = points.shape[1] == self._usual["points"]
+        graph = self._graph(Variant("decoder_ask", TILE if many else 1, usual, alone=many))
         side = {name: seen[name] for name in IMAGE_SIDE}
-        prompts = [{"points": points[i : i + 1], "labels": labels[i : i + 1]} for i in range(len(points))]
-        answers = self._run_each("decoder_ask", [side | prompt for prompt in prompts])
-        iou = [one.pop("predicted_iou") for one in answers]
-        to_draw = [{"upscaled": seen["upscaled"]} | one for one in answers]
-        return Answers(np.concatenate(iou) if iou else np.zeros((0, 4), np.float32), to_draw)
+
+        def answer(prompts: NDArray[np.intp]) -> Values:
+            return graph.run(side | {"points": _tensor(points[prompts]), "labels": _tensor(labels[prompts])})
+
+        answers = self._workers.map(answer, tiles(len(points), TILE if many else 1))
+        iou = [one["predicted_iou"].data for one in answers]
+        to_draw = [
+            {"upscaled": seen["upscaled"]} | {name: _row(one[name], row) for name in TO_DRAW}
+            for one in answers
+            for row in range(TILE if many else 1)
+        ]
+        count = len(points)
+        return Answers(np.concatenate(iou)[:count] if iou else np.zeros((0, 4), np.float32), to_draw[:count])
 
     def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
         """See `Engine.draw`."""
-        drawn = self._run_each("decoder_draw", [answers.drawing[i] for i in objects])
         side = self.description.image_size // 4
-        return np.concatenate([one["logits"] for one in drawn] or [np.empty((0, 4, side, side), np.float32)])
+        logits = np.empty((len(objects), 4, side, side), np.float32)
 
-    def _run_each(self, name: str, given: Sequence[Values]) -> list[Values]:
-        """The graph's outputs for one prompt after the other."""
-        requests = (self._alone if len(given) > 1 < self._threads else self._together)[name]
-        return self._workers.map(requests.run, given)
+        def draw(k: int) -> None:
+            given = answers.drawing[objects[k]]
+            usual = given["channels"].shape[1] == self._usual["channels"]
+            graph = self._graph(Variant("decoder_draw", 1, usual, alone=len(objects) > 1))
+            logits[k] = graph.run(given)["logits"].data[0]
 
-    @cached_property
-    def _alone(self) -> dict[str, "Requests"]:
-        """The decoder, of which each thread computes a prompt of its own."""
-        options = self._options | {"NUM_STREAMS": self._threads}
-        return {
-            name: Requests(self._core.compile_model(self._models[name], "CPU", options), name, self._threads)
-            for name in ("decoder_ask", "decoder_draw")
-        }
+        self._workers.map(draw, range(len(objects)))
+        return logits
+
+    def _graph(self, variant: Variant) -> "Requests":
+        """The variant, compiled when it is first wanted."""
+        if self._threads == 1:
+            variant = variant._replace(alone=False)
+        with self._compiling:
+            if variant not in self._compiled:
+                self._compiled[variant] = self._compile(variant)
+            return self._compiled[variant]
+
+    def _compile(self, variant: Variant) -> "Requests":
+        model = self._models[variant.name].clone()
+        _reshape(model, variant.name, variant.objects, self._usual if variant.usual else {})
+        options = dict(self._options)
+        if variant.usual and variant.name == "decoder_ask":
+            # OpenVINO 2026.4 fails to fuse this graph ("Topological order is required, but not set").
+            options["SNIPPETS_MODE"] = "DISABLE"
+        if variant.alone:
+            options["NUM_STREAMS"] = self._threads
+        places = self._threads if variant.alone else 1
+        return Requests(self._core.compile_model(model, "CPU", options), variant.name, places)
 
 
 class Requests:
@@ -100,23 +147,69 @@ class Requests:
         for _ in range(places):
             self._idle.put(graph.create_infer_request())
 
-    def run(self, given: Mapping[str, NDArray[Any]]) -> Values:
-        """The outputs, as arrays of their own that no later call overwrites."""
+    def run(self, given: Mapping[str, ov.Tensor]) -> Values:
+        """The outputs, as tensors of their own that no later call overwrites."""
         request = self._idle.get()
         try:
-            answer = request.infer(
-                [np.ascontiguousarray(given[name]) for name in self._inputs], share_inputs=True
-            )
-            return {name: answer[i] for i, name in enumerate(self._outputs)}
+            for i, name in enumerate(self._inputs):
+                request.set_input_tensor(i, given[name])
+            outputs = [ov.Tensor(o.element_type, o.partial_shape.get_min_shape()) for o in self.graph.outputs]
+            for i, output in enumerate(outputs):
+                request.set_output_tensor(i, output)  # it grows where a shape is not known yet
+            request.infer()
+            return dict(zip(self._outputs, outputs, strict=True))
         finally:
             self._idle.put(request)
 
 
-def _one_at_a_time(model: ov.Model) -> None:
-    shapes = {value: value.partial_shape for value in model.inputs}
-    model.reshape(
-        {value: [1, *shape[1:]] if value.any_name in BATCHED else shape for value, shape in shapes.items()}
-    )
+def _in_precision(model: ov.Model, name: str, precision: str) -> ov.Model:
+    """The model, taking and giving what stays between the decoder's graphs in the precision of the arithmetic.
+
+    Otherwise an image's side would be converted anew for each prompt, which takes a fifth of the time.
+    """
+    if precision == "float32":
+        return model
+    inputs, outputs = GRAPHS[name]
+    kind = getattr(ov.Type, TYPES[precision])
+    steps = PrePostProcessor(model)
+    for i, value in enumerate(inputs):
+        if value in BETWEEN:
+            steps.input(i).tensor().set_element_type(kind)
+    for i, value in enumerate(outputs):
+        if value in BETWEEN:
+            steps.output(i).tensor().set_element_type(kind)
+    return steps.build()
+
+
+def _sizes(ask: ov.Model, tokens: int) -> dict[str, int]:
+    """The second axes of what has any number of them, for prompts of so many tokens."""
+    ask, known = ask.clone(), {"points": tokens, "labels": tokens}
+    _reshape(ask, "decoder_ask", 1, known)
+    channels = ask.outputs[GRAPHS["decoder_ask"][1].index("channels")].partial_shape[1].get_length()
+    return known | {"channels": channels, "basis": channels}
+
+
+def _reshape(model: ov.Model, name: str, objects: int, known: Mapping[str, int]) -> None:
+    """Fix the number of prompts, and the second axes that are known."""
+    shapes = {}
+    for value, port in zip(GRAPHS[name][0], model.inputs, strict=True):
+        shape = port.partial_shape
+        if value in BATCHED:
+            shape[0] = objects
+        if value in known:
+            shape[1] = known[value]
+        shapes[port] = shape
+    model.reshape(shapes)
+
+
+def _tensor(array: NDArray[Any]) -> ov.Tensor:
+    return ov.Tensor(np.ascontiguousarray(array))
+
+
+def _row(tensor: ov.Tensor, row: int) -> ov.Tensor:
+    """One prompt's part of a tensor (N, …), as (1, …); nothing is copied."""
+    rest = list(tensor.shape)[1:]
+    return ov.Tensor(tensor, [row] + [0] * len(rest), [row + 1, *rest])
 
 
 def _options(precision: str, threads: int) -> dict[str, Any]:

@@ -1,8 +1,14 @@
-"""Threads that take one prompt after the other."""
+"""Threads, and what each takes of many prompts at a time."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+TILE = 8
+"""Prompts that a thread asks about at a time, where there are many: the weights for tokens are read once for all."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,3 +26,8 @@ class Workers:
         if self._pool is None or len(items) < 2:
             return [function(item) for item in items]
         return list(self._pool.map(function, items))
+
+
+def tiles(count: int, size: int) -> list[NDArray[np.intp]]:
+    """The numbers below count, so many at a time; the last tile is filled up with the last number."""
+    return [np.arange(start, start + size).clip(max=count - 1) for start in range(0, count, size)]

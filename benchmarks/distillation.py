@@ -53,6 +53,10 @@ RUNS = {
     "full-stage": ["method=full-stage", PLAIN],
     "full-stage, hard prompts": ["method=full-stage", "stages={hard_masks: false}"],
     "full-stage, hard prompts and masks": ["method=full-stage"],
+    "full-stage, without people": [
+        "method=full-stage",
+        "stages={people: 0, hard_masks: false, hard_prompts: 0}",
+    ],
     "decoupled, half the batch and epochs": ["batch=4"],
     "decoupled, twice the epochs": ["steps=1142"],
     "decoupled, embeddings of 8 bits": ["embeddings={folder}/embeddings-8"],

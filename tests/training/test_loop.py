@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from pocketsam.data.sample import DataError
 from pocketsam.errors import InputError, ModelError
-from pocketsam.models.checkpoints import load_model
+from pocketsam.models.checkpoints import load_model, save_model
+from pocketsam.models.sam import MODELS
 from pocketsam.training.loop import train
 from pocketsam.training.recipe import Recipe, read_recipe
 from pocketsam.training.run import Diverged, Run, learning_rate
@@ -115,6 +116,30 @@ def test_photos_train_and_the_best_weights_are_kept(tmp_path: Path) -> None:
     assert all(torch.equal(start[name], t) for name, t in sam.state_dict().items())
     decoder_only = Run(read_recipe(again), _fabric()).sam.state_dict()
     assert torch.equal(decoder_only["mask_decoder.iou_token.weight"], start["mask_decoder.iou_token.weight"])
+
+
+def test_a_run_can_start_from_the_mean_of_several(tmp_path: Path) -> None:
+    first, second = (
+        run(write_recipe(tmp_path, name, seed=seed, steps=1)) for name, seed in (("a", 0), ("b", 1))
+    )
+    init = [str(first), str(second)]
+    start = Run(read_recipe(write_recipe(tmp_path, "mean", init=init)), _fabric()).sam.state_dict()
+    one, other = load_file(first), load_file(second)
+    for name, tensor in start.items():
+        expected = (one[name] + other[name]) / 2 if tensor.is_floating_point() else one[name]
+        torch.testing.assert_close(tensor, expected, msg=name)
+    assert any(not torch.equal(start[name], one[name]) for name in one)
+
+
+def test_weights_of_two_architectures_have_no_mean(tmp_path: Path) -> None:
+    first = run(write_recipe(tmp_path, "a", steps=1))
+    description = load_model(first)[1]
+    save_model(tmp_path / "other.safetensors", MODELS["vit_tiny"](64).state_dict(), description)
+    init = [str(first), str(tmp_path / "other.safetensors")]
+    with pytest.raises(
+        ModelError, match=r"other.safetensors: is of another architecture than .*; average weights of one"
+    ):
+        Run(read_recipe(write_recipe(tmp_path, "mean", init=init)), _fabric())
 
 
 def test_a_broken_photo_is_named_in_one_line(tmp_path: Path) -> None:

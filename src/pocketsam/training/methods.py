@@ -11,8 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+import torch
+from torch import Tensor
+
 from pocketsam.data.embeddings import EmbeddingStore
 from pocketsam.description import Description
+from pocketsam.errors import ModelError
 from pocketsam.models.checkpoints import load_published, load_strictly
 from pocketsam.models.layers import Normalise
 from pocketsam.models.prompt_encoder import PromptEncoder
@@ -46,13 +50,13 @@ def _student(recipe: Recipe, teacher: Teacher | None) -> Sam:
         sam = Sam(sam.image_encoder, recipe.image_size, plain=teacher.sam.is_plain)
         copy_decoder(teacher, sam)
     if recipe.init:
-        _initialise(sam, Path(recipe.init), recipe.decoder_is_frozen)
+        _initialise(sam, [Path(path) for path in recipe.init], recipe.decoder_is_frozen)
     return sam
 
 
-def _initialise(sam: Sam, path: Path, encoder_only: bool) -> None:
-    """Start from the weights in `path`; an encoder of another architecture is not taken over."""
-    tensors, _ = load_published(path)
+def _initialise(sam: Sam, paths: list[Path], encoder_only: bool) -> None:
+    """Start from the mean of the weights in the files; an encoder of another architecture is left out."""
+    tensors = _mean(paths)
     own = sam.state_dict()
     same_encoder = all(n in own and own[n].shape == t.shape for n, t in tensors.items())
     chosen = {
@@ -60,7 +64,21 @@ def _initialise(sam: Sam, path: Path, encoder_only: bool) -> None:
         for name, tensor in tensors.items()
         if (same_encoder if name.startswith("image_encoder.") else not encoder_only)
     }
-    load_strictly(sam, own | chosen, path)
+    load_strictly(sam, own | chosen, paths[0])
+
+
+def _mean(paths: list[Path]) -> dict[str, Tensor]:
+    """The mean of weights that were trained from one start: often better than each (arXiv 2203.05482)."""
+    every = [load_published(path)[0] for path in paths]
+    for path, tensors in zip(paths, every, strict=True):
+        if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in every[0].items()}:
+            raise ModelError(f"{path}: is of another architecture than {paths[0]}; average weights of one")
+    return {
+        name: torch.stack([tensors[name] for tensors in every]).mean(0)
+        if first.is_floating_point()
+        else first
+        for name, first in every[0].items()
+    }
 
 
 def _description(recipe: Recipe, sam: Sam, teacher: Teacher | None) -> Description:

@@ -55,8 +55,8 @@ class Recipe(BaseModel):
     val_photos: int = Field(60, gt=0)
     licence: str = ""
     """What the weights go out under; stored in every file made of them."""
-    init: str | None = None
-    """A model file to start from; parts of another architecture's encoder are left as they are."""
+    init: list[str] = []
+    """A model file to start from, or several: their mean. An encoder of another architecture is left out."""
 
     steps: int = Field(gt=0)
     stop: int | None = Field(None, gt=0)
@@ -90,10 +90,20 @@ class Recipe(BaseModel):
     validate_every: int = Field(500, gt=0)
     checkpoint_every: int = Field(200, gt=0)
 
-    @field_validator("out", "init", "embeddings")
+    @field_validator("init", mode="before")
+    @classmethod
+    def _several(cls, init: object) -> object:
+        return [init] if isinstance(init, str) else init
+
+    @field_validator("out", "embeddings")
     @classmethod
     def _expand(cls, path: str | None) -> str | None:
         return None if path is None else _expanded(path)
+
+    @field_validator("init")
+    @classmethod
+    def _expand_each(cls, paths: list[str]) -> list[str]:
+        return [_expanded(path) for path in paths]
 
     @field_validator("train", "val")
     @classmethod

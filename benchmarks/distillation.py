@@ -134,7 +134,7 @@ def _result(
     given: argparse.Namespace, teacher: Path, name: str, changes: list[str], seed: int
 ) -> dict[str, float]:
     """Train one student by one method and measure it, unless that is done."""
-    out = given.folder / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+    out = run_folder(given.folder, name, seed)
     done = out / "result.json"
     if done.exists() and COLUMNS.keys() <= (known := json.loads(done.read_text())).keys():
         return dict(known)
@@ -155,18 +155,24 @@ def _result(
     return found
 
 
-def _open(path: Path) -> Segmenter:
+def run_folder(folder: Path, name: str, seed: int) -> Path:
+    """Where one of `RUNS` is."""
+    return folder / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+
+
+def open_student(path: Path) -> Segmenter:
+    """A model file, as it was trained."""
     return Segmenter(engine=TorchEngine(*load_model(path)))
 
 
 def _measure(student: Path, teacher: Path, photos: Path, count: int) -> dict[str, float]:
     """Agreement with the teacher on points, and with people on boxes and clicks, in percent."""
-    val, segmenter = Shards(photos), _open(student)
+    val, segmenter = Shards(photos), open_student(student)
     chosen = [i * len(val) // count for i in range(count)]
     found = {}
-    agreement = Teacher(partial(_open, teacher), points=8, distances=())
+    agreement = Teacher(partial(open_student, teacher), points=8, distances=())
     found["teacher, click"] = Means(run(agreement, val, lambda: segmenter, photos=chosen))[POINT]
-    found["teacher, box"] = _agreement_on_boxes(segmenter, _open(teacher), val, chosen)
+    found["teacher, box"] = _agreement_on_boxes(segmenter, open_student(teacher), val, chosen)
     means = Means(run(Clicks(), val, lambda: segmenter, photos=chosen))
     found |= {name: means[name] for name in Clicks().columns}
     return {name: 100 * (value or 0) for name, value in found.items()}

@@ -270,7 +270,6 @@ def test_an_interrupted_transfer_keeps_what_has_come(server, target):
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]
     assert process.returncode == -signal.SIGINT, said
-    assert "KeyboardInterrupt" in said
     have = part_of(target).stat().st_size
     assert left_beside(target) == {"model.pt.part"}
 

@@ -28,7 +28,7 @@ from itertools import product
 from pathlib import Path
 from statistics import mean, median
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import numpy as np
 import typer
@@ -372,8 +372,14 @@ def quality(
     data: Annotated[list[Path], typer.Argument(help="Photos with masks, such as a shard.")],
     output: Page = Path("everything.md"),
     count: Annotated[int, typer.Option("--photos", min=1, help="So many of the data's first photos.")] = 40,
-    model: Annotated[str, typer.Option(help="A model's name, or its folder.")] = "pocket",
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="pocket or mobile_sam; the first if not given."),
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, onnx, openvino or torch.")] = "auto",
+    precisions: Annotated[
+        list[str] | None, typer.Option("--precision", help="float32, bfloat16; the first if not given.")
+    ] = None,
     threads: Threads = 2,
     grids: Annotated[list[int] | None, typer.Option("--grid", help="Points a side, all asked.")] = None,
     hierarchies: Annotated[list[int] | None, typer.Option("--hierarchy", help="Points a side.")] = None,
@@ -384,8 +390,7 @@ def quality(
     """Average recall and mean best IoU against seconds a photo, by the density of the clicks."""
     dataset = open_dataset(data)
     count = min(count, len(dataset))
-    segmenter = Segmenter(model, engine, threads=threads)
-    thresholds = chosen_thresholds(segmenter.engine.description, pred_iou_thresh, stability_score_thresh)
+    thresholds = chosen_thresholds(open_weights(POCKET)[1], pred_iou_thresh, stability_score_thresh)
     settings = {
         ("all", side): Everything(points_per_side=side, hierarchical=False, **thresholds)
         for side in grids or GRIDS
@@ -394,26 +399,42 @@ def quality(
         settings[f"hierarchical, τ = {tau:g}", side] = Everything(
             points_per_side=side, hierarchical=True, confident_logit=tau, **thresholds
         )
-    file = OUT / "quality" / f"encoder-{mark((segmenter.engine.description, type(segmenter.engine)))}.json"
-    encoding = kept(file, partial(time_encoding, dataset, segmenter))["seconds"]
-    results = measure_quality(dataset, segmenter, list(settings.values()), count)
-    rows = {
-        name: quality_row(setting, found, encoding)
-        for (name, setting), found in zip(settings.items(), results, strict=True)
-    }
-    write(OUT / "quality.json", json.dumps([[*name, row] for name, row in rows.items()], indent=1).encode())
-    write(output.parent / "pictures/everything/quality.png", quality_picture(rows))
+    rows: dict[str, QualityRows] = {}
+    for model in models or ["pocket"]:
+        if model == "mobile_sam":
+            make_mobile()
+        rows[model] = {}
+        for precision in precisions or ["float32"]:
+            segmenter = Segmenter(WEIGHTS[model], engine, precision=precision, threads=threads)
+            encoding = encoder_seconds(dataset, segmenter, precision)
+            results = measure_quality(dataset, segmenter, precision, list(settings.values()), count)
+            for (way, side), setting, found in zip(settings, settings.values(), results, strict=True):
+                rows[model][precision, way, side] = quality_row(setting, found, encoding)
+    listed = [[model, *name, row] for model, found in rows.items() for name, row in found.items()]
+    write(OUT / "quality.json", json.dumps(listed, indent=1).encode())
+    write(output.parent / "pictures/everything/quality.png", quality_picture(next(iter(rows.values()))))
     over, stable = thresholds.values()
     publish(
         output,
         "quality",
-        f"## Quality against time\n\n`{model}`, engine {engine}, on the first {count} photos of"
+        f"## Quality against time\n\nEngine {engine}, on the first {count} photos of"
         f" {', '.join(path.name for path in data)}. {machine(threads)}. Average recall as in SAM's section 7.3, best"
         f" IoU as in TinySAM's everything mode ([what they are](how-to/evaluate.md)). Predicted IoU over {over:g},"
-        f" stability from {stable:g} on. Seconds are means, and {encoding:.2f} of them the encoder's. τ is the logit"
+        f" stability from {stable:g} on. Seconds are means, the encoder's among them. τ is the logit"
         " from which on a pixel is not asked about again.\n\n"
-        f"{quality_table(rows).markdown()}\n![Quality against time](pictures/everything/quality.png)\n",
+        + "\n".join(quality_table(model, found).markdown() for model, found in rows.items())
+        + "\n![Quality against time](pictures/everything/quality.png)\n",
     )
+
+
+QualityRows: TypeAlias = dict[tuple[str, str, int], dict[str, float]]
+"""Precision, way to ask, points a side: the figures."""
+
+
+def encoder_seconds(dataset: Dataset, segmenter: Segmenter, precision: str) -> float:
+    name = mark((segmenter.engine.description, type(segmenter.engine).__name__, precision))
+    file = OUT / "quality" / f"encoder-{name}.json"
+    return kept(file, partial(time_encoding, dataset, segmenter))["seconds"]
 
 
 class OpenedOnce:
@@ -435,11 +456,12 @@ class OpenedOnce:
 
 
 def measure_quality(
-    dataset: Dataset, segmenter: Segmenter, settings: Sequence[Everything], count: int
+    dataset: Dataset, segmenter: Segmenter, precision: str, settings: Sequence[Everything], count: int
 ) -> list[list[PhotoResult]]:
     """The results of each setting; they take turns, photo by photo."""
     once, weights = OpenedOnce(segmenter), segmenter.engine.description.weights
-    marks = [mark((setting, weights, type(segmenter.engine).__name__)) for setting in settings]
+    engine = type(segmenter.engine).__name__, precision
+    marks = [mark((setting, weights, *engine)) for setting in settings]
     journals = [Journal(OUT / "quality" / f"{name}.jsonl", name) for name in marks]
     found: list[list[PhotoResult]] = [[] for _ in settings]
 
@@ -463,19 +485,28 @@ def quality_row(setting: Everything, results: Sequence[PhotoResult], encoding: f
     }
 
 
-def quality_table(rows: dict[tuple[str, int], dict[str, float]]) -> Table:
+def quality_table(model: str, rows: QualityRows) -> Table:
     lines = [
         [
+            precision,
             way,
             str(side),
             *(percent(row[name]) for name in ("AR@1000", BEST)),
             f"{row['masks']:.1f}",
             f"{row['seconds']:.2f}",
         ]
-        for (way, side), row in rows.items()
+        for (precision, way, side), row in rows.items()
     ]
-    headings = ["clicks", "points a side", "AR@1000, %", "best IoU, %", "masks a photo", "s a photo"]
-    return Table("Everything as proposals", headings, lines)
+    headings = [
+        "precision",
+        "clicks",
+        "points a side",
+        "AR@1000, %",
+        "best IoU, %",
+        "masks a photo",
+        "s a photo",
+    ]
+    return Table(f"`{model}`: everything as proposals", headings, lines)
 
 
 def time_encoding(dataset: Dataset, segmenter: Segmenter) -> dict[str, float]:
@@ -485,17 +516,20 @@ def time_encoding(dataset: Dataset, segmenter: Segmenter) -> dict[str, float]:
     return {"seconds": median(timed(partial(segmenter.open, image)) for image in images)}
 
 
-def quality_picture(rows: dict[tuple[str, int], dict[str, float]]) -> bytes:
+def quality_picture(rows: QualityRows) -> bytes:
     """Recall and best IoU against seconds, a line for each way to ask, as a PNG file. Numbers: points a side."""
+    ways = dict.fromkeys((precision, way) for precision, way, _ in rows)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("AR@1000", BEST), strict=True):
-        for way in dict.fromkeys(way for way, _ in rows):
+        for way in ways:
             points = {
-                side: (row["seconds"], 100 * row[name]) for (other, side), row in rows.items() if other == way
+                side: (row["seconds"], 100 * row[name])
+                for (*other, side), row in rows.items()
+                if (*other,) == way
             }
-            axes.plot(*zip(*points.values(), strict=True), "o-", markersize=3, label=way)
+            axes.plot(*zip(*points.values(), strict=True), "o-", markersize=3, label=", ".join(way))
             for side, point in points.items():
                 axes.annotate(str(side), point, (3, 3), textcoords="offset points", fontsize=7, color="0.35")
         axes.set(title=f"{name}, %", xlabel="seconds a photo")
@@ -849,7 +883,8 @@ def publish(page: Path, section: str, text: str) -> None:
     )
     sections[section] = text.strip()
     parts = [f"{SECTION.format(name)}\n\n{sections[name]}\n" for name in SECTIONS if name in sections]
-    write(page, "\n".join(["# Everything mode, measured\n", *parts]).encode())
+    before = former.split("<!-- written by")[0].strip() or "# Everything mode, measured"
+    write(page, "\n".join([f"{before}\n", *parts]).encode())
 
 
 def machine(threads: int) -> str:

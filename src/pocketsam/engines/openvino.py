@@ -82,22 +82,22 @@ class OpenVinoEngine:
 
     def ask(self, seen: Values, points: NDArray[np.float32], labels: NDArray[np.int32]) -> Answers:
         """See `Engine.ask`."""
-        many = len(points) > TILE
+        count = len(points)
+        size = TILE if count > TILE else 1
         usual = points.shape[1] == self._usual["points"]
-        graph = self._graph(Variant("decoder_ask", TILE if many else 1, usual, alone=many))
+        graph = self._graph(Variant("decoder_ask", size, usual, alone=size > 1))
         side = {name: seen[name] for name in IMAGE_SIDE}
 
         def answer(prompts: NDArray[np.intp]) -> Values:
             return graph.run(side | {"points": _tensor(points[prompts]), "labels": _tensor(labels[prompts])})
 
-        answers = self._workers.map(answer, tiles(len(points), TILE if many else 1))
+        answers = self._workers.map(answer, tiles(count, size))
         iou = [one["predicted_iou"].data for one in answers]
         to_draw = [
             {"upscaled": seen["upscaled"]} | {name: _row(one[name], row) for name in TO_DRAW}
             for one in answers
-            for row in range(TILE if many else 1)
+            for row in range(size)
         ]
-        count = len(points)
         return Answers(np.concatenate(iou)[:count] if iou else np.zeros((0, 4), np.float32), to_draw[:count])
 
     def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:

@@ -81,7 +81,8 @@ def load_teacher(model: str, in_the_loop: bool) -> Teacher:
     path = source / FILE_NAME if source.is_dir() else source
     if source.is_dir() and not path.exists():
         raise ModelError(
-            f"{source}: holds no {FILE_NAME}, and a teacher's weights are needed, not its ONNX files"
+            f"{source}: holds no {FILE_NAME}, and a teacher's weights are needed, not its ONNX files; give a folder"
+            " or file that has them (pocket's: checkpoints/pocket, in the repository)"
         )
     return Teacher(*load_model(path, description), in_the_loop)
 

@@ -27,8 +27,8 @@ check: .venv/stamp  ## lint, formatting, types, and which part may import which
 train-pocket: .venv/stamp  ## train the model inside the package, and put it there (needs POCKETSAM_DATA)
 	@: "$${POCKETSAM_DATA:?set it to the folder that holds train-*.tar and val-000.tar}"
 	set -e; for recipe in recipes/pocket/*.yaml; do .venv/bin/pocketsam train $$recipe; done
-	.venv/bin/pocketsam convert runs/pocket/05-photos-512/model.safetensors -o checkpoints/pocket/model.safetensors --half \
-		--pred-iou-thresh 0.22 --stability-score-thresh 0.6 --confident-logit 3
+	.venv/bin/pocketsam convert runs/pocket/10-annealing-512/model.safetensors -o checkpoints/pocket/model.safetensors --half \
+		--pred-iou-thresh 0.22 --stability-score-thresh 0.6 --confident-logit 9
 	.venv/bin/pocketsam convert checkpoints/pocket/model.safetensors -o src/pocketsam/weights/pocket --to onnx --half
 
 clean:  ## remove environments, caches and outputs (trained models under runs/ stay)

@@ -269,46 +269,74 @@ class Counting(ColourEngine):
 HIERARCHY: dict[str, Any] = LOOSE | {"hierarchical": True}
 
 
-def test_the_hierarchy_asks_nothing_where_the_coarse_grid_left_no_doubt():
-    engine, whole = Counting(), Counting()
-    segment_everything(engine, photo(), Options(8, confident_logit=0.0, **HIERARCHY))
-    segment_everything(whole, photo(), Options(8, **LOOSE))
+@pytest.mark.parametrize("side", [4, 8, 9])
+@pytest.mark.parametrize("above", [0.0, 4.0, 1e9])
+def test_the_hierarchy_asks_what_its_rules_say(side, above):
+    engine = Counting()
+    segment_everything(engine, photo(), Options(side, confident_logit=above, **HIERARCHY))
+    expected = rule_by_rule(photo(), side, above)
     scale = 128 / 160  # the photo is 160 pixels wide, the model's square 128
-    coarse = [(x * scale, y * scale) for y in (25, 75) for x in (40, 120)]
-    np.testing.assert_allclose(engine.asked[:4], coarse)
-    left = engine.asked[4:]
-    assert set(left) < set(whole.asked)
-    covered = coarse_masks(photo(), 0.0)
-    inside = [point for point in whole.asked if covered[int(point[1] / 4), int(point[0] / 4)]]
-    assert sorted(left) == sorted(set(whole.asked) - set(inside))
-    assert len(inside) >= 20
+    points = [((x + 0.5) / side * 160 * scale, (y + 0.5) / side * 100 * scale) for y, x in expected]
+    np.testing.assert_allclose(engine.asked, points, rtol=1e-6)
+    assert side == 4 or len(points) < side**2
 
 
-def coarse_masks(image: np.ndarray, above: float) -> np.ndarray:
-    """Where the masks that the four clicks of a 2 × 2 grid find, and that pass the filters, are above a logit."""
+def rule_by_rule(image: np.ndarray, side: int, above: float) -> list[tuple[int, int]]:
+    """The rows and columns of the points that are asked, in order, one rule after the other."""
+    covered = np.zeros((32, 32), bool)
+    asked: list[tuple[int, int]] = []
+    fruitful: set[tuple[int, int]] = set()
+    scale = 128 / 160
+
+    def is_covered(y: int, x: int) -> bool:
+        return bool(covered[int((y + 0.5) / side * 100 * scale / 4), int((x + 0.5) / side * 160 * scale / 4)])
+
+    for stride in (4, 2, 1):
+        grid = [(y, x) for y in range(side) for x in range(side)]
+        wanted = [(y, x) for y, x in grid if (y % stride, x % stride) == (1 % stride, 1 % stride)]
+        wanted = [point for point in wanted if point not in asked and not is_covered(*point)]
+        if stride == 1:
+            known = fruitful | {point for point in grid if is_covered(*point)}
+            wanted = [
+                (y, x)
+                for y, x in wanted
+                if any((y + dy, x + dx) in known for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+            ]
+        for y, x in wanted:
+            found = what_passes(image, ((x + 0.5) / side * 160, (y + 0.5) / side * 100))
+            for logits in found:
+                covered |= logits > above
+            if found:
+                fruitful.add((y, x))
+        asked += wanted
+    return asked
+
+
+def what_passes(image: np.ndarray, point: tuple[float, float]) -> list[np.ndarray]:
+    """The logits of a click's readings that pass the filters."""
     engine = ColourEngine()
     geometry = engine.description.geometry(*image.shape[:2])
     embedding = engine.encode(preprocess(image, engine.description))
-    covered = np.zeros((32, 32), bool)
-    for x, y in ((40, 25), (120, 25), (40, 75), (120, 75)):
-        point = np.array([[geometry.to_model((x, y))]], np.float32)
-        nothing = np.zeros((1, 1, 32, 32), np.float32), np.zeros(1, np.float32)
-        logits, iou = engine.decode(embedding, point[0][None], np.ones((1, 1), np.int32), *nothing)
-        for reading in (1, 2, 3):
-            stability = stability_score(geometry.logits_to_photo(logits[0, reading]), 1.0)
-            if iou[0, reading] > LOOSE["pred_iou_thresh"] and stability >= LOOSE["stability_score_thresh"]:
-                covered |= logits[0, reading] > above
-    return covered
+    clicked = np.array([[geometry.to_model(point)]], np.float32)
+    nothing = np.zeros((1, 1, 32, 32), np.float32), np.zeros(1, np.float32)
+    logits, iou = engine.decode(embedding, clicked[0][None], np.ones((1, 1), np.int32), *nothing)
+    return [
+        logits[0, reading]
+        for reading in (1, 2, 3)
+        if iou[0, reading] > LOOSE["pred_iou_thresh"]
+        and stability_score(geometry.logits_to_photo(logits[0, reading]), 1.0)
+        >= LOOSE["stability_score_thresh"]
+    ]
 
 
-def test_without_confidence_the_hierarchy_asks_both_grids():
+def test_where_every_second_point_finds_nothing_no_other_is_asked():
     engine = Counting()
-    found = segment_everything(engine, photo(), Options(8, confident_logit=1e9, **HIERARCHY))
-    assert len(engine.asked) == 4 + 64
-    assert len(found) >= 3
+    found = segment_everything(engine, photo(), Options(8, 64, 1.5, hierarchical=True))
+    assert len(found) == 0
+    assert len(engine.asked) == 16
 
 
-def test_where_the_coarse_grid_covers_all_the_second_has_nothing_to_ask():
+def test_where_the_coarse_grid_covers_all_the_others_have_nothing_to_ask():
     engine = Counting()
     one_colour = np.full((40, 40, 3), 77, np.uint8)
     found = segment_everything(

@@ -6,8 +6,9 @@ A grid of points covers the photo and, if asked for, overlapping crops of it, ea
 lone click; each of its readings is a candidate. A candidate survives if the model is confident of it, if its outline
 hardly moves with the threshold, if no crop cuts through it, and if no better one fills almost the same box.
 
-Most points of a dense grid lie in the same few large things. So a coarse grid goes first, and where its masks leave
-no doubt the dense one asks nothing (TinySAM, arXiv 2312.13789, section 3.4).
+Most points of a dense grid lie in the same few large things. So every fourth point a side goes first, and where its
+masks leave no doubt no further point is asked (TinySAM, arXiv 2312.13789, section 3.4). Where there is nothing to be
+had, there is no need to look closely either: of every second point's neighbours those are asked that may find more.
 
 Nothing here is as large as the photo but one mask a thread, and no mask is drawn that the model does not believe in:
 the cost goes with what is found. Masks are kept as COCO run lengths.
@@ -37,8 +38,8 @@ from pocketsam.rle import RLE, decode, encode, encode_at
 Crop: TypeAlias = tuple[int, int, int, int]
 """x0, y0, x1, y1 in photo pixels; x1 and y1 are outside."""
 
-COARSER = 4
-"""The first grid of the hierarchy has so many times fewer points a side."""
+STRIDES = (4, 2, 1)
+"""The hierarchy asks every fourth point a side of the grid, then every second, then all."""
 EDGE_PIXELS = 20
 """A box that comes this close to the edge of a crop is taken to be cut off by it."""
 
@@ -48,8 +49,8 @@ class Options:
     """How to look for everything; names are those of the published SAM.
 
     points_per_side: of the grid on the whole photo. points_per_batch: how many are decoded at a time.
-    hierarchical: whether a grid of a quarter of the points a side goes first, and the points of the whole one that
-    then lie in a mask where its logit is above confident_logit are left out.
+    hierarchical: whether every fourth point a side goes first, then every second, then all; left out are points that
+    lie in a mask so far where its logit is above confident_logit and, of the last, those around which nothing passed.
     point_grids: grids of your own instead, one a layer of crops, each (K, 2) as (x, y) in 0 to 1; then
     points_per_side is None, and all their points are asked.
     pred_iou_thresh: candidates must have a greater predicted IoU; 0 lets all pass. This one, the next and
@@ -110,13 +111,10 @@ class Options:
             )
         )
 
-    def passes(self, layer: int) -> list[NDArray[np.float64]]:
-        """The grids of a layer's crops, in the order in which they are asked, each as `grid` gives it."""
-        whole = self.grid(layer)
-        coarse = math.isqrt(len(whole)) // COARSER
-        if self.point_grids is not None or not self.hierarchical or not coarse:
-            return [whole]
-        return [point_grid(coarse), whole]
+    def strides(self, layer: int) -> tuple[int, ...]:
+        """The passes over a layer's grid: each asks every so many-th point a side."""
+        whole = self.point_grids is not None or not self.hierarchical
+        return (1,) if whole or len(self.grid(layer)) < STRIDES[0] ** 2 else STRIDES
 
     def grid(self, layer: int) -> NDArray[np.float64]:
         """The points of a layer's crops, (K, 2) as (x, y) in 0 to 1."""
@@ -145,7 +143,7 @@ def segment_everything(
     found = Proposals.join(
         [
             # Layer 0 is the whole photo.
-            _in_crop(engine, image, crop, options.passes(layer), options, None if layer else seen)
+            _in_crop(engine, image, crop, layer, options, None if layer else seen)
             for layer, crop in crops
         ]
     )
@@ -210,11 +208,11 @@ def _in_crop(
     engine: Engine,
     image: NDArray[np.uint8],
     crop: Crop,
-    grids: Sequence[NDArray[np.float64]],
+    layer: int,
     options: Options,
     seen: Seen | None,
 ) -> Proposals:
-    """What one crop shows, each thing once."""
+    """What one crop of a layer shows, each thing once."""
     x0, y0, x1, y1 = crop
     part = image[y0:y1, x0:x1]
     if seen is None:
@@ -225,33 +223,57 @@ def _in_crop(
     view = _View(engine, seen, geometry, crop, (height, width), options, thresholds, Workers(cores()))
     # NumPy's own threads would go on spinning for a while after a product, on the cores that the engine wants next.
     with threadpool_limits(1, user_api="blas"):
-        rows = _ask_all(view, [grid * (x1 - x0, y1 - y0) for grid in grids])
+        rows = _ask_all(view, options.grid(layer) * (x1 - x0, y1 - y0), options.strides(layer))
     found = Proposals.of(rows)
     return found[nms(found.boxes, found.predicted_iou, options.box_nms_thresh)]
 
 
-def _ask_all(view: _View, grids: Sequence[NDArray[np.float64]]) -> list[Row]:
-    """The candidates of one grid after the other that pass; a later grid's points are left out where that is certain.
+def _ask_all(view: _View, points: NDArray[np.float64], strides: Sequence[int]) -> list[Row]:
+    """The candidates of a grid that pass, asked stride by stride.
 
-    grids: each (K, 2) in pixels of the crop.
+    points: (K, 2) in pixels of the crop; where there are several strides, row by row of a square.
     """
     geometry, batch = view.geometry, view.options.points_per_batch
+    cells = geometry.to_model(points) * geometry.low_resolution / geometry.size
+    x, y = cells.astype(int).clip(max=geometry.low_resolution - 1).T
     rows: list[Row] = []
     certain = np.zeros((geometry.low_resolution,) * 2, np.bool_)
-    for points in grids:
-        cells = geometry.to_model(points) * geometry.low_resolution / geometry.size
-        x, y = cells.astype(int).clip(max=geometry.low_resolution - 1).T
-        left = points[~certain[y, x]]
-        for start in range(0, len(left), batch):
-            survivors, certain_here = _candidates(view, left[start : start + batch])
+    asked, fruitful = np.zeros(len(points), np.bool_), np.zeros(len(points), np.bool_)
+    for stride in strides:
+        wanted = ~asked
+        if len(strides) > 1:
+            wanted &= _every(stride, len(points)) & ~certain[y, x]
+        if stride == 1 and asked.any():
+            wanted &= _near(fruitful | certain[y, x])
+        for chosen in _batches(np.flatnonzero(wanted), batch):
+            survivors, certain_here, fruitful[chosen] = _candidates(view, points[chosen])
             rows += survivors
-            if len(grids) > 1:
-                certain |= certain_here
+            certain |= certain_here
+        asked |= wanted
     return rows
 
 
-def _candidates(view: _View, points: NDArray[np.float64]) -> tuple[list[Row], NDArray[np.bool_]]:
-    """The readings of a batch of clicks that pass all filters but NMS, and the cells in which one leaves no doubt.
+def _every(stride: int, count: int) -> NDArray[np.bool_]:
+    """Which of the `count` points of a square grid are every `stride`-th a side; (count,)."""
+    line = np.arange(math.isqrt(count)) % stride == 1 % stride
+    return np.asarray(line[:, None] & line, np.bool_).ravel()
+
+
+def _near(points: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which points of a square grid are, or have among their eight neighbours, one of these; (count,)."""
+    grid = points.reshape(math.isqrt(len(points)), -1).astype(np.uint8)
+    return np.asarray(cv2.dilate(grid, np.ones((3, 3), np.uint8)), np.bool_).ravel()
+
+
+def _batches(indices: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
+
+
+def _candidates(
+    view: _View, points: NDArray[np.float64]
+) -> tuple[list[Row], NDArray[np.bool_], NDArray[np.bool_]]:
+    """The readings of a batch of clicks that pass all filters but NMS; the cells in which one leaves no doubt; whose
+    they are, (K,).
 
     points: (K, 2) in pixels of the crop.
     """
@@ -261,16 +283,17 @@ def _candidates(view: _View, points: NDArray[np.float64]) -> tuple[list[Row], ND
     prompts = Prompts(points[:, None].astype(np.float32), labels, boxes=None, mask_input=None)
     answers = engine.ask(view.seen, *prompts.tokens(view.geometry, engine.description.pad_points_to))
 
-    readings = list(engine.description.click_masks)
-    predicted_iou = answers.predicted_iou[:, readings]
+    predicted_iou = answers.predicted_iou
     confident = (predicted_iou > thresholds.pred_iou_thresh) | (thresholds.pred_iou_thresh <= 0)
+    confident &= np.isin(np.arange(predicted_iou.shape[1]), engine.description.click_masks)
     clicks = np.flatnonzero(confident.any(axis=1))
-    logits = engine.draw(answers, clicks)[:, readings]
+    logits = engine.draw(answers, clicks)
 
     worth_it = np.argwhere(confident[clicks]).tolist()
     measured = view.workers.map(lambda which: _measure(view, logits[tuple(which)]), worth_it)
     rows: list[Row] = []
     certain = np.zeros(logits.shape[2:], np.bool_)
+    fruitful = np.zeros(len(points), np.bool_)
     corner = np.array(view.crop[:2])
     for (i, reading), one in zip(worth_it, measured, strict=True):
         if one is None:
@@ -281,7 +304,8 @@ def _candidates(view: _View, points: NDArray[np.float64]) -> tuple[list[Row], ND
             (rle, box, area, predicted_iou[click, reading], stability, points[click] + corner, view.crop)
         )
         certain |= logits[i, reading] > thresholds.confident_logit
-    return rows, certain
+        fruitful[click] = True
+    return rows, certain, fruitful
 
 
 def _measure(view: _View, logits: NDArray[np.float32]) -> tuple[RLE, NDArray[np.int64], int, float] | None:

@@ -1,10 +1,12 @@
 """OpenVINO on the CPU, from the same ONNX files: Intel's engine, in float32 or in half precision."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
 from typing import Any, NamedTuple
+from weakref import finalize
 
 import numpy as np
 import openvino as ov
@@ -23,6 +25,8 @@ BATCHED = ("points", "labels", *TO_DRAW)
 """Inputs whose first axis is the number of prompts."""
 BETWEEN = (*IMAGE_SIDE, "upscaled", *TO_DRAW)
 """What one graph of the decoder tells another, in the precision of the arithmetic."""
+SPARE = 16
+"""Tiles' memory kept for the next ones, at the most."""
 
 Values = dict[str, ov.Tensor]
 
@@ -88,16 +92,13 @@ class OpenVinoEngine:
         graph = self._graph(Variant("decoder_ask", size, usual, alone=size > 1))
         side = {name: seen[name] for name in IMAGE_SIDE}
 
-        def answer(prompts: NDArray[np.intp]) -> Values:
-            return graph.run(side | {"points": _tensor(points[prompts]), "labels": _tensor(labels[prompts])})
+        def answer(prompts: NDArray[np.intp]) -> Tile:
+            given = {"points": _tensor(points[prompts]), "labels": _tensor(labels[prompts])}
+            return Tile(graph, side | given)
 
         answers = self._workers.map(answer, tiles(count, size))
-        iou = [one["predicted_iou"].data for one in answers]
-        to_draw = [
-            {"upscaled": seen["upscaled"]} | {name: _row(one[name], row) for name in TO_DRAW}
-            for one in answers
-            for row in range(size)
-        ]
+        iou = [tile.values["predicted_iou"].data for tile in answers]
+        to_draw = [Prompt(seen["upscaled"], tile, row) for tile in answers for row in range(size)]
         return Answers(np.concatenate(iou)[:count] if iou else np.zeros((0, 4), np.float32), to_draw[:count])
 
     def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
@@ -106,10 +107,10 @@ class OpenVinoEngine:
         logits = np.empty((len(objects), 4, side, side), np.float32)
 
         def draw(k: int) -> None:
-            given = answers.drawing[objects[k]]
+            given = answers.drawing[objects[k]].values
             usual = given["channels"].shape[1] == self._usual["channels"]
             graph = self._graph(Variant("decoder_draw", 1, usual, alone=len(objects) > 1))
-            logits[k] = graph.run(given)["logits"].data[0]
+            graph.run(given, [ov.Tensor(logits[k : k + 1], shared_memory=True)])
 
         self._workers.map(draw, range(len(objects)))
         return logits
@@ -142,24 +143,59 @@ class Requests:
     def __init__(self, graph: ov.CompiledModel, name: str, places: int) -> None:
         self.precision = graph.get_property("INFERENCE_PRECISION_HINT").to_string()
         self.graph = graph
+        self.spare: deque[Sequence[ov.Tensor]] = deque(maxlen=SPARE)
         self._inputs, self._outputs = GRAPHS[name]
         self._idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
         for _ in range(places):
             self._idle.put(graph.create_infer_request())
 
-    def run(self, given: Mapping[str, ov.Tensor]) -> Values:
-        """The outputs, as tensors of their own that no later call overwrites."""
+    def run(self, given: Mapping[str, ov.Tensor], into: Sequence[ov.Tensor] | None = None) -> Values:
+        """The outputs, as tensors of their own that no later call overwrites, or `into` those given."""
+        outputs = into or self.room()
         request = self._idle.get()
         try:
             for i, name in enumerate(self._inputs):
                 request.set_input_tensor(i, given[name])
-            outputs = [ov.Tensor(o.element_type, o.partial_shape.get_min_shape()) for o in self.graph.outputs]
             for i, output in enumerate(outputs):
                 request.set_output_tensor(i, output)  # it grows where a shape is not known yet
             request.infer()
             return dict(zip(self._outputs, outputs, strict=True))
         finally:
             self._idle.put(request)
+
+    def room(self) -> list[ov.Tensor]:
+        """Memory for the outputs."""
+        return [ov.Tensor(o.element_type, o.partial_shape.get_min_shape()) for o in self.graph.outputs]
+
+
+class Tile:
+    """The answers to a tile of prompts.
+
+    They are megabytes, and memory that is new to a process costs it as much time as a quarter of the answers do. So
+    once nobody needs a tile, the next one is written over it.
+    """
+
+    def __init__(self, graph: Requests, given: Mapping[str, ov.Tensor]) -> None:
+        try:
+            room: Sequence[ov.Tensor] = graph.spare.pop()
+        except IndexError:
+            room = graph.room()
+        self.values = graph.run(given, room)
+        finalize(self, graph.spare.append, room)
+
+
+class Prompt(NamedTuple):
+    """One of a tile, and the photo that it is about."""
+
+    upscaled: ov.Tensor
+    tile: Tile
+    row: int
+
+    @property
+    def values(self) -> Values:
+        """What drawing its masks takes."""
+        rows = {name: _row(self.tile.values[name], self.row) for name in TO_DRAW}
+        return {"upscaled": self.upscaled} | rows
 
 
 def _in_precision(model: ov.Model, name: str, precision: str) -> ov.Model:

@@ -138,6 +138,24 @@ def test_answers_are_safe_to_keep(engine, embedding, image):
         assert ours.flags.writeable
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_answers_wait_for_being_drawn_while_others_are_asked(engine, engines, embedding, kept):
+    """Kept ones are never written over; dropped ones may be, by prompts of more points and of fewer."""
+    reference, seen = engines["torch"], engine.prepare(embedding)
+    waiting = []
+    for seed, points in enumerate((2, 5, 3, 2, 5, 1, 2)):
+        prompt = prompts(19, points, seed=seed)[:2]
+        waiting.append((engine.ask(seen, *prompt), prompt))
+        for answers, asked in waiting if seed == 6 or not kept else []:
+            wanted = reference.ask(reference.prepare(embedding), *asked)
+            expected = reference.draw(wanted, range(19))
+            assert np.abs(engine.draw(answers, range(19)) - expected).max() <= 1e-3 * expected.std()
+            np.testing.assert_allclose(answers.predicted_iou, wanted.predicted_iou, atol=1e-4)
+        if not kept:
+            answers = waiting.pop()[0]
+            del answers
+
+
 def test_inputs_need_not_be_contiguous_and_stay_as_they_are(engine, embedding):
     given = prompts(3, 4)
     expected, _ = decode(engine, embedding, *given)

@@ -65,7 +65,7 @@ OUT = Path("out/everything")
 POCKET = ROOT / "checkpoints/pocket/model.safetensors"
 MOBILE = OUT / "models/mobile_sam/model.safetensors"
 WEIGHTS = {"mobile_sam": MOBILE, "pocket": POCKET}
-SECTIONS = ("speed", "quality", "memory", "gpu")
+SECTIONS = ("speed", "quality", "quality_mobile_sam", "memory", "gpu")
 SECTION = "<!-- written by: python benchmarks/everything.py {} -->"
 REFERENCE = "SAM's own, PyTorch eager"
 ENGINES = (("onnx", "float32"), ("openvino", "float32"), ("openvino", "bfloat16"))
@@ -372,10 +372,7 @@ def quality(
     data: Annotated[list[Path], typer.Argument(help="Photos with masks, such as a shard.")],
     output: Page = Path("everything.md"),
     count: Annotated[int, typer.Option("--photos", min=1, help="So many of the data's first photos.")] = 40,
-    models: Annotated[
-        list[str] | None,
-        typer.Option("--model", help="pocket or mobile_sam; the first if not given."),
-    ] = None,
+    model: Annotated[str, typer.Option(help="pocket or mobile_sam.")] = "pocket",
     engine: Annotated[str, typer.Option(help="auto, onnx, openvino or torch.")] = "auto",
     precisions: Annotated[
         list[str] | None, typer.Option("--precision", help="float32, bfloat16; the first if not given.")
@@ -399,31 +396,31 @@ def quality(
         settings[f"hierarchical, τ = {tau:g}", side] = Everything(
             points_per_side=side, hierarchical=True, confident_logit=tau, **thresholds
         )
-    rows: dict[str, QualityRows] = {}
-    for model in models or ["pocket"]:
-        if model == "mobile_sam":
-            make_mobile()
-        rows[model] = {}
-        for precision in precisions or ["float32"]:
-            segmenter = Segmenter(WEIGHTS[model], engine, precision=precision, threads=threads)
-            encoding = encoder_seconds(dataset, segmenter, precision)
-            results = measure_quality(dataset, segmenter, precision, list(settings.values()), count)
-            for (way, side), setting, found in zip(settings, settings.values(), results, strict=True):
-                rows[model][precision, way, side] = quality_row(setting, found, encoding)
-    listed = [[model, *name, row] for model, found in rows.items() for name, row in found.items()]
-    write(OUT / "quality.json", json.dumps(listed, indent=1).encode())
-    write(output.parent / "pictures/everything/quality.png", quality_picture(next(iter(rows.values()))))
+    if model == "mobile_sam":
+        make_mobile()
+    rows: QualityRows = {}
+    for precision in precisions or ["float32"]:
+        segmenter = Segmenter(WEIGHTS[model], engine, precision=precision, threads=threads)
+        encoding = encoder_seconds(dataset, segmenter, precision)
+        results = measure_quality(dataset, segmenter, precision, list(settings.values()), count)
+        for (way, side), setting, found in zip(settings, settings.values(), results, strict=True):
+            rows[precision, way, side] = quality_row(setting, found, encoding)
+    picture = "pictures/everything/quality.png" if model == "pocket" else f"pictures/everything/{model}.png"
+    write(
+        OUT / f"quality-{model}.json",
+        json.dumps([[*name, row] for name, row in rows.items()], indent=1).encode(),
+    )
+    write(output.parent / picture, quality_picture(rows))
     over, stable = thresholds.values()
     publish(
         output,
-        "quality",
-        f"## Quality against time\n\nEngine {engine}, on the first {count} photos of"
+        "quality" if model == "pocket" else f"quality_{model}",
+        f"## Quality against time: `{model}`\n\nEngine {engine}, on the first {count} photos of"
         f" {', '.join(path.name for path in data)}. {machine(threads)}. Average recall as in SAM's section 7.3, best"
         f" IoU as in TinySAM's everything mode ([what they are](how-to/evaluate.md)). Predicted IoU over {over:g},"
         f" stability from {stable:g} on. Seconds are means, the encoder's among them. τ is the logit"
         " from which on a pixel is not asked about again.\n\n"
-        + "\n".join(quality_table(model, found).markdown() for model, found in rows.items())
-        + "\n![Quality against time](pictures/everything/quality.png)\n",
+        f"{quality_table(rows).markdown()}\n![Quality against time]({picture})\n",
     )
 
 
@@ -485,7 +482,7 @@ def quality_row(setting: Everything, results: Sequence[PhotoResult], encoding: f
     }
 
 
-def quality_table(model: str, rows: QualityRows) -> Table:
+def quality_table(rows: QualityRows) -> Table:
     lines = [
         [
             precision,
@@ -506,7 +503,7 @@ def quality_table(model: str, rows: QualityRows) -> Table:
         "masks a photo",
         "s a photo",
     ]
-    return Table(f"`{model}`: everything as proposals", headings, lines)
+    return Table("Everything as proposals", headings, lines)
 
 
 def time_encoding(dataset: Dataset, segmenter: Segmenter) -> dict[str, float]:

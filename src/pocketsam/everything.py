@@ -50,7 +50,8 @@ class Options:
 
     points_per_side: of the grid on the whole photo. points_per_batch: how many are decoded at a time.
     hierarchical: whether every fourth point a side goes first, then every second, then all; left out are points that
-    lie in a mask so far where its logit is above confident_logit and, of the last, those around which nothing passed.
+    lie in a mask so far where its logit is above confident_logit and, of the last, those around which nothing came
+    near to passing.
     point_grids: grids of your own instead, one a layer of crops, each (K, 2) as (x, y) in 0 to 1; then
     points_per_side is None, and all their points are asked.
     pred_iou_thresh: candidates must have a greater predicted IoU; 0 lets all pass. This one, the next and
@@ -238,15 +239,15 @@ def _ask_all(view: _View, points: NDArray[np.float64], strides: Sequence[int]) -
     x, y = cells.astype(int).clip(max=geometry.low_resolution - 1).T
     rows: list[Row] = []
     certain = np.zeros((geometry.low_resolution,) * 2, np.bool_)
-    asked, fruitful = np.zeros(len(points), np.bool_), np.zeros(len(points), np.bool_)
+    asked, promising = np.zeros(len(points), np.bool_), np.zeros(len(points), np.bool_)
     for stride in strides:
         wanted = ~asked
         if len(strides) > 1:
             wanted &= _every(stride, len(points)) & ~certain[y, x]
         if stride == 1 and asked.any():
-            wanted &= _near(fruitful | certain[y, x])
+            wanted &= _near(promising | certain[y, x])
         for chosen in _batches(np.flatnonzero(wanted), batch):
-            survivors, certain_here, fruitful[chosen] = _candidates(view, points[chosen])
+            survivors, certain_here, promising[chosen] = _candidates(view, points[chosen])
             rows += survivors
             certain |= certain_here
         asked |= wanted
@@ -272,8 +273,8 @@ def _batches(indices: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
 def _candidates(
     view: _View, points: NDArray[np.float64]
 ) -> tuple[list[Row], NDArray[np.bool_], NDArray[np.bool_]]:
-    """The readings of a batch of clicks that pass all filters but NMS; the cells in which one leaves no doubt; whose
-    they are, (K,).
+    """The readings of a batch of clicks that pass all filters but NMS; the cells in which one leaves no doubt; which
+    clicks found something or were near it, (K,).
 
     points: (K, 2) in pixels of the crop.
     """
@@ -289,11 +290,14 @@ def _candidates(
     clicks = np.flatnonzero(confident.any(axis=1))
     logits = engine.draw(answers, clicks)
 
-    worth_it = np.argwhere(confident[clicks]).tolist()
-    measured = view.workers.map(lambda which: _measure(view, logits[tuple(which)]), worth_it)
+    drawn = [(i, reading) for i, reading in np.argwhere(confident[clicks]).tolist()]
+    hopeless = view.workers.map(lambda which: _is_hopeless(view, logits[which]), drawn)
+    worth_it = [which for which, no_hope in zip(drawn, hopeless, strict=True) if not no_hope]
+    measured = view.workers.map(lambda which: _measure(view, logits[which]), worth_it)
     rows: list[Row] = []
     certain = np.zeros(logits.shape[2:], np.bool_)
-    fruitful = np.zeros(len(points), np.bool_)
+    promising = np.zeros(len(points), np.bool_)
+    promising[clicks[[i for i, _ in worth_it]]] = True
     corner = np.array(view.crop[:2])
     for (i, reading), one in zip(worth_it, measured, strict=True):
         if one is None:
@@ -304,8 +308,7 @@ def _candidates(
             (rle, box, area, predicted_iou[click, reading], stability, points[click] + corner, view.crop)
         )
         certain |= logits[i, reading] > thresholds.confident_logit
-        fruitful[click] = True
-    return rows, certain, fruitful
+    return rows, certain, promising
 
 
 def _measure(view: _View, logits: NDArray[np.float32]) -> tuple[RLE, NDArray[np.int64], int, float] | None:
@@ -314,8 +317,6 @@ def _measure(view: _View, logits: NDArray[np.float32]) -> tuple[RLE, NDArray[np.
     At the photo's resolution, but only where the mask is.
     """
     offset, (x0, y0) = view.options.stability_score_offset, view.crop[:2]
-    if _is_hopeless(logits[view.geometry.cells], offset, view.thresholds.stability_score_thresh):
-        return None
     part, x, y = view.geometry.part_of_photo(logits, min(0, -offset))
     stability = stability_score(part, offset)
     mask = part > 0
@@ -326,13 +327,14 @@ def _measure(view: _View, logits: NDArray[np.float32]) -> tuple[RLE, NDArray[np.
     return rle, box, int(np.count_nonzero(mask)), stability
 
 
-def _is_hopeless(logits: NDArray[np.float32], offset: float, threshold: float) -> bool:
+def _is_hopeless(view: _View, logits: NDArray[np.float32]) -> bool:
     """Whether a mask is so unstable in its cells already that it will not be stable in pixels either.
 
     Cells are pixels seen from afar: of a mask of many cells the two scores differ by a few hundredths.
     """
-    enough = bool(np.count_nonzero(logits > -offset) >= 100)
-    return enough and stability_score(logits, offset) < threshold - 0.1
+    cells, offset = logits[view.geometry.cells], view.options.stability_score_offset
+    enough = bool(np.count_nonzero(cells > -offset) >= 100)
+    return enough and stability_score(cells, offset) < view.thresholds.stability_score_thresh - 0.1
 
 
 def stability_score(logits: NDArray[np.float32], offset: float) -> float:

@@ -82,10 +82,7 @@ def make_models() -> None:
         "random": (ARCHITECTURES["pocket"](512).state_dict(), replace(description, name="random")),
     }
     for name, (weights, described) in others.items():
-        path = OUT / "models" / name / FILE_NAME
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            save_model(path, weights, described)
+        save_model(OUT / "models" / name / FILE_NAME, weights, described)
 
 
 def section(protocol: str, title: str, arguments: list[str], pictures: Path) -> str:

@@ -82,7 +82,8 @@ def evaluate(
     hierarchical: Annotated[
         bool | None,
         typer.Option(
-            help="everything: a coarse grid first, the whole one where that leaves a doubt (it does)."
+            help="everything: a coarse grid first, the whole one where that leaves a doubt and finds something"
+            " (it does)."
         ),
     ] = None,
     confident_logit: Annotated[

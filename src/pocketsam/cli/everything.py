@@ -31,7 +31,10 @@ def everything(
     ] = False,
     points_per_side: Annotated[int, typer.Option(min=1, help="Points a side of the grid.", metavar="N")] = 32,
     hierarchical: Annotated[
-        bool, typer.Option(help="A coarse grid first, and the whole one where that leaves a doubt.")
+        bool,
+        typer.Option(
+            help="A coarse grid first, the whole one where that leaves a doubt and finds something."
+        ),
     ] = True,
     confident_logit: Annotated[
         float | None,

@@ -65,7 +65,8 @@ class OnnxEngine:
 
     def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
         """See `Engine.draw`."""
-        graph = self._graphs["decoder_draw"] if len(objects) == 1 else self._draw_alone
+        together = len(objects) == 1 or self._threads == 1
+        graph = self._graphs["decoder_draw"] if together else self._draw_alone
         side = self.description.image_size // 4
         logits = np.empty((len(objects), 4, side, side), np.float32)
 

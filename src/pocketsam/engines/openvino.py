@@ -59,7 +59,8 @@ class OpenVinoEngine:
         self._options = _options(precision, self._threads)
         models, self.description = open_folder(folder, lambda path: _read(self._core, path))
         self._models = {name: _in_precision(model, name, precision) for name, model in models.items()}
-        self._usual = _sizes(self._models["decoder_ask"], tokens=self.description.pad_points_to or 2)
+        # The second axes of what has any number of them, for the usual prompt.
+        self._usual = dict.fromkeys(("points", "labels"), self.description.pad_points_to or 2)
         self._compiled: dict[Variant, Requests] = {}
         self._compiling = Lock()
         self._workers = Workers(self._threads)
@@ -69,8 +70,9 @@ class OpenVinoEngine:
         )
         if self._encoder.precision != TYPES[precision]:
             raise ModelError(f"OpenVINO does not compute in {precision} on this processor; use float32")
-        for name in ("decoder_ask", "decoder_draw"):
-            self._graph(Variant(name, 1, usual=True, alone=False))
+        asking = self._graph(Variant("decoder_ask", 1, usual=True, alone=False))
+        self._usual |= dict.fromkeys(("channels", "basis"), asking.second_axis("channels"))
+        self._graph(Variant("decoder_draw", 1, usual=True, alone=False))
 
     def encode(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.encode`."""
@@ -98,7 +100,7 @@ class OpenVinoEngine:
 
         answers = self._workers.map(answer, tiles(count, size))
         iou = [tile.values["predicted_iou"].data for tile in answers]
-        to_draw = [Prompt(seen["upscaled"], tile, row) for tile in answers for row in range(size)]
+        to_draw = [Drawable(seen["upscaled"], tile, row) for tile in answers for row in range(size)]
         return Answers(np.concatenate(iou)[:count] if iou else np.zeros((0, 4), np.float32), to_draw[:count])
 
     def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
@@ -163,6 +165,10 @@ class Requests:
         finally:
             self._idle.put(request)
 
+    def second_axis(self, output: str) -> int:
+        """Of an output whose shape is known."""
+        return int(self.graph.outputs[self._outputs.index(output)].partial_shape[1].get_length())
+
     def room(self) -> list[ov.Tensor]:
         """Memory for the outputs."""
         return [ov.Tensor(o.element_type, o.partial_shape.get_min_shape()) for o in self.graph.outputs]
@@ -184,8 +190,8 @@ class Tile:
         finalize(self, graph.spare.append, room)
 
 
-class Prompt(NamedTuple):
-    """One of a tile, and the photo that it is about."""
+class Drawable(NamedTuple):
+    """One prompt of a tile, and the photo that it is about."""
 
     upscaled: ov.Tensor
     tile: Tile
@@ -215,14 +221,6 @@ def _in_precision(model: ov.Model, name: str, precision: str) -> ov.Model:
         if value in BETWEEN:
             steps.output(i).tensor().set_element_type(kind)
     return steps.build()
-
-
-def _sizes(ask: ov.Model, tokens: int) -> dict[str, int]:
-    """The second axes of what has any number of them, for prompts of so many tokens."""
-    ask, known = ask.clone(), {"points": tokens, "labels": tokens}
-    _reshape(ask, "decoder_ask", 1, known)
-    channels = ask.outputs[GRAPHS["decoder_ask"][1].index("channels")].partial_shape[1].get_length()
-    return known | {"channels": channels, "basis": channels}
 
 
 def _reshape(model: ov.Model, name: str, objects: int, known: Mapping[str, int]) -> None:

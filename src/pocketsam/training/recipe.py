@@ -93,7 +93,7 @@ class Recipe(BaseModel):
     @field_validator("init", mode="before")
     @classmethod
     def _several(cls, init: object) -> object:
-        return [init] if isinstance(init, str) else init
+        return [init] if isinstance(init, str) else init or []
 
     @field_validator("out", "embeddings")
     @classmethod

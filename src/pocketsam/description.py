@@ -12,6 +12,9 @@ METADATA_KEY = "pocketsam"
 LARGEST_SIZE = 8192
 """Pixels a side; a file that asks for more is damaged, or means harm."""
 
+LARGEST_CHANNELS = 4096
+"""Likewise."""
+
 
 @dataclass(frozen=True)
 class Description:
@@ -35,6 +38,8 @@ class Description:
     """The masks that any other prompt may mean: SAM's mask 0 or, where only the three were taught, those."""
     pad_points_to: int = 0
     """0: SAM's rule, one padding point where there is no box. Else points and corners are padded to so many."""
+    embedding_channels: int = 256
+    """Of the image embedding: SAM's 256 and, for some encoders, finer feature maps."""
     takes_masks: bool = True
     """Whether a mask can be a prompt."""
     pred_iou_thresh: float = 0.88
@@ -105,6 +110,7 @@ def _checked(values: object) -> dict[str, Any]:
     _choose("resize", known["resize"], get_args(Resize))
     _choose("resampling", known.get("resampling", "antialiased"), get_args(Resampling))
     _within("image_size", known["image_size"], range(64, LARGEST_SIZE + 1, 64))
+    _within("embedding_channels", known.get("embedding_channels", 256), range(1, LARGEST_CHANNELS + 1))
     _within("pad_points_to", known.get("pad_points_to", 0), range(65))
     thresholds = {
         name: _number(name, known[name])

@@ -1,6 +1,6 @@
 """Embeddings as files: a photo is encoded once, and prompted on another day, or where its pixels never go.
 
-One .npz, which numpy alone can read: `embedding` (1, 256, S/16, S/16) float16; `height`, `width` and `name` of the
+One .npz, which numpy alone can read: `embedding` (1, C, S/16, S/16) float16; `height`, `width` and `name` of the
 photo; the sha256 of its pixels (`photo`); the description of the model as JSON (`model`). Any engine may use what
 another one has saved. Half precision halves the file; masks differ in a few pixels along their borders, if at all.
 """
@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.description import LARGEST_SIZE, Description
+from pocketsam.description import LARGEST_CHANNELS, LARGEST_SIZE, Description
 from pocketsam.errors import InputError
 from pocketsam.files import write
 from pocketsam.photo import MAX_PIXELS
 
-LARGEST = 2 * 256 * (LARGEST_SIZE // 16) ** 2 + 4096
+LARGEST = 2 * LARGEST_CHANNELS * (LARGEST_SIZE // 16) ** 2 + 4096
 """Bytes of the embedding of the largest model, and of its header."""
 
 SHAPED_BY = ("image_size", "resize", "resampling", "mean", "std")
@@ -29,7 +29,7 @@ SHAPED_BY = ("image_size", "resize", "resampling", "mean", "std")
 class Embedding:
     """What a model made of a photo of `height` × `width` pixels, and the marks by which it knows both.
 
-    values: float32 (1, 256, S/16, S/16). name: the photo's file name. photo: sha256 of its pixels.
+    values: float32 (1, C, S/16, S/16). name: the photo's file name. photo: sha256 of its pixels.
     """
 
     values: NDArray[np.float32]
@@ -77,7 +77,7 @@ def load_embedding(path: Path, model: Description) -> Embedding:
             f"{path}: was made by the model {_mark(embedding.model)}, not by {_mark(model)};"
             " use that model, or save it again with this one"
         )
-    _check_values(path, embedding.values, model.image_size // 16)
+    _check_values(path, embedding.values, model)
     return embedding
 
 
@@ -110,10 +110,12 @@ def _read(path: Path) -> Embedding:
     return Embedding(values.astype(np.float32), height, width, name, photo, Description.from_json(model))
 
 
-def _check_values(path: Path, values: NDArray[np.float32], side: int) -> None:
-    if values.shape != (1, 256, side, side):
+def _check_values(path: Path, values: NDArray[np.float32], model: Description) -> None:
+    side = model.image_size // 16
+    shape = (1, model.embedding_channels, side, side)
+    if values.shape != shape:
         raise InputError(
-            f"{path}: has the shape {values.shape}, this model's is {(1, 256, side, side)}; save it again"
+            f"{path}: has the shape {values.shape}, this model's is {shape}; save it again"
         )
     if not np.isfinite(values).all():
         raise InputError(f"{path}: holds NaN or infinite numbers; save it again")

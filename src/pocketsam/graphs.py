@@ -27,16 +27,19 @@ IMAGE_SIDE = (
     "key_places3",
     "values3",
 )
-"""What `decoder_ask` needs of an image; `decoder_draw` needs `upscaled`."""
+"""What `decoder_ask` needs of an image."""
+
+IMAGE_TO_DRAW = ("upscaled", "finer8", "finer4")
+"""What `decoder_draw` needs of an image."""
 
 TO_DRAW = ("kernels", "scale", "channels", "basis")
 """What `decoder_draw` needs of prompts."""
 
 GRAPHS: dict[str, tuple[list[str], list[str]]] = {
     "encoder": (["image"], ["image_embedding"]),
-    "decoder_prepare": (["image_embedding", "mask_input", "has_mask"], [*IMAGE_SIDE, "upscaled"]),
+    "decoder_prepare": (["image_embedding", "mask_input", "has_mask"], [*IMAGE_SIDE, *IMAGE_TO_DRAW]),
     "decoder_ask": (["points", "labels", *IMAGE_SIDE], ["predicted_iou", *TO_DRAW]),
-    "decoder_draw": (["upscaled", *TO_DRAW], ["logits"]),
+    "decoder_draw": ([*IMAGE_TO_DRAW, *TO_DRAW], ["logits"]),
 }
 """The inputs and the outputs of each, in order."""
 

@@ -3,8 +3,8 @@
 That is MobileSAM's decoupled distillation (section 3.3). A store is a folder:
 
     store.json     whose embeddings these are: a `Signature`
-    NAME.tar       those of the photos of the shard NAME.tar, or of the folder NAME: PHOTO.npy (256, g, g) float16 or,
-                   with 8 bits, PHOTO.npy int8 and PHOTO.scale.npy (256,) float32, a step for each channel
+    NAME.tar       those of the photos of the shard NAME.tar, or of the folder NAME: PHOTO.npy (C, g, g) float16 or,
+                   with 8 bits, PHOTO.npy int8 and PHOTO.scale.npy (C,) float32, a step for each channel
     NAME.jsonl     the index of NAME.tar, a line a photo: the size of its file, where its members lie, and their crc32
 
 A shard with an index is whole. Here is the format, and how it is read; embedding_writer.py writes it.
@@ -32,7 +32,6 @@ from pocketsam.photo import PHOTO_ENDINGS
 
 VERSION = 1
 BITS = (16, 8)
-CHANNELS = 256
 CELL = 16
 """Pixels of the model's input a side, for each place of an embedding."""
 
@@ -55,6 +54,7 @@ class Signature:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     resampling: str
+    embedding_channels: int
     bits: int
 
     @classmethod
@@ -67,9 +67,9 @@ class Signature:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one embedding: (256, g, g)."""
+        """Of one embedding: (C, g, g)."""
         side = self.image_size // CELL
-        return CHANNELS, side, side
+        return self.embedding_channels, side, side
 
     def __str__(self) -> str:
         known = "" if self.weights == self.name else f" (weights {self.weights[:8]})"
@@ -187,7 +187,7 @@ class EmbeddingStore:
         )
 
     def read(self, entry: Entry) -> NDArray[np.float32]:
-        """The embedding of a photo, (256, g, g).
+        """The embedding of a photo, (C, g, g).
 
         Raises DataError when there is none, the photo has changed since, or the embedding is damaged.
         """
@@ -301,7 +301,7 @@ def _read_members(tar: Path, record: Record) -> list[bytes]:
 
 
 def pack(embedding: NDArray[np.floating[Any]], signature: Signature) -> list[bytes]:
-    """An embedding (256, g, g) as one .npy file, float16, or two: int8, and the step of each channel, float32.
+    """An embedding (C, g, g) as one .npy file, float16, or two: int8, and the step of each channel, float32.
 
     What float16 cannot hold becomes the largest that it can. Raises ValueError for another shape, NaN and infinity.
     """
@@ -319,7 +319,7 @@ def pack(embedding: NDArray[np.floating[Any]], signature: Signature) -> list[byt
 
 
 def unpack(contents: Sequence[bytes], signature: Signature) -> NDArray[np.float32]:
-    """The embedding that `pack` packed, (256, g, g). Raises ValueError where it is another's."""
+    """The embedding that `pack` packed, (C, g, g). Raises ValueError where it is another's."""
     kinds: list[tuple[Any, tuple[int, ...]]] = [(np.float16, signature.shape)]
     if signature.bits == 8:
         kinds = [(np.int8, signature.shape), (np.float32, (CHANNELS,))]

@@ -58,7 +58,7 @@ class Engine(Protocol):
     description: Description
 
     def encode(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A preprocessed photo (1, 3, S, S) to its image embedding (1, 256, S/16, S/16)."""
+        """A preprocessed photo (1, 3, S, S) to its image embedding (1, C, S/16, S/16)."""
         ...
 
     def prepare(self, embedding: NDArray[np.float32], mask_input: NDArray[np.float32] | None = None) -> Seen:

@@ -13,7 +13,7 @@ from pocketsam.description import METADATA_KEY
 from pocketsam.engines import Answers, cores, mask_or_none
 from pocketsam.engines.folder import Contents, open_folder
 from pocketsam.engines.workers import TILE, Workers, tiles
-from pocketsam.graphs import GRAPHS, IMAGE_SIDE
+from pocketsam.graphs import GRAPHS, IMAGE_SIDE, IMAGE_TO_DRAW
 
 Values = dict[str, ort.OrtValue]
 
@@ -60,7 +60,8 @@ class OnnxEngine:
         mapped = map if size == 1 else self._workers.map
         rows = [row for answers in mapped(answer, tiles(count, size)) for row in _rows(answers)][:count]
         iou = [row.pop("predicted_iou").numpy() for row in rows]
-        to_draw = [{"upscaled": seen["upscaled"]} | row for row in rows]
+        of_image = {name: seen[name] for name in IMAGE_TO_DRAW}
+        to_draw = [of_image | row for row in rows]
         return Answers(np.concatenate(iou) if iou else np.zeros((0, 4), np.float32), to_draw)
 
     def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:

@@ -18,12 +18,12 @@ from pocketsam.engines import Answers, cores, mask_or_none
 from pocketsam.engines.folder import Contents, open_folder
 from pocketsam.engines.workers import TILE, Workers, tiles
 from pocketsam.errors import ModelError
-from pocketsam.graphs import GRAPHS, IMAGE_SIDE, TO_DRAW
+from pocketsam.graphs import GRAPHS, IMAGE_SIDE, IMAGE_TO_DRAW, TO_DRAW
 
 TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 BATCHED = ("points", "labels", *TO_DRAW)
 """Inputs whose first axis is the number of prompts."""
-BETWEEN = (*IMAGE_SIDE, "upscaled", *TO_DRAW)
+BETWEEN = (*IMAGE_SIDE, *IMAGE_TO_DRAW, *TO_DRAW)
 """What one graph of the decoder tells another, in the precision of the arithmetic."""
 SPARE = 16
 """Tiles' memory kept for the next ones, at the most."""
@@ -100,7 +100,8 @@ class OpenVinoEngine:
 
         answers = self._workers.map(answer, tiles(count, size))
         iou = [tile.values["predicted_iou"].data for tile in answers]
-        to_draw = [Drawable(seen["upscaled"], tile, row) for tile in answers for row in range(size)]
+        of_image = {name: seen[name] for name in IMAGE_TO_DRAW}
+        to_draw = [Drawable(of_image, tile, row) for tile in answers for row in range(size)]
         return Answers(np.concatenate(iou)[:count] if iou else np.zeros((0, 4), np.float32), to_draw[:count])
 
     def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
@@ -193,7 +194,7 @@ class Tile:
 class Drawable(NamedTuple):
     """One prompt of a tile, and the photo that it is about."""
 
-    upscaled: ov.Tensor
+    of_image: Values
     tile: Tile
     row: int
 
@@ -201,7 +202,7 @@ class Drawable(NamedTuple):
     def values(self) -> Values:
         """What drawing its masks takes."""
         rows = {name: _row(self.tile.values[name], self.row) for name in TO_DRAW}
-        return {"upscaled": self.upscaled} | rows
+        return self.of_image | rows
 
 
 def _in_precision(model: ov.Model, name: str, precision: str) -> ov.Model:

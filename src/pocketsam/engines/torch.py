@@ -90,12 +90,12 @@ class TorchEngine:
                 _vary(*tile)
             parts.append(self._ask(seen, *tile))
         joined = [torch.cat(part) for part in zip(*parts, strict=True)]
-        return Answers(self._numpy(joined[0]), (seen.upscaled, joined[1:]))
+        return Answers(self._numpy(joined[0]), ((seen.upscaled, seen.finer8, seen.finer4), joined[1:]))
 
     @torch.inference_mode()
     def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
         """See `Engine.draw`."""
-        upscaled, to_draw = answers.drawing
+        of_image, to_draw = answers.drawing
         chosen = torch.as_tensor(np.asarray(objects, np.int64), device=self.device)
         side = self.description.image_size // 4
         logits = np.empty((len(chosen), 4, side, side), np.float32)
@@ -104,7 +104,7 @@ class TorchEngine:
             values = [part[chosen[tile]] for part in to_draw]
             if self._compiled:
                 _vary(*values)
-            logits[tile] = self._numpy(self._draw(upscaled, *values))
+            logits[tile] = self._numpy(self._draw(*of_image, *values))
         return logits
 
     def _tensor(self, array: NDArray[np.generic]) -> torch.Tensor:

@@ -44,7 +44,7 @@ def count_work(sam: "Sam", description: Description) -> list[Work]:
         with encoding:
             sam.encode(torch.empty(1, 3, size, size, device="meta"))
         with decoding:
-            sam.decode(torch.zeros(1, 256, side, side), points, labels)
+            sam.decode(torch.zeros(1, sam.embedding_channels, side, side), points, labels)
     decoder = list(_work("mask_decoder", sam.mask_decoder, decoding.get_flop_counts()))
     rest = decoding.get_total_flops() // 2 - decoder[0].macs
     return [

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pocketsam.description import METADATA_KEY, Description
 from pocketsam.files import write, write_stream
-from pocketsam.graphs import GRAPHS
+from pocketsam.graphs import GRAPHS, IMAGE_SIDE, IMAGE_TO_DRAW
 from pocketsam.models.checkpoints import digest
 from pocketsam.models.factored import FactoredDecoder, ImageSide
 from pocketsam.models.sam import Sam
@@ -76,7 +76,8 @@ class _Ask(nn.Module):
         self.decoder = decoder
 
     def forward(self, points: Tensor, labels: Tensor, *side: Tensor) -> tuple[Tensor, ...]:
-        return self.decoder.ask(ImageSide._make([*side, side[0]]), points, labels)
+        to_draw = side[: len(IMAGE_TO_DRAW)]  # of which it makes nothing
+        return self.decoder.ask(ImageSide._make([*side, *to_draw]), points, labels)
 
 
 class _Draw(nn.Module):
@@ -95,7 +96,7 @@ def export_onnx(sam: Sam, description: Description, folder: Path, half: bool = F
     """
     # A copy: the exporter folds batch normalisation into the very tensors it is given.
     sam = copy.deepcopy(sam).eval()
-    description = replace(description, weights=digest(sam.state_dict()))
+    description = replace(description, weights=digest(sam.state_dict()), embedding_channels=sam.embedding_channels)
     paths = []
     for name, (module, example) in _graphs(sam).items():
         model = _trace(module, example, *GRAPHS[name], DYNAMIC.get(name, {}))
@@ -112,17 +113,18 @@ def _graphs(sam: Sam) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
     """Each graph as a module, and an example of what goes in."""
     size, side = sam.image_size, sam.embedding_side
     decoder = FactoredDecoder(sam)
-    image, embedding = torch.zeros(1, 3, size, size), torch.zeros(1, 256, side, side)
+    image, embedding = torch.zeros(1, 3, size, size), torch.zeros(1, sam.embedding_channels, side, side)
     no_mask = torch.zeros(1, 1, 4 * side, 4 * side), torch.zeros(1)
     clicks = torch.zeros(2, 3, 2), torch.ones(2, 3, dtype=torch.int32)
     with torch.no_grad():
-        *of_image, upscaled = decoder.prepare(embedding, *no_mask)
-        _, *to_draw = decoder.ask(ImageSide._make([*of_image, upscaled]), *clicks)
+        image_side = decoder.prepare(embedding, *no_mask)
+        _, *to_draw = decoder.ask(image_side, *clicks)
+    asked, drawn = image_side[: len(IMAGE_SIDE)], image_side[len(IMAGE_SIDE) :]
     return {
         "encoder": (_Encoder(sam), (image,)),
         "decoder_prepare": (_Prepare(decoder), (embedding, *no_mask)),
-        "decoder_ask": (_Ask(decoder), (*clicks, *of_image)),
-        "decoder_draw": (_Draw(decoder), (upscaled, *to_draw)),
+        "decoder_ask": (_Ask(decoder), (*clicks, *asked)),
+        "decoder_draw": (_Draw(decoder), (*drawn, *to_draw)),
     }
 
 

@@ -99,7 +99,13 @@ def load_model(path: Path, description: Description | None = None) -> tuple[Sam,
         )
     sam = _build(path, shapes, description.image_size)
     load_strictly(sam, tensors, path, assign=True)
-    description = replace(description, image_size=sam.image_size, architecture=found, weights=digest(tensors))
+    description = replace(
+        description,
+        image_size=sam.image_size,
+        architecture=found,
+        embedding_channels=sam.embedding_channels,
+        weights=digest(tensors),
+    )
     return sam.eval().requires_grad_(False), description
 
 

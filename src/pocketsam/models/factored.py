@@ -65,6 +65,8 @@ class ImageSide(NamedTuple):
     key_places3: Tensor
     values3: Tensor
     upscaled: Tensor  # (1, P, 4 * C / 4), the first upscaling, pixel by pixel of each cell
+    finer8: Tensor  # (1, P or 1, 4 * C / 4), what is added to it for every prompt
+    finer4: Tensor  # (1, P or 1, 4, 4 * C / 8), and to the second upscaling
 
 
 class Answers(NamedTuple):
@@ -102,11 +104,13 @@ class FactoredDecoder(nn.Module):
     ) -> ImageSide:
         """Everything about an image that no prompt changes.
 
-        embedding (1, C, g, g); mask_input (1, 1, 4g, 4g): logits of a former answer, a prompt that does change the
+        embedding (1, C, g, g), or with finer maps (see `mask_decoder.finer_maps`); mask_input (1, 1, 4g, 4g): logits of a former answer, a prompt that does change the
         image, so that it has a preparation of its own; has_mask (1,): 0 where there is none after all.
         """
         first, second, last = self.first, self.second, self.last
         positions = self.sam.prompt_encoder.dense_positions(embedding.shape[-1]).to(embedding.dtype)
+        embedding, finer = embedding[:, : self.decoder.channels], embedding[:, self.decoder.channels :]
+        finer8, finer4 = self._finer(finer)
         cells = (embedding + self._dense(mask_input, has_mask)).flatten(2).transpose(1, 2)  # (1, P, C)
         placed = cells + positions
 
@@ -136,6 +140,8 @@ class FactoredDecoder(nn.Module):
             key_places3=_heads(last, positions, last.k_proj.weight),
             values3=_heads(last, base2, last.v_proj.weight),
             upscaled=F.linear(base2, self._upscale()),
+            finer8=finer8,
+            finer4=finer4,
         )
 
     def ask(self, image: ImageSide, points: Tensor, labels: Tensor) -> Answers:
@@ -174,27 +180,48 @@ class FactoredDecoder(nn.Module):
         )
 
     def draw(
-        self, upscaled: Tensor, kernels: Tensor, scale: Tensor, channels: Tensor, basis: Tensor
+        self,
+        upscaled: Tensor,
+        finer8: Tensor,
+        finer4: Tensor,
+        kernels: Tensor,
+        scale: Tensor,
+        channels: Tensor,
+        basis: Tensor,
     ) -> Tensor:
-        """The four masks of each prompt as logits (N, 4, 4g, 4g), given `ImageSide.upscaled` and `Answers`.
+        """The four masks of each prompt as logits (N, 4, 4g, 4g), given the last of `ImageSide` and of `Answers`.
 
         Both transposed convolutions have strides as large as their kernels: each cell becomes 2 x 2 pixels by
         itself, a product, and the pixels find their places at the very end, when there are only the logits to move.
         """
-        widen, norm, _, widen_again, _ = self.decoder.output_upscaling
-        assert isinstance(widen, nn.ConvTranspose2d) and isinstance(widen_again, nn.ConvTranspose2d)
-        assert widen.bias is not None and widen_again.bias is not None
-        constant = F.linear(self.second.norm4.bias, self._upscale()) + widen.bias.repeat(4)
+        _, norm, _, widen_again, _ = self.decoder.output_upscaling
+        assert isinstance(widen_again, nn.ConvTranspose2d)
         pixels = scale.transpose(1, 2) * upscaled + channels.transpose(1, 2) @ basis
-        pixels = F.gelu(_normalise(norm, (pixels + constant).unflatten(2, (4, -1))))  # (N, P, 4, C / 4)
+        pixels = F.gelu(_normalise(norm, (pixels + finer8).unflatten(2, (4, -1))))  # (N, P, 4, C / 4)
         again = widen_again.weight.permute(0, 2, 3, 1).flatten(1)  # (C / 4, 4 * C / 8)
-        pixels = F.gelu(pixels @ again + widen_again.bias.repeat(4))
+        pixels = F.gelu(pixels @ again + finer4)
         pixels = pixels.unflatten(3, (4, -1)).flatten(1, 3)  # (N, P * 16, C / 8)
         side = math.isqrt(upscaled.shape[1])
         logits = (pixels @ kernels.transpose(1, 2)).view(-1, side, side, 2, 2, 2, 2, MASK_TOKENS)
         return cast(
             Tensor, logits.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(-1, MASK_TOKENS, 4 * side, 4 * side)
         )
+
+    def _finer(self, finer: Tensor) -> tuple[Tensor, Tensor]:
+        """What is added to every prompt's pixels in each upscaling: biases and, if there are any, finer maps."""
+        widen, _, _, widen_again, _ = self.decoder.output_upscaling
+        assert isinstance(widen, nn.ConvTranspose2d) and isinstance(widen_again, nn.ConvTranspose2d)
+        assert widen.bias is not None and widen_again.bias is not None
+        bias8 = F.linear(self.second.norm4.bias, self._upscale()) + widen.bias.repeat(4)
+        bias4 = widen_again.bias.repeat(4)
+        if not finer.shape[1]:
+            return bias8.view(1, 1, -1), bias4.view(1, 1, 1, -1)
+        of_cells = finer.flatten(2).transpose(1, 2)  # (1, P, 3C), as `torch.pixel_unshuffle` orders them
+        channels = self.decoder.channels
+        stride8 = of_cells[..., :channels].unflatten(2, (-1, 4)).transpose(2, 3).flatten(2)
+        # From (channel, y of 4, x of 4) to the order of two upscalings: (y, x) of the first, (y, x, channel) of the next.
+        stride4 = of_cells[..., channels:].unflatten(2, (-1, 2, 2, 2, 2)).permute(0, 1, 3, 5, 4, 6, 2)
+        return stride8 + bias8, stride4.flatten(4).flatten(2, 3).flatten(3) + bias4
 
     def _write_once(self, tokens: Tensor, prompt: Tensor, image: ImageSide) -> tuple[Cells, Tensor]:
         """The image looks at the tokens; the cells of the second layer, and the values written (N, H, T, D)."""

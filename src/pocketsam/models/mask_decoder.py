@@ -145,6 +145,7 @@ class MaskDecoder(nn.Module):
     def __init__(self, channels: int = 256, plain: bool = False) -> None:
         super().__init__()
         activation = F.gelu if plain else F.relu
+        self.channels = channels
         self.transformer = TwoWayTransformer(channels, plain)
         self.iou_token = nn.Embedding(1, channels)
         self.mask_tokens = nn.Embedding(MASK_TOKENS, channels)
@@ -165,12 +166,14 @@ class MaskDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The masks of N objects in each of B images.
 
-        embedding (B, C, g, g); dense (B, N or 1, C, g or 1, g or 1); sparse (B, N, T, C);
+        embedding (B, C, g, g), or with finer maps after the C channels (see `finer_maps`); dense (B, N or 1, C, g or
+        1, g or 1); sparse (B, N, T, C);
         positions (1, P, C) -> mask logits (B, N, 4, 4g, 4g), predicted IoU (B, N, 4), and the output tokens
         (B, N, 5, C) that they were read from: that of the IoU, then one a mask.
         """
         batch, objects = sparse.shape[:2]
         side = embedding.shape[-1]
+        embedding, finer = embedding[:, : self.channels], embedding[:, self.channels :]
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         sparse, positions = sparse.to(own.dtype), positions.to(own.dtype)  # of a model cast to half precision
         tokens = torch.cat([own.expand(batch, objects, -1, -1), sparse], dim=2)
@@ -178,9 +181,26 @@ class MaskDecoder(nn.Module):
         tokens, image = self.transformer(tokens, image, positions[:, None])
 
         image = image.flatten(0, 1).transpose(1, 2).unflatten(2, (side, side))
-        upscaled = self.output_upscaling(image).flatten(2)  # (B * N, C / 8, 16 * P)
+        upscaled = self._upscale(image, finer, objects).flatten(2)  # (B * N, C / 8, 16 * P)
         tokens = tokens[:, :, : 1 + MASK_TOKENS]
         masks = [mlp(tokens[:, :, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)]
         logits = torch.stack(masks, dim=2).flatten(0, 1) @ upscaled
         logits = logits.view(batch, objects, MASK_TOKENS, 4 * side, 4 * side)
         return logits, self.iou_prediction_head(tokens[:, :, 0]), tokens
+
+    def _upscale(self, image: Tensor, finer: Tensor, objects: int) -> Tensor:
+        """Cells (B * N, C, g, g) -> pixels (B * N, C / 8, 4g, 4g), with the image's finer maps added on the way."""
+        widen, norm, act, widen_again, act_again = self.output_upscaling
+        if not finer.shape[1]:
+            return cast(Tensor, self.output_upscaling(image))
+        stride8, stride4 = (m.repeat_interleave(objects, 0) for m in finer_maps(finer, self.channels))
+        return cast(Tensor, act_again(widen_again(act(norm(widen(image) + stride8))) + stride4))
+
+
+def finer_maps(finer: Tensor, channels: int) -> tuple[Tensor, Tensor]:
+    """The maps that an image embedding brings beside its `channels`, as they are added while masks are upscaled.
+
+    finer (B, 3C, g, g): C / 4 channels of 2 x 2 pixels a cell, then C / 8 channels of 4 x 4 ->
+    (B, C / 4, 2g, 2g), (B, C / 8, 4g, 4g).
+    """
+    return F.pixel_shuffle(finer[:, :channels], 2), F.pixel_shuffle(finer[:, channels:], 4)

@@ -14,6 +14,8 @@ from pocketsam.models.layers import LayerNorm2d, Shapes
 class Patches(nn.Module):
     """Normalised pixels (B, 3, S, S) -> embedding (B, 256, S/16, S/16)."""
 
+    embedding_channels = 256
+
     def __init__(self, channels: int = 256, patch: int = 16) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, channels, patch, patch)

@@ -53,6 +53,20 @@ HUGGING_FACE = (
 )
 
 
+EFFICIENTNET_LITE = (
+    (r"^_conv_stem\.", "stem.conv."),
+    (r"^_bn0\.", "stem.norm."),
+    (r"^_blocks\.(\d+)\._expand_conv\.", r"blocks.\1.expand.conv."),
+    (r"^_blocks\.(\d+)\._bn0\.", r"blocks.\1.expand.norm."),
+    (r"^_blocks\.(\d+)\._depthwise_conv\.", r"blocks.\1.depthwise.conv."),
+    (r"^_blocks\.(\d+)\._bn1\.", r"blocks.\1.depthwise.norm."),
+    (r"^_blocks\.(\d+)\._project_conv\.", r"blocks.\1.project.conv."),
+    (r"^_blocks\.(\d+)\._bn2\.", r"blocks.\1.project.norm."),
+)
+EFFICIENTNET_CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
+"""The tensors of an ImageNet classifier behind its encoder: no segmenter needs them."""
+
+
 def rename(tensors: Mapping[str, T]) -> dict[str, T]:
     """`tensors` under our names; names that are no one else's stay as they are."""
     rules: Rules = EFFICIENT_SAM
@@ -61,6 +75,15 @@ def rename(tensors: Mapping[str, T]) -> dict[str, T]:
     elif tensors and all(name.startswith("module.") for name in tensors):  # saved from a parallel wrapper
         return rename({name.removeprefix("module."): tensor for name, tensor in tensors.items()})
     return {_rename(name, rules): tensor for name, tensor in tensors.items()}
+
+
+def rename_classifier(tensors: Mapping[str, T]) -> dict[str, T]:
+    """The encoder in an ImageNet classifier's state dict, under our names; the classifier itself is left out.
+
+    EfficientNet-Lite as published for PyTorch; others are returned as they are.
+    """
+    encoder = {n: t for n, t in tensors.items() if not n.startswith(EFFICIENTNET_CLASSIFIER)}
+    return {_rename(name, EFFICIENTNET_LITE): tensor for name, tensor in encoder.items()}
 
 
 def _rename(name: str, rules: Rules) -> str:
@@ -105,5 +128,5 @@ _TELLING: dict[str, tuple[int, Shapes]] = {
     "efficient_sam_ti": _vit(192),
     "efficient_sam_s": _vit(384),
     "mobile_sam": _tiny_vit(14),
-    "pocket": _tiny_vit(16),
+    "pocket": (527, {"image_encoder.neck.skip8.weight": (64, 48, 1, 1)}),
 }

@@ -5,6 +5,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from pocketsam.models.efficientnet_lite import LITE, EfficientNetLite
 from pocketsam.models.layers import Shapes
 from pocketsam.models.mask_decoder import MaskDecoder
 from pocketsam.models.patches import Patches
@@ -42,8 +43,13 @@ class Sam(nn.Module):
         """Cells a side of the image embedding."""
         return self.image_size // 16
 
+    @property
+    def embedding_channels(self) -> int:
+        """Of the image embedding: 256 or, with finer maps beside them, more."""
+        return cast(int, self.image_encoder.embedding_channels)
+
     def encode(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels (B, 3, S, S) -> image embedding (B, 256, S/16, S/16)."""
+        """Normalised pixels (B, 3, S, S) -> image embedding (B, 256, S/16, S/16), or with finer maps beside it."""
         return cast(Tensor, self.image_encoder(pixels))
 
     def decode(
@@ -124,9 +130,13 @@ def vit(width: int) -> Callable[[int], Sam]:
     return build
 
 
-def pocket(image_size: int = 512) -> Sam:
-    """The model inside the package: TinyViT-5M whose windows divide 512² and 256² inputs without padding."""
-    return Sam(TinyViT(windows=(8, 8, 16, 8)), image_size)
+def efficientnet_lite(variant: int) -> Callable[[int], Sam]:
+    """SAM with an EfficientNet-Lite, 0 to 4."""
+
+    def build(image_size: int = 512) -> Sam:
+        return Sam(EfficientNetLite(*LITE[variant]), image_size)
+
+    return build
 
 
 def patches(image_size: int = 128) -> Sam:
@@ -139,11 +149,16 @@ MODELS = {
     "mobile_sam": mobile_sam,
     "efficient_sam_ti": efficient_sam_ti,
     "efficient_sam_s": efficient_sam_s,
-    "pocket": pocket,
+    "pocket": efficientnet_lite(2),
     "tiny_vit_1m": tiny_vit((32, 48, 64, 128), (1, 2, 2, 4), (8, 8, 16, 8)),
     "tiny_vit_5m": mobile_sam,
     "tiny_vit_11m": tiny_vit((64, 128, 256, 448), (2, 4, 8, 14)),
     "tiny_vit_21m": tiny_vit((96, 192, 384, 576), (3, 6, 12, 18)),
+    "efficientnet_lite0": efficientnet_lite(0),
+    "efficientnet_lite1": efficientnet_lite(1),
+    "efficientnet_lite2": efficientnet_lite(2),
+    "efficientnet_lite3": efficientnet_lite(3),
+    "efficientnet_lite4": efficientnet_lite(4),
     "vit_tiny": vit(192),
     "vit_small": vit(384),
     "patches": patches,
@@ -151,7 +166,8 @@ MODELS = {
 """The architectures that a recipe can train from nothing. tiny_vit_1m is ours, for trials on a small machine."""
 
 # A tensor that one kind of encoder has and no other, most telling first.
-_ENCODERS: dict[str, type[TinyViT | SamViT | ViT | Patches]] = {
+_ENCODERS: dict[str, type[EfficientNetLite | TinyViT | SamViT | ViT | Patches]] = {
+    "blocks.0.depthwise.conv.weight": EfficientNetLite,
     "patch_embed.seq.0.c.weight": TinyViT,
     "blocks.0.attn.rel_pos_h": SamViT,
     "pos_embed": ViT,

@@ -97,6 +97,8 @@ class Block(nn.Module):
 class SamViT(nn.Module):
     """Pixels (B, 3, S, S), normalised -> image embedding (B, 256, S/16, S/16), for the one S it was made for."""
 
+    embedding_channels = 256
+
     def __init__(
         self,
         width: int = 768,

@@ -149,6 +149,8 @@ class Stage(nn.Module):
 class TinyViT(nn.Module):
     """Pixels (B, 3, S, S), normalised, S a multiple of 64 -> image embedding (B, 256, S/16, S/16)."""
 
+    embedding_channels = 256
+
     def __init__(
         self,
         widths: tuple[int, ...] = (64, 128, 160, 320),

@@ -52,6 +52,8 @@ class Block(nn.Module):
 class ViT(nn.Module):
     """Pixels (B, 3, S, S), normalised, S a multiple of 16 -> image embedding (B, 256, S/16, S/16)."""
 
+    embedding_channels = 256
+
     def __init__(
         self, width: int = 192, depth: int = 12, hidden: int = 768, pretrained_side: int = 14
     ) -> None:

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pocketsam.data.embeddings import EmbeddingStore
 from pocketsam.description import Description
 from pocketsam.errors import ModelError
 from pocketsam.models.checkpoints import load_published, load_strictly
+from pocketsam.models.efficientnet_lite import MEAN, STD, EfficientNetLite
 from pocketsam.models.layers import Normalise
 from pocketsam.models.prompt_encoder import PromptEncoder
+from pocketsam.models.published import rename_classifier
 from pocketsam.models.sam import MODELS, Sam
 from pocketsam.training.decoupled import Decoupled
 from pocketsam.training.full_stage import FullStage
@@ -49,9 +51,18 @@ def _student(recipe: Recipe, teacher: Teacher | None) -> Sam:
     if teacher:
         sam = Sam(sam.image_encoder, recipe.image_size, plain=teacher.sam.is_plain)
         copy_decoder(teacher, sam)
+    if recipe.encoder_weights:
+        _initialise_encoder(sam.image_encoder, Path(recipe.encoder_weights))
     if recipe.init:
         _initialise(sam, [Path(path) for path in recipe.init], recipe.decoder_is_frozen)
     return sam
+
+
+def _initialise_encoder(encoder: nn.Module, path: Path) -> None:
+    """Start an encoder, but for its neck, from an ImageNet classifier; every tensor must fit."""
+    tensors = rename_classifier(load_published(path)[0])
+    neck = {name: tensor for name, tensor in encoder.state_dict().items() if name.startswith("neck.")}
+    load_strictly(encoder, neck | tensors, path)
 
 
 def _initialise(sam: Sam, paths: list[Path], encoder_only: bool) -> None:
@@ -97,10 +108,12 @@ def _description(recipe: Recipe, sam: Sam, teacher: Teacher | None) -> Descripti
         )
         own = {} if recipe.decoder_is_frozen else {"click_masks": (0, 1, 2, 3), "prompt_masks": (0,)}
         return replace(student, **own)  # type: ignore[arg-type]
+    pixels = {"mean": MEAN, "std": STD} if isinstance(sam.image_encoder, EfficientNetLite) else {}
     return Description(
         recipe.model,
         recipe.image_size,
         "squash",
+        **pixels,
         click_masks=(0, 1, 2, 3),
         takes_masks=isinstance(sam.prompt_encoder, PromptEncoder),
         licence=recipe.licence,

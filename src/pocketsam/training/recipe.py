@@ -25,6 +25,11 @@ class Recipe(BaseModel):
         "pocket",
         "patches",
         "mobile_sam",
+        "efficientnet_lite0",
+        "efficientnet_lite1",
+        "efficientnet_lite2",
+        "efficientnet_lite3",
+        "efficientnet_lite4",
         "tiny_vit_1m",
         "tiny_vit_5m",
         "tiny_vit_11m",
@@ -57,6 +62,9 @@ class Recipe(BaseModel):
     """What the weights go out under; stored in every file made of them."""
     init: list[str] = []
     """A model file to start from, or several: their mean. An encoder of another architecture is left out."""
+    encoder_weights: str | None = None
+    """An ImageNet classifier's state dict (EfficientNet-Lite), which the encoder starts from; its batch
+    normalisation then keeps the statistics of that training."""
 
     steps: int = Field(gt=0)
     stop: int | None = Field(None, gt=0)
@@ -75,6 +83,8 @@ class Recipe(BaseModel):
     pixel_loss: PixelLoss = "focal"
 
     learning_rate: float = Field(4e-4, gt=0)
+    encoder_rate: float = Field(1.0, gt=0)
+    """The learning rate of the encoder without its neck, as a fraction of that of the rest."""
     final_fraction: float = Field(0.01, ge=0, le=1)
     """Where the cosine ends, as a fraction of the learning rate."""
     warmup: int = Field(200, ge=0)
@@ -95,7 +105,7 @@ class Recipe(BaseModel):
     def _several(cls, init: object) -> object:
         return [init] if isinstance(init, str) else init or []
 
-    @field_validator("out", "embeddings")
+    @field_validator("out", "embeddings", "encoder_weights")
     @classmethod
     def _expand(cls, path: str | None) -> str | None:
         return None if path is None else _expanded(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import DataError
@@ -47,9 +47,8 @@ class Run:
         self.average = copy.deepcopy(self.sam).requires_grad_(False).eval().to(fabric.device)
         if fabric.world_size > 1:
             share_batch_norm(self.sam)
-        optimiser = torch.optim.AdamW(
-            _groups(self.sam, recipe.weight_decay), recipe.learning_rate, fused=True
-        )
+        groups = _groups(self.sam, recipe.weight_decay, recipe.encoder_rate)
+        optimiser = torch.optim.AdamW(groups, recipe.learning_rate, fused=True)
         self.method, self.optimiser = fabric.setup(self.plain_method, optimiser)
         self.val = Shards(recipe.val) if recipe.val else None
         self.step, self.best = 0, -1.0
@@ -73,8 +72,10 @@ class Run:
     def advance(self, batch: Sequence[Item]) -> dict[str, Tensor]:
         """One step on one batch, given in `accumulate` parts; the losses, mean over them."""
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.step)
+            group["lr"] = learning_rate(self.recipe, self.step) * group["rate"]
         self.method.train()
+        if self.recipe.encoder_weights:
+            _freeze_statistics(self.sam)
         found = [self._learn(part, last=i + 1 == len(batch)) for i, part in enumerate(batch)]
         try:
             self.fabric.clip_gradients(self.method, self.optimiser, max_norm=self.recipe.clip)
@@ -129,7 +130,8 @@ class Run:
     def keep(self) -> None:
         """Write the averaged weights: the run's result."""
         path = self.recipe.folder / FILE_NAME
-        save_model(path, self.average.state_dict(), self.description)
+        description = replace(self.description, embedding_channels=self.sam.embedding_channels)
+        save_model(path, self.average.state_dict(), description)
 
     def checkpoint(self) -> None:
         """Everything that resuming needs, in one file that is replaced in one move."""
@@ -171,13 +173,23 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * (recipe.final_fraction + (1 - recipe.final_fraction) * cosine)
 
 
-def _groups(sam: Sam, weight_decay: float) -> list[dict[str, object]]:
-    """Weight decay on matrices only: not on biases, scales or learned tokens."""
-    parameters = [p for p in sam.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2 and p.shape[0] > 4], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2 or p.shape[0] <= 4], "weight_decay": 0.0},
-    ]
+def _groups(sam: Sam, weight_decay: float, encoder_rate: float) -> list[dict[str, object]]:
+    """Weight decay on matrices only: not on biases, scales or learned tokens. The encoder has a rate of its own."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in sam.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decay = weight_decay if parameter.ndim >= 2 and parameter.shape[0] > 4 else 0.0
+        is_encoder = name.startswith("image_encoder.") and not name.startswith("image_encoder.neck.")
+        groups.setdefault((decay, encoder_rate if is_encoder else 1.0), []).append(parameter)
+    return [{"params": p, "weight_decay": decay, "rate": rate} for (decay, rate), p in groups.items()]
+
+
+def _freeze_statistics(sam: Sam) -> None:
+    """Batch normalisation keeps the statistics of its pretraining: a few photos a step make poor ones."""
+    for module in sam.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def _same_recipe(metadata: dict[str, str], asked: Recipe, path: Path) -> None:

@@ -17,7 +17,7 @@ from rich.progress import track
 
 from pocketsam.data.coco import CocoSet, write_coco
 from pocketsam.data.datasets import open_dataset
-from pocketsam.files import write
+from pocketsam.utils.files import write
 
 DUPLICATE_EVERY = 5  # masks: without wrong detections, precision would always be 1
 DUPLICATE_NOISE = 3  # times the noise

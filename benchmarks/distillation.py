@@ -26,20 +26,20 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from pocketsam.data.embed import embed
 from pocketsam.data.sa1b import Shards
+from pocketsam.embeddings.job import embed
 from pocketsam.engines.torch import TorchEngine
-from pocketsam.evaluation.clicks import Clicks
 from pocketsam.evaluation.overlap import ious
+from pocketsam.evaluation.protocols.agreement import POINT, Teacher
+from pocketsam.evaluation.protocols.clicks import Clicks
 from pocketsam.evaluation.results import Means
-from pocketsam.evaluation.run import run
-from pocketsam.evaluation.teacher import POINT, Teacher
+from pocketsam.evaluation.session import run
 from pocketsam.models.checkpoints import FILE_NAME, load_model, save_model
 from pocketsam.models.sam import MODELS
-from pocketsam.rle import boxes as tightest_boxes
 from pocketsam.segmenter import Segmenter
+from pocketsam.training.config import read_recipe
 from pocketsam.training.loop import LOG_FILE, train
-from pocketsam.training.recipe import read_recipe
+from pocketsam.utils.rle import boxes as tightest_boxes
 from pocketsam.zoo import MODELS as PUBLISHED
 
 RECIPE = Path("recipes/distillation/small.yaml")
@@ -116,8 +116,8 @@ def _teacher(folder: Path) -> Path:
     """The model inside the package, at a size that is quick to embed at."""
     path = folder / "teacher" / FILE_NAME
     if not path.exists():
-        sam, description = load_model(TEACHER)
-        save_model(path, sam.state_dict(), replace(description, image_size=TEACHER_SIZE))
+        sam, config = load_model(TEACHER)
+        save_model(path, sam.state_dict(), replace(config, image_size=TEACHER_SIZE))
     return path
 
 
@@ -224,8 +224,8 @@ def throughput(given: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sam = MODELS[given.teacher]().eval()
-        description = PUBLISHED[given.teacher].description
-        save_model(folder / "teacher" / FILE_NAME, sam.state_dict(), description)
+        config = PUBLISHED[given.teacher].config
+        save_model(folder / "teacher" / FILE_NAME, sam.state_dict(), config)
         photos = _noise(folder / "photos", given.batch)
         engine = TorchEngine(*load_model(folder / "teacher" / FILE_NAME))
         summary = embed(engine, photos, folder / "store")

@@ -19,9 +19,9 @@ from matplotlib import pyplot as plt
 
 from pocketsam.data.sa1b import Shards
 from pocketsam.models.checkpoints import FILE_NAME
-from pocketsam.rle import boxes as tightest_boxes
-from pocketsam.rle import decode
 from pocketsam.training.loop import LOG_FILE
+from pocketsam.utils.rle import boxes as tightest_boxes
+from pocketsam.utils.rle import decode
 
 SHOWN = ("decoupled", "semi-coupled", "coupled", "full-stage")
 PHOTOS = (3, 40, 112, 200, 318)

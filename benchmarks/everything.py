@@ -39,20 +39,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pocketsam import Segmenter
+from pocketsam.config import SAM, ModelConfig
 from pocketsam.data.datasets import open_dataset
 from pocketsam.data.sample import Dataset
-from pocketsam.description import SAM, Description
-from pocketsam.embedding import photo_mark
 from pocketsam.engines import Engine, Seen
-from pocketsam.evaluation.everything import BEST, Everything
 from pocketsam.evaluation.journal import Journal
+from pocketsam.evaluation.protocols.proposals import BEST, Everything
 from pocketsam.evaluation.results import PhotoResult, Table, percent
-from pocketsam.evaluation.run import run
+from pocketsam.evaluation.session import run
 from pocketsam.evaluation.timing import lone_clicks, take_turns
-from pocketsam.files import write
-from pocketsam.photo import PHOTO_ENDINGS, load_image
-from pocketsam.rle import RLE
+from pocketsam.predict.embedding import photo_mark
+from pocketsam.predict.image import PHOTO_ENDINGS, load_image
 from pocketsam.segmenter import Photo
+from pocketsam.utils.files import write
+from pocketsam.utils.rle import RLE
 
 if TYPE_CHECKING:
     from plain_everything import Thresholds
@@ -242,8 +242,8 @@ class Speed:
         import torch
         from plain_everything import decode
 
-        sam, description = self.weights
-        points, labels = lone_clicks(description, 1)[:2]
+        sam, config = self.weights
+        points, labels = lone_clicks(config, 1)[:2]
         embedding = open_segmenter(self.path, *ENGINES[0], self.threads).open(image).embedding
         plain = [torch.from_numpy(values) for values in (embedding, points, labels)]
         jobs: dict[str, Callable[[], object]] = {REFERENCE: partial(decode, sam, *plain)}
@@ -287,7 +287,7 @@ class Speed:
         return WEIGHTS[self.model]
 
     @property
-    def weights(self) -> "tuple[Sam, Description]":
+    def weights(self) -> "tuple[Sam, ModelConfig]":
         return open_weights(self.path)
 
     @property
@@ -350,7 +350,7 @@ def make_mobile() -> None:
         if name.endswith("attention_biases"):
             larger, smaller = (math.isqrt(biases.shape[1]) for biases in (weights[name], wanted))
             weights[name] = weights[name].unflatten(1, (larger, larger))[:, :smaller, :smaller].flatten(1)
-    description = replace(
+    config = replace(
         SAM,
         name="mobile_sam",
         architecture="mobile_sam",
@@ -360,8 +360,8 @@ def make_mobile() -> None:
         weights=digest(weights),
     )
     # Written anew, it would be exported anew.
-    if not MOBILE.exists() or load_model(MOBILE)[1] != description:
-        save_model(MOBILE, weights, description)
+    if not MOBILE.exists() or load_model(MOBILE)[1] != config:
+        save_model(MOBILE, weights, config)
 
 
 # quality
@@ -429,7 +429,7 @@ QualityRows: TypeAlias = dict[tuple[str, str, int], dict[str, float]]
 
 
 def encoder_seconds(dataset: Dataset, segmenter: Segmenter, precision: str) -> float:
-    name = mark((segmenter.engine.description, type(segmenter.engine).__name__, precision))
+    name = mark((segmenter.engine.config, type(segmenter.engine).__name__, precision))
     file = OUT / "quality" / f"encoder-{name}.json"
     return kept(file, partial(time_encoding, dataset, segmenter))["seconds"]
 
@@ -456,7 +456,7 @@ def measure_quality(
     dataset: Dataset, segmenter: Segmenter, precision: str, settings: Sequence[Everything], count: int
 ) -> list[list[PhotoResult]]:
     """The results of each setting; they take turns, photo by photo."""
-    once, weights = OpenedOnce(segmenter), segmenter.engine.description.weights
+    once, weights = OpenedOnce(segmenter), segmenter.engine.config.weights
     engine = type(segmenter.engine).__name__, precision
     marks = [mark((setting, weights, *engine)) for setting in settings]
     journals = [Journal(OUT / "quality" / f"{name}.jsonl", name) for name in marks]
@@ -704,7 +704,7 @@ def gpu_table(model: Path, device: str, chip: Chip, image: NDArray[np.uint8], se
         for compiled, precision in cases:
             engine = TorchEngine.load(model, device, precision, compile=compiled)
             # The same, but its operations can be counted.
-            plain = TorchEngine(engine.sam, engine.description, precision)
+            plain = TorchEngine(engine.sam, engine.config, precision)
             for job in gpu_jobs(engine, plain, image):
                 for _ in range(3):  # compiling is no part of it
                     job.call()
@@ -728,7 +728,7 @@ def gpu_line(job: Job, seconds: float, least: list[float]) -> list[str]:
 
 def gpu_jobs(engine: "TorchEngine", plain: "TorchEngine", image: NDArray[np.uint8]) -> Iterator[Job]:
     """What `engine` is timed at; the operations are those of `plain`."""
-    size, number = engine.description.image_size, engine.dtype.itemsize
+    size, number = engine.config.image_size, engine.dtype.itemsize
     pixels = np.random.default_rng(0).standard_normal((1, 3, size, size)).astype(np.float32)
     embedding = plain.encode(pixels)
     encoder, decoder = (
@@ -742,7 +742,7 @@ def gpu_jobs(engine: "TorchEngine", plain: "TorchEngine", image: NDArray[np.uint
     seen, plain_seen = engine.prepare(embedding), plain.prepare(embedding)
     of_image = decoder + number * sum(part.numel() for part in plain_seen)
     for count in (1, 64, 1024):
-        clicks = lone_clicks(engine.description, count)[:2]
+        clicks = lone_clicks(engine.config, count)[:2]
         macs = count_macs(partial(plain.ask, plain_seen, *clicks))
         yield Job(f"ask {count}", partial(engine.ask, seen, *clicks), count, macs, of_image, 16 * count)
         macs = count_macs(partial(ask_and_draw, plain, plain_seen, *clicks))
@@ -811,7 +811,7 @@ def read_photos(paths: Sequence[Path], count: int) -> dict[str, NDArray[np.uint8
 
 
 @cache
-def open_weights(path: Path) -> "tuple[Sam, Description]":
+def open_weights(path: Path) -> "tuple[Sam, ModelConfig]":
     from pocketsam.models.checkpoints import load_model
 
     return load_model(path)
@@ -823,11 +823,11 @@ def open_segmenter(path: Path, engine: str, precision: str, threads: int) -> Seg
 
 
 def chosen_thresholds(
-    description: Description, pred_iou_thresh: float | None, stability_score_thresh: float | None
+    config: ModelConfig, pred_iou_thresh: float | None, stability_score_thresh: float | None
 ) -> dict[str, float]:
     """Those that are given, and the model's own in place of the others."""
     given = {"pred_iou_thresh": pred_iou_thresh, "stability_score_thresh": stability_score_thresh}
-    return {name: getattr(description, name) if value is None else value for name, value in given.items()}
+    return {name: getattr(config, name) if value is None else value for name, value in given.items()}
 
 
 def asked(hierarchical: bool) -> str:

@@ -1,6 +1,6 @@
 """Every model on every engine: size, work, speed, memory. Run: python benchmarks/models.py table -o docs/speed.md
 
-Weights are random, which changes neither the work nor the time. `pocketsam.evaluation.efficiency` measures.
+Weights are random, which changes neither the work nor the time. `pocketsam.evaluation.protocols.efficiency` measures.
 Keep the machine free.
 """
 
@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from pocketsam.evaluation.efficiency import measure_efficiency
+from pocketsam.evaluation.protocols.efficiency import measure_efficiency
 from pocketsam.evaluation.timing import Contender
 from pocketsam.zoo import MODELS
 
@@ -64,7 +64,7 @@ def table(
 ) -> None:
     """Print the table as Markdown."""
     rows = []
-    for name in track(models or ARCHITECTURES, console=Console(stderr=True), description="models"):
+    for name in track(models or ARCHITECTURES, console=Console(stderr=True), config="models"):
         for row in measure(name, threads, device, seconds):
             rows.append(row)
             print(name, row["engine"], row["precision"], row["seconds"], row["peak_bytes"], file=sys.stderr)
@@ -95,15 +95,16 @@ def make(name: str, folder: Path) -> None:
     from pocketsam.models.checkpoints import FILE_NAME, save_model
 
     torch.manual_seed(0)
-    description = MODELS[name].description
-    sam = build(name, description.image_size).eval().requires_grad_(False)
-    save_model(folder / FILE_NAME, sam.state_dict(), description)
-    export_onnx(sam, description, folder)
+    config = MODELS[name].config
+    sam = build(name, config.image_size).eval().requires_grad_(False)
+    save_model(folder / FILE_NAME, sam.state_dict(), config)
+    export_onnx(sam, config, folder)
 
 
 def build(name: str, image_size: int) -> Any:
     """The architecture with random weights."""
-    from pocketsam.models import sam, sam_vit
+    from pocketsam.models import sam
+    from pocketsam.models.encoders import sam_vit
 
     sizes = {  # width, depth, heads, hidden, global blocks
         "slimsam_77": (168, 12, 12, 696, (2, 5, 8, 11)),

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pocketsam.description import Description
+from pocketsam.config import ModelConfig
 from pocketsam.models.mask_decoder import MASK_TOKENS, Attention, TwoWayTransformer
 from pocketsam.models.sam import Sam
-from pocketsam.photo import preprocess
-from pocketsam.prompts import FOREGROUND
-from pocketsam.rle import RLE, encode
+from pocketsam.predict.geometry import Geometry
+from pocketsam.predict.image import preprocess
+from pocketsam.predict.prompts import FOREGROUND
+from pocketsam.utils.rle import RLE, encode
 
 PADDING = -1
 
@@ -49,7 +50,7 @@ class Found:
 @torch.inference_mode()
 def plain_everything(
     sam: Sam,
-    description: Description,
+    config: ModelConfig,
     image: NDArray[np.uint8],
     thresholds: Thresholds,
     points_per_side: int = 32,
@@ -58,11 +59,11 @@ def plain_everything(
 ) -> Found:
     """All masks of a photo uint8 (H, W, 3) RGB; after_batch is called after each `points_per_batch` clicks."""
     start = perf_counter()
-    embedding = sam.encode(torch.from_numpy(preprocess(image, description)))
+    embedding = sam.encode(torch.from_numpy(preprocess(image, config)))
     encoded = perf_counter()
     batches = []
     for points in grid(image, points_per_side).split(points_per_batch):
-        batches.append(candidates(sam, description, image.shape[:2], embedding, points, thresholds))
+        batches.append(candidates(sam, config, image.shape[:2], embedding, points, thresholds))
         after_batch()
     rles = [rle for batch in batches for rle in batch[0]]
     confidence, boxes = (torch.cat([batch[i] for batch in batches]) for i in (1, 2))
@@ -80,17 +81,17 @@ def grid(image: NDArray[np.uint8], side: int) -> Tensor:
 
 def candidates(
     sam: Sam,
-    description: Description,
+    config: ModelConfig,
     size: tuple[int, ...],
     embedding: Tensor,
     points: Tensor,
     thresholds: Thresholds,
 ) -> tuple[list[RLE], Tensor, Tensor]:
     """What clicks (N, 2) find and no filter drops: K run lengths, predicted IoU (K,), boxes (K, 4)."""
-    geometry = description.geometry(*size)
+    geometry = Geometry.of(config, *size)
     clicks = torch.from_numpy(geometry.to_model(points.numpy()))
     logits, confidence = decode_lone_clicks(sam, embedding, clicks)
-    readings = list(description.click_masks)
+    readings = list(config.click_masks)
     logits, confidence = logits[:, readings].flatten(0, 1), confidence[:, readings].flatten()
 
     # All of them, before any is dropped: at once to the model's square, without its padding, and to the photo.

@@ -75,11 +75,11 @@ def make_models() -> None:
     from pocketsam.models.checkpoints import FILE_NAME, load_model, save_model
     from pocketsam.models.sam import MODELS as ARCHITECTURES
 
-    sam, description = load_model(ROOT / "checkpoints/pocket" / FILE_NAME)
+    sam, config = load_model(ROOT / "checkpoints/pocket" / FILE_NAME)
     torch.manual_seed(0)
     others = {
-        "pocket-256": (sam.state_dict(), replace(description, name="pocket-256", image_size=256)),
-        "random": (ARCHITECTURES["pocket"](512).state_dict(), replace(description, name="random")),
+        "pocket-256": (sam.state_dict(), replace(config, name="pocket-256", image_size=256)),
+        "random": (ARCHITECTURES["pocket"](512).state_dict(), replace(config, name="random")),
     }
     for name, (weights, described) in others.items():
         save_model(OUT / "models" / name / FILE_NAME, weights, described)

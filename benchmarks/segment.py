@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pocketsam import Segmenter
-from pocketsam.photo import load_image
+from pocketsam.predict.image import load_image
 from pocketsam.zoo import locate, model_files
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "sneakers.jpg"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pocketsam.description import Description
+from pocketsam.config import ModelConfig
 from predictors import OneStep
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -28,7 +28,7 @@ class FakeEngine(OneStep):
     the centre of the prompt's tokens. Mask 2 is always the most confident of the three.
     """
 
-    description = Description("fake", image_size=64, resize="pad", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    config = ModelConfig("fake", image_size=64, resize="pad", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     reach = (2, 6, 3, 1)
     predicted_iou = (0.5, 0.7, 0.9, 0.8)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pocketsam.description import Description
+from pocketsam.config import ModelConfig
 from pocketsam.engines import Answers
 from shards import STEP
 
@@ -23,7 +23,7 @@ class OneStep:
 
     def ask(self, seen, points, labels):
         embedding, mask_input = seen
-        side = self.description.image_size // 4
+        side = self.config.image_size // 4
         masks = np.zeros((len(points), 1, side, side), np.float32)
         if mask_input is not None:
             masks[:] = mask_input
@@ -41,7 +41,7 @@ class PerfectEngine(OneStep):
     The embedding is the map of greys. Exact for photos of SIDE × SIDE pixels, drawn by `shards.paint`.
     """
 
-    description = Description("perfect", image_size=4 * SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    config = ModelConfig("perfect", image_size=4 * SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
     def __init__(self):
         self.encoded = 0

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from pocketsam import Segmenter
-from pocketsam.candidates import choose, rank
-from pocketsam.description import Description
+from pocketsam.config import ModelConfig
 from pocketsam.errors import InputError, ModelError
+from pocketsam.predict.candidates import choose, rank
 
 PHOTO = np.zeros((48, 64, 3), np.uint8)  # the fake engine's input is 64 × 64: photo and model pixels agree
 
@@ -111,8 +111,8 @@ def test_extreme_photos_work(engine, size):
 def test_the_rule_for_one_mask_an_object():
     predicted_iou = np.array([[0.9, 0.1, 0.2, 0.3], [0.9, 0.1, 0.8, 0.3], [0.0, 0.5, 0.4, 0.3]], np.float32)
     ambiguous = np.array([True, True, False])
-    assert choose(predicted_iou, ambiguous, Description("m")).tolist() == [3, 2, 0]
-    all_four = Description("m", click_masks=(0, 1, 2, 3))
+    assert choose(predicted_iou, ambiguous, ModelConfig("m")).tolist() == [3, 2, 0]
+    all_four = ModelConfig("m", click_masks=(0, 1, 2, 3))
     assert choose(predicted_iou, ambiguous, all_four).tolist() == [0, 0, 0]
     assert rank(predicted_iou, (1, 2, 3)).tolist() == [[3, 2, 1], [2, 3, 1], [1, 2, 3]]
     assert rank(predicted_iou, (0, 1, 2, 3)).tolist() == [[0, 3, 2], [0, 2, 3], [1, 2, 3]]

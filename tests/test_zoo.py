@@ -30,7 +30,7 @@ def no_network(monkeypatch):
     def refuse(*_):
         raise AssertionError("nothing should be fetched")
 
-    monkeypatch.setattr("pocketsam.fetch.fetch", refuse)
+    monkeypatch.setattr("pocketsam.utils.fetch.fetch", refuse)
 
 
 def touch(path: Path) -> Path:
@@ -40,13 +40,13 @@ def touch(path: Path) -> Path:
 
 
 def test_the_model_inside_the_package_is_found_by_name():
-    folder, description = locate("pocket")
+    folder, config = locate("pocket")
     assert {file.name for file in folder.iterdir()} >= set(ONNX_FILES)
-    assert description is None
+    assert config is None
 
 
 def test_pocket_is_described_as_its_files_are():
-    listed, found = MODELS["pocket"].description, OnnxEngine(locate("pocket")[0]).description
+    listed, found = MODELS["pocket"].config, OnnxEngine(locate("pocket")[0]).config
     fields = ("name", "image_size", "resize", "resampling", "mean", "std", "licence", "click_masks")
     assert [getattr(listed, field) for field in fields] == [getattr(found, field) for field in fields]
 
@@ -57,7 +57,7 @@ def test_a_folder_is_its_own_model(tmp_path):
 
 def test_a_published_file_is_known_by_its_name_wherever_it_lies(tmp_path):
     file = touch(tmp_path / "tinysam_42.3.pth")
-    assert locate(file) == locate(str(file)) == (file, MODELS["tinysam"].description)
+    assert locate(file) == locate(str(file)) == (file, MODELS["tinysam"].config)
 
 
 def test_a_file_of_another_name_speaks_for_itself(tmp_path):
@@ -68,7 +68,7 @@ def test_a_file_of_another_name_speaks_for_itself(tmp_path):
 @pytest.mark.parametrize("place", ["sam_vit_b_01ec64.pth", "sam_vit_b/sam_vit_b_01ec64.pth"])
 def test_a_file_that_is_there_already_is_used(home, no_network, place):
     file = touch(home / place)
-    assert locate("sam_vit_b") == (file, MODELS["sam_vit_b"].description)
+    assert locate("sam_vit_b") == (file, MODELS["sam_vit_b"].config)
 
 
 @pytest.mark.parametrize("files", [ONNX_FILES, ("model.safetensors",)])
@@ -83,7 +83,7 @@ def test_half_a_converted_model_is_none(home, no_network, files):
     for name in files:
         touch(home / "mobile_sam" / name)
     file = touch(home / "mobile_sam" / "mobile_sam.pt")
-    assert locate("mobile_sam") == (file, MODELS["mobile_sam"].description)
+    assert locate("mobile_sam") == (file, MODELS["mobile_sam"].config)
 
 
 def test_what_is_not_there_is_fetched_into_a_folder_of_its_own(home, monkeypatch):
@@ -92,10 +92,10 @@ def test_what_is_not_there_is_fetched_into_a_folder_of_its_own(home, monkeypatch
         return touch(arguments[1])
 
     asked: list[tuple] = []
-    monkeypatch.setattr("pocketsam.fetch.fetch", record)
+    monkeypatch.setattr("pocketsam.utils.fetch.fetch", record)
     for name in ("efficient_sam_ti", "efficient_sam_s"):
         model, file = MODELS[name], home / name / MODELS[name].file
-        assert locate(name) == (file, model.description)
+        assert locate(name) == (file, model.config)
         member = "efficient_sam_vits.pt" if name == "efficient_sam_s" else None
         assert asked.pop() == (model.url, file, model.sha256, model.bytes, member)
 
@@ -120,7 +120,7 @@ def test_every_published_file_can_be_told_from_the_others():
     assert len(set(files)) == len(files)
     assert "model.safetensors" not in files  # that is what converted models are called
     for model in MODELS.values():
-        assert model.description.licence == "Apache-2.0"
+        assert model.config.licence == "Apache-2.0"
         assert model.url.startswith("https://") or model.name == "pocket"
         assert model.sha256 is None or len(bytes.fromhex(model.sha256)) == 32
 

@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from pocketsam.description import SAM, Description
+from pocketsam.automatic.generator import Options, segment_everything
+from pocketsam.config import SAM, ModelConfig
 from pocketsam.engines import Engine, Seen, open_engine
 from pocketsam.engines import decode as decode_prompts
 from pocketsam.errors import InputError, ModelError
-from pocketsam.everything import Options, segment_everything
-from pocketsam.geometry import Geometry
-from pocketsam.photo import load_image, preprocess
-from pocketsam.prompts import Prompts
-from pocketsam.rle import RLE, decode
+from pocketsam.predict.geometry import Geometry
+from pocketsam.predict.image import load_image, preprocess
+from pocketsam.predict.prompts import Prompts
+from pocketsam.utils.rle import RLE, decode
 from pocketsam.zoo import locate
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 class Sam:
     """A model as `sam_model_registry` gives it: a handle that opens its engine when first needed.
 
-    source, description: see `zoo.locate`. architectures: those it may have; any, when there are none.
+    source, config: see `zoo.locate`. architectures: those it may have; any, when there are none.
     `engine` raises ModelError when the model cannot be used or has another architecture.
     """
 
@@ -48,10 +48,10 @@ class Sam:
     mask_threshold = 0.0
 
     def __init__(
-        self, source: Path, description: Description | None = None, architectures: tuple[str, ...] = ()
+        self, source: Path, config: ModelConfig | None = None, architectures: tuple[str, ...] = ()
     ) -> None:
         self._source = source
-        self._description = description
+        self._config = config
         self._architectures = architectures
         self._device = "cpu"
         self._engine: Engine | None = None
@@ -60,8 +60,8 @@ class Sam:
     def engine(self) -> Engine:
         """What runs the model, on the device it was last sent to."""
         if self._engine is None:
-            engine = open_engine(self._source, device=self._device, description=self._description)
-            check_architecture(self._source, engine.description, self._architectures)
+            engine = open_engine(self._source, device=self._device, config=self._config)
+            check_architecture(self._source, engine.config, self._architectures)
             self._engine = engine
         return self._engine
 
@@ -92,7 +92,7 @@ class Sam:
     @property
     def image_encoder(self) -> SimpleNamespace:
         """Knows `img_size`, the side of the model's input in pixels, and nothing else."""
-        return SimpleNamespace(img_size=self.engine.description.image_size)
+        return SimpleNamespace(img_size=self.engine.config.image_size)
 
     def __call__(
         self, batched_input: Sequence[dict[str, Any]], multimask_output: bool
@@ -119,9 +119,9 @@ class Sam:
         return answers
 
 
-def check_architecture(source: Path, description: Description, expected: tuple[str, ...]) -> None:
+def check_architecture(source: Path, config: ModelConfig, expected: tuple[str, ...]) -> None:
     """ModelError, naming both, when the model is none of the architectures `expected`; () expects nothing."""
-    found = description.architecture
+    found = config.architecture
     if expected and found not in expected:
         raise ModelError(
             f"{source}: is {found or 'a network of a shape of its own'}, not {' or '.join(expected)};"
@@ -160,10 +160,10 @@ def build_sam_vit_t(checkpoint: str | Path | None = None) -> Sam:
 
 
 def _build(checkpoint: str | Path | None, *architectures: str) -> Sam:
-    source, description = locate(architectures[0] if checkpoint is None else checkpoint)
-    if description is not None:  # known without opening it
-        check_architecture(source, description, architectures)
-    return Sam(source, description, architectures)
+    source, config = locate(architectures[0] if checkpoint is None else checkpoint)
+    if config is not None:  # known without opening it
+        check_architecture(source, config, architectures)
+    return Sam(source, config, architectures)
 
 
 sam_model_registry: dict[str, Callable[..., Sam]] = {
@@ -178,18 +178,18 @@ sam_model_registry: dict[str, Callable[..., Sam]] = {
 class ResizeLongestSide:
     """Photos and coordinates to the model's input of `target_length` pixels a side; original_size is (H, W).
 
-    description: of a model that resizes otherwise than SAM, as EfficientSAM and pocket do, which squash. A
+    config: of a model that resizes otherwise than SAM, as EfficientSAM and pocket do, which squash. A
     predictor's `transform` is that of its model.
     """
 
-    def __init__(self, target_length: int, description: Description = SAM) -> None:
+    def __init__(self, target_length: int, config: ModelConfig = SAM) -> None:
         self.target_length = target_length
-        self._description = replace(description, image_size=target_length)
+        self._config = replace(config, image_size=target_length)
 
     def apply_image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) to uint8 (h, w, 3)."""
         height, width = self._geometry(image.shape).resized
-        if self._description.resampling == "plain":
+        if self._config.resampling == "plain":
             return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
         return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
@@ -206,7 +206,7 @@ class ResizeLongestSide:
         from torch.nn.functional import interpolate
 
         size = self._geometry(image.shape[2:]).resized
-        antialias = self._description.resampling == "antialiased"
+        antialias = self._config.resampling == "antialiased"
         return interpolate(image, size, mode="bilinear", align_corners=False, antialias=antialias)
 
     def apply_coords_torch(self, coords: "Tensor", original_size: Sequence[int]) -> "Tensor":
@@ -223,7 +223,7 @@ class ResizeLongestSide:
         return Geometry(oldh, oldw, long_side_length).resized
 
     def _geometry(self, size: Sequence[int]) -> Geometry:
-        return self._description.geometry(size[0], size[1])
+        return Geometry.of(self._config, size[0], size[1])
 
 
 class SamPredictor:
@@ -254,8 +254,8 @@ class SamPredictor:
     @property
     def transform(self) -> ResizeLongestSide:
         """The way from the photo's pixels to the model's."""
-        description = self.model.engine.description
-        return ResizeLongestSide(description.image_size, description)
+        config = self.model.engine.config
+        return ResizeLongestSide(config.image_size, config)
 
     @property
     def features(self) -> Any:
@@ -277,21 +277,19 @@ class SamPredictor:
         pixels = load_image(image)
         if image_format != self.model.image_format:
             pixels = np.ascontiguousarray(pixels[..., ::-1])
-        self._encode(preprocess(pixels, self.model.engine.description), pixels.shape[:2])
+        self._encode(preprocess(pixels, self.model.engine.config), pixels.shape[:2])
 
     def set_torch_image(self, transformed_image: "Tensor", original_image_size: Sequence[int]) -> None:
         """Encodes a photo (1, 3, h, w), values 0 to 255, that `transform` has resized from (H, W)."""
-        description = self.model.engine.description
+        config = self.model.engine.config
         pixels = _array(transformed_image)
-        height, width = description.geometry(original_image_size[0], original_image_size[1]).resized
+        height, width = Geometry.of(config, original_image_size[0], original_image_size[1]).resized
         assert pixels.shape == (1, 3, height, width), (
             f"the image has shape {pixels.shape}, but a photo of {tuple(original_image_size)} takes"
             f" (1, 3, {height}, {width}) with this model: resize it with predictor.transform"
         )
-        mean, std = (
-            np.array(values, np.float32)[:, None, None] for values in (description.mean, description.std)
-        )
-        padded = np.zeros((1, 3, description.image_size, description.image_size), np.float32)
+        mean, std = (np.array(values, np.float32)[:, None, None] for values in (config.mean, config.std))
+        padded = np.zeros((1, 3, config.image_size, config.image_size), np.float32)
         padded[..., :height, :width] = (pixels - mean) / std
         self._encode(padded, original_image_size)
 
@@ -300,7 +298,7 @@ class SamPredictor:
         engine = self.model.engine
         self._embedding = engine.encode(pixels)
         self.original_size = original_size[0], original_size[1]
-        self.input_size = engine.description.geometry(*self.original_size).resized
+        self.input_size = Geometry.of(engine.config, *self.original_size).resized
         self.is_image_set = True
 
     def predict(
@@ -388,22 +386,22 @@ class SamPredictor:
     ) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.float32]]:
         """The masks of B objects: arrays as in `predict_torch`."""
         engine = self.model.engine
-        description = engine.description
-        if mask_input is not None and not description.takes_masks:
-            raise InputError(f"{description.name} takes no mask as a prompt; give it points or a box")
+        config = engine.config
+        if mask_input is not None and not config.takes_masks:
+            raise InputError(f"{config.name} takes no mask as a prompt; give it points or a box")
         prompts = _prompts(coords, labels, boxes, mask_input)
-        square = description.geometry(description.image_size, description.image_size)  # model pixels already
-        tokens = prompts.tokens(square, description.pad_points_to)
+        square = Geometry.of(config, config.image_size, config.image_size)  # model pixels already
+        tokens = prompts.tokens(square, config.pad_points_to)
         assert self._embedding is not None, "features are not set"
-        side = description.image_size // 4
+        side = config.image_size // 4
         answer = np.zeros((0, 4, side, side), np.float32), np.zeros((0, 4), np.float32)
         if len(prompts):  # a detector may have found no boxes
             mask_tokens = prompts.mask_tokens(square)
             answer = decode_prompts(
                 engine, self._embedding, *tokens, *mask_tokens, seen=self._seen(self._embedding)
             )
-        logits, iou = _asked_for(*answer, multimask_output, description)
-        geometry = description.geometry(*self._size)
+        logits, iou = _asked_for(*answer, multimask_output, config)
+        geometry = Geometry.of(config, *self._size)
         masks = np.empty((*iou.shape, *self._size), np.float32 if return_logits else np.bool_)
         for index in np.ndindex(iou.shape):
             full = geometry.logits_to_photo(logits[index])
@@ -438,12 +436,12 @@ def _prompts(
 
 
 def _asked_for(
-    logits: NDArray[np.float32], iou: NDArray[np.float32], multimask_output: bool, description: Description
+    logits: NDArray[np.float32], iou: NDArray[np.float32], multimask_output: bool, config: ModelConfig
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Of the four masks of B objects, the three readings or the one answer: (B, C, h, w) and (B, C)."""
     if multimask_output:
         return logits[:, 1:], iou[:, 1:]
-    answers = np.array(description.prompt_masks)
+    answers = np.array(config.prompt_masks)
     best = answers[iou[:, answers].argmax(axis=1)][:, None]
     objects = np.arange(len(iou))[:, None]
     return logits[objects, best], iou[objects, best]

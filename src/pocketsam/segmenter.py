@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pocketsam.candidates import Candidates
-from pocketsam.embedding import Embedding, check_photo, load_embedding, photo_mark
+from pocketsam.automatic.generator import Options, segment_everything
+from pocketsam.automatic.proposals import Proposals
 from pocketsam.engines import Engine, Seen, decode, open_engine
 from pocketsam.errors import InputError
-from pocketsam.everything import Options, segment_everything
-from pocketsam.masks import Masks
-from pocketsam.photo import Source, load_image, preprocess, source_name
-from pocketsam.prompts import Prompts
-from pocketsam.proposals import Proposals
+from pocketsam.predict.candidates import Candidates
+from pocketsam.predict.embedding import Embedding, check_photo, load_embedding, photo_mark
+from pocketsam.predict.geometry import Geometry
+from pocketsam.predict.image import Source, load_image, preprocess, source_name
+from pocketsam.predict.masks import Masks
+from pocketsam.predict.prompts import Prompts
 from pocketsam.zoo import locate
 
 
@@ -54,7 +55,7 @@ class Segmenter:
         if not isinstance(engine, str):
             self.engine = engine
             return
-        source, description = locate(model)
+        source, config = locate(model)
         self.engine = open_engine(
             source,
             engine,
@@ -62,7 +63,7 @@ class Segmenter:
             precision=precision,
             threads=threads,
             compile=compile,
-            description=description,
+            config=config,
         )
 
     def open(self, source: Source | None = None, embedding: str | Path | None = None) -> "Photo":
@@ -77,7 +78,7 @@ class Segmenter:
         if embedding is None:
             return Photo(self.engine, image, name, batch=self.batch)
         path = Path(embedding)
-        saved = load_embedding(path, self.engine.description)
+        saved = load_embedding(path, self.engine.config)
         if image is not None:
             check_photo(path, saved, image, name)
         return Photo(self.engine, image, name or saved.name, saved, self.batch)
@@ -99,16 +100,16 @@ class Photo:
         saved: Embedding | None = None,
         batch: int = 64,
     ) -> None:
-        description = engine.description
+        config = engine.config
         self.image = image
         self.name = name
         self._engine, self._saved, self._batch = engine, saved, batch
         if saved is not None:
-            self.geometry = description.geometry(saved.height, saved.width)
+            self.geometry = Geometry.of(config, saved.height, saved.width)
             self.embedding = saved.values
         elif image is not None:
-            self.geometry = description.geometry(*image.shape[:2])
-            self.embedding = engine.encode(preprocess(image, description))
+            self.geometry = Geometry.of(config, *image.shape[:2])
+            self.embedding = engine.encode(preprocess(image, config))
         else:
             raise InputError("there is no photo: give one, or the embedding of one, or both")
 
@@ -125,7 +126,7 @@ class Photo:
         path = Path(path)
         size = self.geometry.height, self.geometry.width
         name = Path(self.name).name
-        Embedding(self.embedding, *size, name, self._mark, self._engine.description).save(path)
+        Embedding(self.embedding, *size, name, self._mark, self._engine.config).save(path)
         return path
 
     @cached_property
@@ -167,15 +168,15 @@ class Photo:
 
         Takes and raises what `segment` does.
         """
-        description = self._engine.description
-        if mask_input is not None and not description.takes_masks:
-            raise InputError(f"{description.name} takes no mask as a prompt; give it points or a box")
+        config = self._engine.config
+        if mask_input is not None and not config.takes_masks:
+            raise InputError(f"{config.name} takes no mask as a prompt; give it points or a box")
         size = self.geometry.height, self.geometry.width
         prompts = Prompts.of(points, labels, boxes, mask_input, photo_size=size)
-        tokens = prompts.tokens(self.geometry, description.pad_points_to)
+        tokens = prompts.tokens(self.geometry, config.pad_points_to)
         logits, predicted_iou = self._decode(*tokens, *prompts.mask_tokens(self.geometry))
         name = Path(self.name).name
-        return Candidates(logits, predicted_iou, prompts, self.geometry, description, self.image, name)
+        return Candidates(logits, predicted_iou, prompts, self.geometry, config, self.image, name)
 
     def everything(self, **options: Any) -> Proposals:
         """The masks of all there is in the photo, unprompted. options: the fields of `everything.Options`.

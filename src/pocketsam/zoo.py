@@ -9,10 +9,10 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-from pocketsam.description import EFFICIENT_SAM, SAM, TINY_SAM, Description
+from pocketsam.config import EFFICIENT_SAM, SAM, TINY_SAM, ModelConfig
 from pocketsam.errors import ModelError
-from pocketsam.files import home
 from pocketsam.graphs import ONNX_FILES
+from pocketsam.utils.files import home
 
 MODEL_FILES = (*ONNX_FILES, "model.safetensors")
 """What a model folder may hold."""
@@ -26,7 +26,7 @@ class Model:
     sha256, bytes: of that file, unpacked; None where nobody has published them.
     """
 
-    description: Description
+    config: ModelConfig
     parameters: int
     url: str = ""
     file: str = ""
@@ -36,7 +36,7 @@ class Model:
     @property
     def name(self) -> str:
         """The name to ask for it by."""
-        return self.description.name
+        return self.config.name
 
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything"
@@ -46,7 +46,7 @@ _SLIM_SAM = "https://huggingface.co/Zigeng"
 
 _MODELS = (
     Model(
-        Description(
+        ModelConfig(
             "pocket",
             image_size=512,
             resize="squash",
@@ -138,7 +138,7 @@ MODELS = {model.name: model for model in _MODELS}
 PACKAGED = Path(__file__).parent / "weights" / "pocket"
 
 
-def locate(model: str | Path) -> tuple[Path, Description | None]:
+def locate(model: str | Path) -> tuple[Path, ModelConfig | None]:
     """The folder or the checkpoint file of a model, and what is known of it that the file does not say.
 
     model: a name, which is fetched if it is not on disk; or a folder, or a checkpoint file.
@@ -147,13 +147,13 @@ def locate(model: str | Path) -> tuple[Path, Description | None]:
     known = MODELS.get(model) if isinstance(model, str) else None
     if known and not model_files(Path(known.name)):  # a folder of that name, here, is what `convert` has made
         path = on_disk(known) or _fetch(known)
-        return path, known.description if path.is_file() else None
+        return path, known.config if path.is_file() else None
     path = Path(model)
     if path.is_dir():
         return path, None
     published = next((known for known in MODELS.values() if known.file == path.name), None)
     if path.is_file():
-        return path, published.description if published else None
+        return path, published.config if published else None
     close = [published.name] if published else get_close_matches(str(model).lower(), MODELS, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"give a model folder, or one of: {', '.join(MODELS)}"
     raise ModelError(f"there is no model {str(model)!r}; {hint}")
@@ -181,7 +181,7 @@ def _fetch(model: Model) -> Path:
         raise ModelError(
             f"{model.name} is published as PyTorch weights; to run or convert them: pip install 'pocketsam[export]'"
         )
-    from pocketsam.fetch import fetch
+    from pocketsam.utils.fetch import fetch
 
     member = model.file if model.url.endswith(".zip") else None
     return fetch(model.url, home() / model.name / model.file, model.sha256, model.bytes, member)

@@ -32,11 +32,11 @@ def test_a_published_file_becomes_safetensors_that_say_what_they_are(checkpoint,
     assert done.exit_code == 0, done.output
     assert "efficient_sam_ti, 10.2 M parameters, 1024 × 1024 pixels" in done.output
     with safe_open(tmp_path / "model" / "model.safetensors", "pt") as file:
-        description = json.loads(file.metadata()["pocketsam"])
-    assert description["name"] == description["architecture"] == "efficient_sam_ti"
-    assert description["licence"] == "Apache-2.0"
-    assert (description["resize"], description["resampling"]) == ("squash", "plain")
-    assert len(description["weights"]) == 64
+        config = json.loads(file.metadata()["pocketsam"])
+    assert config["name"] == config["architecture"] == "efficient_sam_ti"
+    assert config["licence"] == "Apache-2.0"
+    assert (config["resize"], config["resampling"]) == ("squash", "plain")
+    assert len(config["weights"]) == 64
 
 
 def test_both_forms_at_once_and_both_run(tmp_path, samples):
@@ -92,7 +92,7 @@ def test_half_precision_files_of_both_forms_are_of_one_model(tmp_path):
         "convert", tmp_path / "x.pt", "-o", tmp_path / "m", "--half", "--to", "onnx", "--to", "safetensors"
     )
     assert done.exit_code == 0, done.output
-    found = {Segmenter(tmp_path / "m", engine=e).engine.description.weights for e in ("onnx", "torch")}
+    found = {Segmenter(tmp_path / "m", engine=e).engine.config.weights for e in ("onnx", "torch")}
     assert len(found) == 1
 
 

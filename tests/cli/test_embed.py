@@ -6,9 +6,9 @@ import pytest
 from filelock import FileLock
 
 from commands import files, run
-from pocketsam.data.embeddings import EmbeddingStore
+from pocketsam.config import ModelConfig
 from pocketsam.data.sa1b import Shards
-from pocketsam.description import Description
+from pocketsam.embeddings.store import EmbeddingStore
 from predictors import OneStep
 from shards import blocks, write_shard, write_tar
 
@@ -16,7 +16,7 @@ from shards import blocks, write_shard, write_tar
 class Teacher(OneStep):
     """Its embedding is the photo's brightness."""
 
-    description = Description("tiny", image_size=64, resize="squash", weights=64 * "7")
+    config = ModelConfig("tiny", image_size=64, resize="squash", weights=64 * "7")
     ends_at = -1
 
     def __init__(self):

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from commands import files, run
-from pocketsam.bulk import everything_in_photos
+from pocketsam.automatic.batch import everything_in_photos
 from pocketsam.errors import InputError
-from pocketsam.rle import decode, encode
 from pocketsam.segmenter import Segmenter
+from pocketsam.utils.rle import decode, encode
 from predictors import SIDE, PerfectEngine
 from shards import blocks, jpeg, paint
 
@@ -165,7 +165,7 @@ def test_an_interrupted_run_goes_on(engine, monkeypatch, pocketsam, output, jour
 
 KILLED = """
 import os
-from pocketsam.bulk import everything_in_photos
+from pocketsam.automatic.batch import everything_in_photos
 from pocketsam.segmenter import Segmenter
 from predictors import PerfectEngine
 

@@ -26,7 +26,7 @@ def test_every_model_has_a_row_without_a_network(rows, monkeypatch):
     def refuse(*_):
         raise AssertionError("nothing should be fetched")
 
-    monkeypatch.setattr("pocketsam.fetch.fetch", refuse)
+    monkeypatch.setattr("pocketsam.utils.fetch.fetch", refuse)
     found, _ = rows()
     size = f"{sum((PACKAGED / name).stat().st_size for name in ONNX_FILES) / 1e6:.1f}"
     assert list(found) == list(MODELS)

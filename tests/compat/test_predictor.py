@@ -8,7 +8,7 @@ import torch
 
 from pocketsam import Segmenter
 from pocketsam.compat import ResizeLongestSide, SamPredictor
-from pocketsam.description import EFFICIENT_SAM, TINY_SAM, Description
+from pocketsam.config import EFFICIENT_SAM, TINY_SAM, ModelConfig
 from pocketsam.errors import InputError, ModelError
 
 PHOTO = np.zeros((48, 64, 3), np.uint8)
@@ -49,7 +49,7 @@ def test_one_mask_is_the_one_for_unambiguous_prompts(predictor):
 
 
 def test_one_mask_of_a_model_that_has_only_three_is_the_most_confident(engine, predictor):
-    engine.description = Description("fake", 64, prompt_masks=TINY_SAM.prompt_masks)
+    engine.config = ModelConfig("fake", 64, prompt_masks=TINY_SAM.prompt_masks)
     _, iou, _ = predictor.predict(np.array([[32, 24]]), np.array([1]), multimask_output=False)
     assert iou.tolist() == pytest.approx([0.9])
 
@@ -95,7 +95,7 @@ def test_a_padding_point_stands_only_after_points_without_a_box(engine, predicto
 
 
 def test_a_model_may_want_more_padding(engine, predictor):
-    engine.description = Description("fake", 64, pad_points_to=EFFICIENT_SAM.pad_points_to)
+    engine.config = ModelConfig("fake", 64, pad_points_to=EFFICIENT_SAM.pad_points_to)
     predictor.predict(box=np.array([5, 6, 20, 20]))
     assert engine.decoded[0]["labels"].tolist() == [[2, 3, -1, -1, -1, -1]]
 
@@ -147,7 +147,7 @@ def test_what_does_not_fit_together_is_said_in_one_line(engine, predictor):
         predictor.predict(mask_input=np.zeros((1, 8, 8)))
     with pytest.raises(AssertionError, match="predict_torch takes several"):
         predictor.predict(box=np.zeros((2, 4)))
-    engine.description = Description("fake", 64, takes_masks=False)
+    engine.config = ModelConfig("fake", 64, takes_masks=False)
     with pytest.raises(InputError, match="takes no mask"):
         predictor.predict(mask_input=np.zeros((1, 16, 16)))
 
@@ -192,7 +192,7 @@ def test_an_embedding_can_be_kept_and_put_back(engine, predictor):
 
 
 def test_an_image_that_is_resized_already(engine, sam):
-    engine.description = Description("fake", 64)  # with SAM's mean and deviation
+    engine.config = ModelConfig("fake", 64)  # with SAM's mean and deviation
     image = np.random.default_rng(0).integers(0, 255, LARGE.shape, np.uint8)
     predictor = SamPredictor(sam)
     predictor.set_image(image)
@@ -207,7 +207,7 @@ def test_an_image_that_is_resized_already(engine, sam):
 
 
 def test_a_model_that_squashes_gets_its_own_transform(engine, sam):
-    engine.description = Description("fake", 64, "squash")
+    engine.config = ModelConfig("fake", 64, "squash")
     predictor = SamPredictor(sam)
     predictor.set_image(LARGE)
     assert predictor.input_size == (64, 64)
@@ -233,7 +233,7 @@ def test_the_transform_alone():
 
 def test_a_model_that_does_not_antialias_has_its_own_way_of_resizing():
     stripes = np.tile(np.uint8([[[0] * 3], [[255] * 3]]), (64, 128, 1))
-    plain = ResizeLongestSide(16, Description("m", 16, "squash", resampling="plain")).apply_image(stripes)
+    plain = ResizeLongestSide(16, ModelConfig("m", 16, "squash", resampling="plain")).apply_image(stripes)
     assert plain.shape == (16, 16, 3)
     assert plain.std() == 0
     assert plain.dtype == np.uint8

@@ -27,7 +27,7 @@ def predictor(tmp_path_factory):
     torch.save({name: torch.from_numpy(np.asarray(tensor)) for name, tensor in drawn.items()}, path)
     with pytest.MonkeyPatch.context() as patch:  # no detour through ONNX
         patch.setattr(
-            compat, "open_engine", lambda source, *, device, description: TorchEngine.load(source, device)
+            compat, "open_engine", lambda source, *, device, config: TorchEngine.load(source, device)
         )
         predictor = SamPredictor(sam_model_registry["vit_t"](checkpoint=path))
         predictor.set_image(synthetic_weights.image(300, 451))

@@ -8,7 +8,7 @@ import torch
 
 from pocketsam import compat
 from pocketsam.compat import SamAutomaticMaskGenerator, build_sam, build_sam_vit_b, sam_model_registry
-from pocketsam.description import Description
+from pocketsam.config import ModelConfig
 from pocketsam.errors import InputError, ModelError
 from pocketsam.zoo import MODELS
 
@@ -18,8 +18,8 @@ def opened(engine, monkeypatch) -> list[tuple]:
     """What the engine is asked to open, which is the fake one."""
     calls: list[tuple] = []
 
-    def open_engine(source, *, device, description):
-        calls.append((source, device, description))
+    def open_engine(source, *, device, config):
+        calls.append((source, device, config))
         return engine
 
     monkeypatch.setattr(compat, "open_engine", open_engine)
@@ -111,7 +111,7 @@ def test_a_published_file_under_another_architectures_name_is_refused_at_once(tm
 
 
 def test_an_architecture_of_ones_own_goes_by_default(engine, opened, tmp_path):
-    engine.description = Description("mine", 64)
+    engine.config = ModelConfig("mine", 64)
     with pytest.raises(ModelError, match="a network of a shape of its own, not mobile_sam or pocket"):
         _ = sam_model_registry["vit_t"](tmp_path).engine
     assert build_sam(tmp_path).engine is engine

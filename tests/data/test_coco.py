@@ -13,7 +13,7 @@ from pocketsam.data.coco import CocoSet, write_coco
 from pocketsam.data.decode import run_lengths
 from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import DataError
-from pocketsam.rle import decode, encode
+from pocketsam.utils.rle import decode, encode
 from shards import blocks, jpeg, paint, write_shard
 
 SIZE = (40, 60)

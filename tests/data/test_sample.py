@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pocketsam.data.sample import DataError, Sample, find_files, read_photo
-from pocketsam.rle import encode
+from pocketsam.utils.rle import encode
 from shards import blocks, jpeg, paint
 
 MASKS = blocks((2, 2, 20, 20), (0, 0, 0, 0), (30, 5, 50, 30))

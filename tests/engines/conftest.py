@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pocketsam.description import Description
+from pocketsam.config import ModelConfig
 from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.engines.openvino import OpenVinoEngine
 from pocketsam.engines.torch import TorchEngine
@@ -22,8 +22,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("weights")
     thresholds = {"pred_iou_thresh": 0.75, "stability_score_thresh": 0.5, "confident_logit": -1.25}
-    description = Description("small", SIZE, "squash", licence="CC0-1.0", **thresholds)
-    save_model(folder / FILE_NAME, weights=patches(SIZE).state_dict(), description=description)
+    config = ModelConfig("small", SIZE, "squash", licence="CC0-1.0", **thresholds)
+    save_model(folder / FILE_NAME, weights=patches(SIZE).state_dict(), config=config)
     return folder
 
 
@@ -32,7 +32,7 @@ def folder(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the ONNX files of the same weights."""
     folder = tmp_path_factory.mktemp("onnx")
     loaded = TorchEngine.load(weights)
-    export_onnx(loaded.sam, loaded.description, folder)
+    export_onnx(loaded.sam, loaded.config, folder)
     return folder
 
 

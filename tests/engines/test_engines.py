@@ -7,7 +7,7 @@ import pytest
 
 import pocketsam.engines as engines_package
 import pocketsam.export as export_package
-from pocketsam.description import Description
+from pocketsam.config import ModelConfig
 from pocketsam.engines import open_engine
 from pocketsam.errors import ModelError
 from pocketsam.graphs import ONNX_FILES
@@ -24,7 +24,7 @@ NO_NUMBERS = ("0.9", None, True, [0.9], float("nan"), float("inf"), 10**400)
 
 
 def test_a_description_survives_json():
-    description = Description(
+    config = ModelConfig(
         "m",
         512,
         "squash",
@@ -35,27 +35,27 @@ def test_a_description_survives_json():
         stability_score_thresh=0.5,
         confident_logit=-1.25,
     )
-    assert Description.from_json(description.to_json()) == description
+    assert ModelConfig.from_json(config.to_json()) == config
 
 
 def test_a_description_of_an_earlier_version_asks_of_masks_what_sam_does():
-    values = json.loads(Description("m", 512).to_json())
+    values = json.loads(ModelConfig("m", 512).to_json())
     for field in THRESHOLDS:
         del values[field]
-    found = Description.from_json(json.dumps(values))
+    found = ModelConfig.from_json(json.dumps(values))
     assert [getattr(found, field) for field in THRESHOLDS] == [0.88, 0.95, 8.5]
-    assert found == Description("m", 512)
+    assert found == ModelConfig("m", 512)
 
 
 def test_a_whole_number_is_a_threshold_too():
-    values = json.loads(Description("m").to_json()) | dict.fromkeys(THRESHOLDS, 1)
-    found = Description.from_json(json.dumps(values))
+    values = json.loads(ModelConfig("m").to_json()) | dict.fromkeys(THRESHOLDS, 1)
+    found = ModelConfig.from_json(json.dumps(values))
     assert [type(getattr(found, field)) for field in THRESHOLDS] == [float] * 3
 
 
 def test_fields_of_later_versions_are_ignored():
-    values = json.loads(Description("m").to_json()) | {"from the future": 1}
-    assert Description.from_json(json.dumps(values)) == Description("m")
+    values = json.loads(ModelConfig("m").to_json()) | {"from the future": 1}
+    assert ModelConfig.from_json(json.dumps(values)) == ModelConfig("m")
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,10 @@ def test_fields_of_later_versions_are_ignored():
 )
 def test_what_is_no_description_is_refused(change):
     with pytest.raises(ValueError):
-        Description.from_json(json.dumps(json.loads(Description("m").to_json()) | change))
+        ModelConfig.from_json(json.dumps(json.loads(ModelConfig("m").to_json()) | change))
     for text in ("", "[]", "{}"):
         with pytest.raises(ValueError):
-            Description.from_json(text)
+            ModelConfig.from_json(text)
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +139,7 @@ def test_weights_become_onnx_files_once(weights, tmp_path):
     assert name_of(first) == "OnnxEngine"
     made = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.onnx")}
     assert {file.name for file in made} == set(ONNX_FILES)
-    assert open_engine(weights / "model.safetensors", "openvino").description == first.description
+    assert open_engine(weights / "model.safetensors", "openvino").config == first.config
     assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.onnx")} == made
 
 
@@ -156,9 +156,9 @@ def test_auto_never_is_onnx_for_half_precision(folder, weights, without):
 
 
 def test_what_is_known_of_a_checkpoint_is_passed_on(weights):
-    known = Description("by another name", 64, "squash")
+    known = ModelConfig("by another name", 64, "squash")
     for engine in ("onnx", "torch"):
-        found = open_engine(weights / "model.safetensors", engine, description=known).description
+        found = open_engine(weights / "model.safetensors", engine, config=known).config
         assert found.name == "by another name"
 
 

@@ -72,7 +72,7 @@ def test_foreign_files_are_named(engine, spoilt, foreign, place):
     ("metadata", "message"),
     [
         ({}, r"encoder.onnx: is not the encoder of a PocketSAM model"),
-        ({"pocketsam": "{}"}, r"encoder.onnx: has an invalid description \(.*needed\)"),
+        ({"pocketsam": "{}"}, r"encoder.onnx: has an invalid config \(.*needed\)"),
         ({"pocketsam": "no JSON"}, r"encoder.onnx: has an invalid description"),
     ],
 )
@@ -83,7 +83,7 @@ def test_files_without_a_description_are_named(engine, spoilt, metadata, message
 
 @pytest.mark.parametrize("file", ONNX_FILES)
 def test_files_of_different_weights_are_refused(engine, spoilt, file):
-    other = replace(engine(spoilt).description, weights="0" * 64)
+    other = replace(engine(spoilt).config, weights="0" * 64)
     describe(spoilt / file, {"pocketsam": other.to_json()})
     assert refusal(engine, spoilt) == (
         f"{spoilt}: its ONNX files are of different models; take all of them from one"

@@ -177,8 +177,8 @@ def test_a_mask_input_is_used_only_where_it_is_said_to_be_there(engine, embeddin
 
 
 def test_the_description_is_the_same_in_every_form(engine, engines):
-    assert engine.description == engines["torch"].description
-    assert engine.description.licence == "CC0-1.0"
-    found = engine.description
+    assert engine.config == engines["torch"].config
+    assert engine.config.licence == "CC0-1.0"
+    found = engine.config
     assert (found.pred_iou_thresh, found.stability_score_thresh, found.confident_logit) == (0.75, 0.5, -1.25)
-    assert len(engine.description.weights) == 64
+    assert len(engine.config.weights) == 64

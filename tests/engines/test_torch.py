@@ -53,7 +53,7 @@ def test_a_click_keeps_its_place_in_half_precision(weights, image):
 
 def test_casting_leaves_the_callers_module_as_it_was(engines):
     sam = engines["torch"].sam
-    TorchEngine(sam, engines["torch"].description, "bfloat16")
+    TorchEngine(sam, engines["torch"].config, "bfloat16")
     assert {p.dtype for p in sam.parameters()} == {torch.float32}
 
 

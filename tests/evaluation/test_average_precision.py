@@ -13,7 +13,7 @@ from pycocotools.cocoeval import COCOeval
 
 from pocketsam.errors import InputError
 from pocketsam.evaluation.average_precision import average_precision, average_recall, most_confident
-from pocketsam.rle import encode
+from pocketsam.utils.rle import encode
 
 SIDE = 160
 COCO_NAMES = ["AP", "AP50", "AP75", "APs", "APm", "APl"]

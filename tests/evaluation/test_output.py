@@ -11,11 +11,11 @@ from PIL import Image
 from rich.console import Console
 
 from pocketsam.data.sa1b import Shards
-from pocketsam.evaluation.clicks import Clicks
 from pocketsam.evaluation.output import left_out, settings, write_masks, write_report
 from pocketsam.evaluation.pictures import worst_cases
+from pocketsam.evaluation.protocols.clicks import Clicks
 from pocketsam.evaluation.results import Curves, PhotoResult, Report, Row, Table, mean_report
-from pocketsam.evaluation.run import run
+from pocketsam.evaluation.session import run
 from shards import blocks, write_shard
 
 SIZE = 64, 64

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pocketsam.description import Description
+from pocketsam.config import ModelConfig
 from pocketsam.engines import decode
 from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.engines.torch import TorchEngine
@@ -17,7 +17,7 @@ from pocketsam.graphs import ONNX_FILES
 from pocketsam.models.sam import Sam, pocket
 
 SIZE = 128
-DESCRIPTION = Description("pocket", SIZE, "squash")
+DESCRIPTION = ModelConfig("pocket", SIZE, "squash")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_half_precision_halves_the_files_and_keeps_the_masks(
     rng = np.random.default_rng(0)
     image = rng.standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
     full, half = OnnxEngine(exported), OnnxEngine(tmp_path)
-    assert half.description == full.description
+    assert half.config == full.config
     difference = np.abs(full.encode(image) - half.encode(image))
     assert 0 < difference.max() < 0.05
     embedding = full.encode(image)
@@ -99,7 +99,7 @@ def test_what_one_file_cannot_hold_goes_beside_it(
     """SAM ViT-H has 2.5 GB of weights, and a protobuf file ends at 2."""
     monkeypatch.setattr("pocketsam.export.onnx.LARGEST_FILE", 1_000_000)
     export_onnx(sam, DESCRIPTION, tmp_path)
-    mark = OnnxEngine(tmp_path).description.weights[:12]
+    mark = OnnxEngine(tmp_path).config.weights[:12]
     large = {f"{part}-{mark}.onnx.data" for part in ("encoder", "decoder_prepare", "decoder_ask")}
     assert {path.name for path in tmp_path.iterdir()} == {*ONNX_FILES, *large}
     assert (tmp_path / "encoder.onnx").stat().st_size < 0.3 * (exported / "encoder.onnx").stat().st_size

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from pocketsam.description import SAM, Description
+from pocketsam.config import SAM, ModelConfig
 from pocketsam.engines import open_engine
 from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import ModelError
 from pocketsam.export.onnx import export_onnx
 from pocketsam.models.checkpoints import FILE_NAME, digest, load_model, save_model, save_tensors
+from pocketsam.models.encoders.sam_vit import SamViT
 from pocketsam.models.sam import Sam, patches, pocket
-from pocketsam.models.sam_vit import SamViT
 
-DESCRIPTION = Description(
+DESCRIPTION = ModelConfig(
     "patches", 64, "squash", pred_iou_thresh=0.75, stability_score_thresh=0.5, confident_logit=-1.25
 )
 
@@ -30,8 +30,8 @@ def sam() -> Sam:
 
 def test_a_model_comes_back_bit_for_bit(sam: Sam, tmp_path: Path) -> None:
     written = save_model(tmp_path / FILE_NAME, sam.state_dict(), DESCRIPTION)
-    loaded, description = load_model(tmp_path / FILE_NAME)
-    assert description == written == replace(DESCRIPTION, weights=digest(sam.state_dict()))
+    loaded, config = load_model(tmp_path / FILE_NAME)
+    assert config == written == replace(DESCRIPTION, weights=digest(sam.state_dict()))
     assert all(torch.equal(t, sam.state_dict()[name]) for name, t in loaded.state_dict().items())
     assert isinstance(open_engine(tmp_path, "torch"), TorchEngine)
 
@@ -96,9 +96,9 @@ def test_published_files_are_read_however_they_are_wrapped(
     elif wrap:
         weights = {wrap: weights, "epoch": 3}
     torch.save(weights, tmp_path / "my_patches.pt")
-    loaded, description = load_model(tmp_path / "my_patches.pt", DESCRIPTION)
+    loaded, config = load_model(tmp_path / "my_patches.pt", DESCRIPTION)
     assert all(torch.equal(t, sam.state_dict()[name]) for name, t in loaded.state_dict().items())
-    assert description.image_size == 64
+    assert config.image_size == 64
     assert load_model(tmp_path / "my_patches.pt")[1].name == "my_patches"
 
 
@@ -115,7 +115,7 @@ def test_the_digest_is_that_of_the_weights_whatever_keeps_them(sam: Sam, tmp_pat
     paths = [tmp_path / name for name in ("a.pt", "b.pt", "c.safetensors")]
     found = {load_model(path, DESCRIPTION)[1].weights for path in paths}
     export_onnx(sam, DESCRIPTION, tmp_path)
-    assert found == {OnnxEngine(tmp_path).description.weights}
+    assert found == {OnnxEngine(tmp_path).config.weights}
     changed = sam.state_dict() | {"mask_decoder.iou_token.weight": torch.zeros(1, 256)}
     assert digest(changed) not in found
 

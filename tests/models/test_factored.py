@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pocketsam.description import Description
+from pocketsam.config import ModelConfig
 from pocketsam.engines import decode
 from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.engines.openvino import OpenVinoEngine
 from pocketsam.export.onnx import export_onnx
 from pocketsam.models.checkpoints import FILE_NAME, load_model
+from pocketsam.models.encoders.patches import Patches
 from pocketsam.models.factored import FactoredDecoder
-from pocketsam.models.patches import Patches
 from pocketsam.models.sam import Sam
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "pocket" / FILE_NAME
@@ -167,7 +167,7 @@ def folder(
     """The name of a model, and its decoder in ONNX for images of SIZE * SIZE pixels."""
     sam = models[request.param](Prompts.draw(SIZE // 16, 1, 1, False, 0), torch.float32)
     path = tmp_path_factory.mktemp(request.param)
-    export_onnx(sam, Description(request.param, SIZE), path)
+    export_onnx(sam, ModelConfig(request.param, SIZE), path)
     return request.param, path
 
 

@@ -7,9 +7,9 @@ from safetensors.torch import save_file
 from transformers import SamConfig, SamModel, SamVisionConfig
 
 from pocketsam.models.checkpoints import load_model
+from pocketsam.models.encoders.sam_vit import SamViT
 from pocketsam.models.published import architecture_of
 from pocketsam.models.sam import Sam
-from pocketsam.models.sam_vit import SamViT
 
 DEPTH = 3  # two blocks with windows and a global one: the others are the same again
 SIZES = {"sam_vit_b": (768, 3072), "slimsam_50": (384, 1536), "slimsam_77": (168, 696)}
@@ -31,9 +31,9 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
                 parameter.add_(1)
     path = tmp_path_factory.mktemp("hugging_face") / "model.safetensors"
     save_file({name: tensor.clone() for name, tensor in theirs.state_dict().items()}, path)
-    sam, description = load_model(path)
+    sam, config = load_model(path)
     path.unlink()
-    assert description.architecture == "", "three blocks are not the published twelve"
+    assert config.architecture == "", "three blocks are not the published twelve"
     return theirs, sam
 
 

@@ -21,8 +21,9 @@ from pocketsam.export.onnx import export_onnx
 from pocketsam.models.checkpoints import load_model, load_strictly
 from pocketsam.models.published import architecture_of, rename
 from pocketsam.models.sam import like
-from pocketsam.photo import preprocess
-from pocketsam.prompts import Prompts
+from pocketsam.predict.geometry import Geometry
+from pocketsam.predict.image import preprocess
+from pocketsam.predict.prompts import Prompts
 
 POINT, BACKGROUND, BOX = (135.3, 120.9), (320.0, 181.5), (70.5, 60.2, 210.0, 190.7)
 # name -> the prompt, the masks that were kept, and whether a mask is fed back
@@ -44,15 +45,15 @@ class Answers:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.geometry = engine.description.geometry(*IMAGE.shape[:2])
-        self.embedding = engine.encode(preprocess(IMAGE, engine.description))
+        self.geometry = Geometry.of(engine.config, *IMAGE.shape[:2])
+        self.embedding = engine.encode(preprocess(IMAGE, engine.config))
 
     def decode(self, case: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """All four masks of a case: (4, 256, 256), (4,)."""
         prompt, _, feed_back = CASES[case]
         mask_input = self.decode("point")[0][1] if feed_back else None
         prompts = Prompts.of(**prompt, mask_input=mask_input, photo_size=IMAGE.shape[:2])
-        tokens = prompts.tokens(self.geometry, self.engine.description.pad_points_to)
+        tokens = prompts.tokens(self.geometry, self.engine.config.pad_points_to)
         logits, iou = decode(self.engine, self.embedding, *tokens, *prompts.mask_tokens(self.geometry))
         return logits[0], iou[0]
 
@@ -82,11 +83,11 @@ def checkpoint(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def answers(
     request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Answers]:
-    sam, description = load_model(checkpoint)
+    sam, config = load_model(checkpoint)
     if request.param == "torch":
-        yield Answers(TorchEngine(sam, description))
+        yield Answers(TorchEngine(sam, config))
         return
-    paths = export_onnx(sam, description, tmp_path_factory.mktemp("onnx"))
+    paths = export_onnx(sam, config, tmp_path_factory.mktemp("onnx"))
     yield Answers(open_engine(paths[0].parent, request.param))
     for path in paths:
         path.unlink()

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from pocketsam.models.encoders.tiny_vit import WindowAttention
 from pocketsam.models.layers import from_windows, to_windows
 from pocketsam.models.sam import MODELS, pocket
-from pocketsam.models.tiny_vit import WindowAttention
 
 SIZE = 128
 

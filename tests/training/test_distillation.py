@@ -13,18 +13,18 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pocketsam.data.embed import embed
+from pocketsam.config import EFFICIENT_SAM, ModelConfig
 from pocketsam.data.sample import DataError
-from pocketsam.description import EFFICIENT_SAM, Description
+from pocketsam.embeddings.job import embed
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import InputError, ModelError
 from pocketsam.models.checkpoints import load_model, save_model
 from pocketsam.models.sam import MODELS, Sam, patches
-from pocketsam.training.full_stage import FullStage, Stages
+from pocketsam.training.config import Recipe, read_recipe
 from pocketsam.training.loop import train
-from pocketsam.training.recipe import Recipe, read_recipe
-from pocketsam.training.run import Diverged, Run
 from pocketsam.training.samples import Samples, batches
+from pocketsam.training.state import Diverged, Run
+from pocketsam.training.tasks.full_stage import FullStage, Stages
 from pocketsam.training.teacher import Teacher, resample
 from shards import annotation_file, blocks, jpeg, write_shard, write_tar
 
@@ -58,9 +58,9 @@ def teacher(tmp_path: Path) -> Path:
 def make_teacher(folder: Path, seed: int, size: int = 128, resize: str = "pad") -> Path:
     """A model of random weights, at twice the student's size."""
     torch.manual_seed(seed)
-    description = Description(folder.name, size, resize, click_masks=(0, 1, 2, 3))  # type: ignore[arg-type]
+    config = ModelConfig(folder.name, size, resize, click_masks=(0, 1, 2, 3))  # type: ignore[arg-type]
     path = folder / "model.safetensors"
-    save_model(path, patches(size).state_dict(), description)
+    save_model(path, patches(size).state_dict(), config)
     return path
 
 
@@ -95,7 +95,7 @@ def fabric(precision: str = "32-true") -> Fabric:
 
 def some_batches(run: Run, count: int) -> list[dict[str, Tensor]]:
     teacher = run.plain_method.teacher
-    loader = batches(run.recipe, 0, 0, 1, run.description.resize, teacher.description if teacher else None)
+    loader = batches(run.recipe, 0, 0, 1, run.config.resize, teacher.config if teacher else None)
     return [batch for batch, _ in zip(loader, range(count), strict=False)]
 
 
@@ -274,13 +274,13 @@ def assert_near(some: dict[str, Tensor], others: dict[str, Tensor]) -> None:
 
 
 def test_a_teacher_answers_in_the_students_pixels_and_cells(teacher: Path) -> None:
-    sam, description = load_model(teacher)
+    sam, config = load_model(teacher)
     student = patches(64)
     embedding = torch.randn(1, 256, 8, 8)
     points = torch.rand(1, 2, 2, 2) * 128
     labels = torch.tensor([[[1, -1], [2, 3]]])
     expected, iou, tokens = sam.decode_with_tokens(embedding, points, labels)
-    found = Teacher(sam, description, in_the_loop=True).decode(
+    found = Teacher(sam, config, in_the_loop=True).decode(
         embedding, (points + 0.5) / 2 - 0.5, labels, student
     )
     assert found[0].shape == (1, 2, 4, 16, 16)
@@ -303,12 +303,12 @@ def test_maps_are_brought_to_another_grid() -> None:
 
 
 def test_a_student_is_described_as_its_teacher(shard: Path, teacher: Path) -> None:
-    sam, description = load_model(train(recipe(shard, teacher, licence="Apache-2.0")))
+    sam, config = load_model(train(recipe(shard, teacher, licence="Apache-2.0")))
     asked = load_model(teacher)[1]
-    assert (description.resize, description.mean) == ("pad", asked.mean)
-    assert description.click_masks == (0, 1, 2, 3)
-    assert (description.image_size, description.name, description.licence) == (64, "patches", "Apache-2.0")
-    assert description.weights not in ("", asked.weights)
+    assert (config.resize, config.mean) == ("pad", asked.mean)
+    assert config.click_masks == (0, 1, 2, 3)
+    assert (config.image_size, config.name, config.licence) == (64, "patches", "Apache-2.0")
+    assert config.weights not in ("", asked.weights)
     assert sam.image_size == 64
 
 
@@ -330,7 +330,7 @@ def test_any_encoder_can_be_a_student(model: str, shard: Path, teacher: Path) ->
     (batch,) = some_batches(run, 1)
     assert float(run.advance([batch])["loss"]) > 0
     path = shard.with_name("student.safetensors")
-    save_model(path, run.sam.state_dict(), run.description)
+    save_model(path, run.sam.state_dict(), run.config)
     assert load_model(path)[0].state_dict().keys() == MODELS[model](64).state_dict().keys()
 
 
@@ -341,7 +341,7 @@ def test_efficient_sam_teaches_students_of_its_kind(name: str, shard: Path, tmp_
     run = Run(recipe(shard, path, batch=1, rounds=2, **{"method": name} | METHODS[name]), fabric())
     assert run.sam.is_plain
     answers = (0,) if name == "full-stage" or name.startswith("coupled") else (1, 2, 3)
-    assert run.description.prompt_masks == answers
+    assert run.config.prompt_masks == answers
     seen: list[int] = []
     points = run.sam.prompt_encoder.points
     run.sam.prompt_encoder.points = lambda p, *rest: seen.append(p.shape[2]) or points(p, *rest)  # type: ignore
@@ -377,7 +377,7 @@ def test_photos_without_embeddings_are_named_before_anything_starts(
     with pytest.raises(
         DataError, match=r"more\.tar: x: has no embedding in .*, like 1 other.*pocketsam embed"
     ):
-        Samples(asked, "pad", Description("t", 128, "pad"))
+        Samples(asked, "pad", ModelConfig("t", 128, "pad"))
 
 
 def test_a_store_that_is_damaged_later_stops_the_run_by_name(shard: Path, teacher: Path) -> None:

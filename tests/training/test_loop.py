@@ -19,10 +19,10 @@ from pocketsam.data.sample import DataError
 from pocketsam.errors import InputError, ModelError
 from pocketsam.models.checkpoints import load_model, save_model
 from pocketsam.models.sam import MODELS
+from pocketsam.training.config import Recipe, read_recipe
 from pocketsam.training.loop import train
-from pocketsam.training.recipe import Recipe, read_recipe
-from pocketsam.training.run import Diverged, Run, learning_rate
 from pocketsam.training.samples import Item, Samples
+from pocketsam.training.state import Diverged, Run, learning_rate
 from shards import annotation_file, blocks, write_shard, write_tar
 
 RECIPE = """
@@ -107,8 +107,8 @@ def test_photos_train_and_the_best_weights_are_kept(tmp_path: Path) -> None:
     shard = write_shard(tmp_path / "s.tar", {"a": masks, "b": masks})
     path = write_recipe(tmp_path, "photos", train=f"[{shard}]", val=[str(shard)], model="pocket", steps=4)
     best = run(path)
-    sam, description = load_model(best)
-    assert (description.name, description.image_size, description.resize) == ("pocket", 64, "squash")
+    sam, config = load_model(best)
+    assert (config.name, config.image_size, config.resize) == ("pocket", 64, "squash")
     log = [json.loads(line) for line in (tmp_path / "photos" / "log.jsonl").read_text().splitlines()]
     assert any("val/box" in line for line in log)
     again = write_recipe(tmp_path, "next", init=str(best), steps=1)
@@ -133,8 +133,8 @@ def test_a_run_can_start_from_the_mean_of_several(tmp_path: Path) -> None:
 
 def test_weights_of_two_architectures_have_no_mean(tmp_path: Path) -> None:
     first = run(write_recipe(tmp_path, "a", steps=1))
-    description = load_model(first)[1]
-    save_model(tmp_path / "other.safetensors", MODELS["vit_tiny"](64).state_dict(), description)
+    config = load_model(first)[1]
+    save_model(tmp_path / "other.safetensors", MODELS["vit_tiny"](64).state_dict(), config)
     init = [str(first), str(tmp_path / "other.safetensors")]
     with pytest.raises(
         ModelError, match=r"other.safetensors: is of another architecture than .*; average weights of one"

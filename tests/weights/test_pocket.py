@@ -11,12 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from pocketsam import Segmenter
-from pocketsam.candidates import choose
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.evaluation.overlap import ious
 from pocketsam.evaluation.prompting import tightest_box
 from pocketsam.export.onnx import export_onnx
-from pocketsam.photo import load_image, preprocess
+from pocketsam.predict.candidates import choose
+from pocketsam.predict.image import load_image, preprocess
 from pocketsam.segmenter import Photo
 
 ROOT = Path(__file__).parents[2]
@@ -66,13 +66,13 @@ def test_a_box_gives_the_object(name: str, shipped: Segmenter) -> None:
 def test_the_files_are_small_and_described(shipped: Segmenter) -> None:
     folder = ROOT / "src" / "pocketsam" / "weights" / "pocket"
     assert sum(file.stat().st_size for file in folder.glob("*.onnx")) <= LARGEST_FILES
-    description = shipped.engine.description
-    assert (description.name, description.image_size) == ("pocket", 512)
-    assert description.licence == "Apache-2.0"
+    config = shipped.engine.config
+    assert (config.name, config.image_size) == ("pocket", 512)
+    assert config.licence == "Apache-2.0"
 
 
 def test_float32_onnx_is_pytorch_to_a_thousandth(torch_engine: TorchEngine, tmp_path: Path) -> None:
-    export_onnx(torch_engine.sam, torch_engine.description, tmp_path)
+    export_onnx(torch_engine.sam, torch_engine.config, tmp_path)
     image = load_image(SAMPLES / "cap.jpg")
     onnx = Segmenter(tmp_path).open(image)
     torch_ = Segmenter(engine=torch_engine).open(image)
@@ -92,21 +92,21 @@ def test_what_is_shipped_gives_the_masks_of_pytorch(shipped: Segmenter, torch_en
 
 def test_half_precision_gives_the_masks_of_float32(torch_engine: TorchEngine) -> None:
     """On average over clicks, each on what float32 takes it to mean."""
-    half = TorchEngine(torch_engine.sam, torch_engine.description, "bfloat16")
+    half = TorchEngine(torch_engine.sam, torch_engine.config, "bfloat16")
     for path in (SAMPLES / "sneakers.jpg", SAMPLES / "tshirt.jpg"):
         photos = [Segmenter(engine=engine).open(path) for engine in (half, torch_engine)]
         height, width = photos[0].image.shape[:2]
         x, y = np.meshgrid(np.linspace(0.2, 0.8, 4) * width, np.linspace(0.2, 0.8, 4) * height)
         clicks = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
         ours, theirs = (photo.candidates(points=clicks) for photo in photos)
-        meant = choose(theirs.predicted_iou, theirs.prompts.ambiguous, theirs.description)[:, None]
+        meant = choose(theirs.predicted_iou, theirs.prompts.ambiguous, theirs.config)[:, None]
         assert np.mean(ious(ours.take(meant), theirs.take(meant).binary)) >= 0.97, path.name
         assert np.abs(ours.predicted_iou - theirs.predicted_iou).max() <= 0.02
 
 
 def test_the_checkpoint_is_what_was_exported(shipped: Segmenter, torch_engine: TorchEngine) -> None:
-    assert shipped.engine.description == torch_engine.description
-    image = preprocess(load_image(SAMPLES / "cap.jpg"), torch_engine.description)
+    assert shipped.engine.config == torch_engine.config
+    image = preprocess(load_image(SAMPLES / "cap.jpg"), torch_engine.config)
     ours, theirs = shipped.engine.encode(image), torch_engine.encode(image)
     assert np.abs(ours - theirs).max() <= 0.02 * np.abs(theirs).max()
 

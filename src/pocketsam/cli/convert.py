@@ -70,32 +70,32 @@ def convert(
     if output is not None and output.suffix in (".safetensors", ".onnx") and Form.onnx in forms:
         raise InputError(f"{output}: is one file, and ONNX files are several; give a folder")
 
-    path, description = locate(model)
+    path, config = locate(model)
     if path.is_dir():
         path = path / FILE_NAME
         if not path.exists():
             raise InputError(f"{path.parent}: holds no {FILE_NAME} to convert; ONNX files run as they are")
-    sam, description = load_model(path, MODELS[known_as].description if known_as else description)
+    sam, config = load_model(path, MODELS[known_as].config if known_as else config)
     thresholds: dict[str, Any] = {
         "pred_iou_thresh": pred_iou_thresh,
         "stability_score_thresh": stability_score_thresh,
         "confident_logit": confident_logit,
     }
-    description = replace(description, **{name: t for name, t in thresholds.items() if t is not None})
-    output = output or Path(description.name)
+    config = replace(config, **{name: t for name, t in thresholds.items() if t is not None})
+    output = output or Path(config.name)
     _refuse_mixture(output, forms, path)
     if half:
         round_to_half(sam)
     paths: list[Path] = []
     if Form.safetensors in forms:
         paths = [output if output.suffix == ".safetensors" else output / FILE_NAME]
-        save_model(paths[0], sam.state_dict(), description, half)
+        save_model(paths[0], sam.state_dict(), config, half)
     if Form.onnx in forms:
-        paths += export_onnx(sam, description, output, half)
+        paths += export_onnx(sam, config, output, half)
     typer.echo(
-        f"{path}: {description.architecture or 'an architecture without a name'},"
+        f"{path}: {config.architecture or 'an architecture without a name'},"
         f" {count_parameters(sam) / 1e6:.1f} M parameters,"
-        f" {description.image_size} × {description.image_size} pixels"
+        f" {config.image_size} × {config.image_size} pixels"
     )
     for written in paths:
         typer.echo(f"  {written}: {written.stat().st_size / 1e6:.1f} MB")

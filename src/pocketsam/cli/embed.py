@@ -10,7 +10,7 @@ from pocketsam.cli.words import count
 from pocketsam.errors import InputError
 
 if TYPE_CHECKING:
-    from pocketsam.data.embed import Summary
+    from pocketsam.embeddings.job import Summary
     from pocketsam.engines import Engine as OpenEngine
 
 
@@ -36,8 +36,8 @@ def embed(
     The same command goes on where a killed run stopped, and mends what is damaged. Several processes may run it at
     once: they share the shards out.
     """
-    from pocketsam.files import check_writable
     from pocketsam.segmenter import Segmenter
+    from pocketsam.utils.files import check_writable
 
     for path in photos:  # before a teacher is fetched
         if not path.exists():
@@ -60,8 +60,8 @@ def _run(engine: "OpenEngine", photos: list[Path], output: Path, bits: int) -> "
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    from pocketsam.data.embed import Progress
-    from pocketsam.data.embed import embed as embed_photos
+    from pocketsam.embeddings.job import Progress
+    from pocketsam.embeddings.job import embed as embed_photos
 
     console = Console(stderr=True, highlight=False)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
@@ -70,7 +70,7 @@ def _run(engine: "OpenEngine", photos: list[Path], output: Path, bits: int) -> "
 
         def show(progress: Progress) -> None:
             text = f"photos, {progress.rate:.1f} photos/s" if progress.embedded else "photos"
-            bar.update(task, total=progress.photos, completed=progress.done, description=text)
+            bar.update(task, total=progress.photos, completed=progress.done, config=text)
 
         def say(line: str) -> None:
             console.print(f"pocketsam: {line}", markup=False, soft_wrap=True)

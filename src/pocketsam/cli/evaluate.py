@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pocketsam.data.sample import Dataset
     from pocketsam.evaluation.journal import Journal
     from pocketsam.evaluation.results import PhotoResult, Report
-    from pocketsam.evaluation.run import EvaluationProtocol
+    from pocketsam.evaluation.session import EvaluationProtocol
     from pocketsam.segmenter import Segmenter
 
 PROTOCOLS = ("clicks", "interactive", "boxes", "teacher", "everything", "efficiency")
@@ -263,7 +263,7 @@ def _run(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from pocketsam.evaluation.results import Means, percent
-    from pocketsam.evaluation.run import run
+    from pocketsam.evaluation.session import run
 
     means = Means()
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
@@ -274,7 +274,7 @@ def _run(
             means.add(result)
             shown = list(means.scores)[:MEANS_SHOWN]
             text = "  ".join(f"{name} {percent(means[name])}" for name in shown)
-            progress.update(task, advance=1, description=text)
+            progress.update(task, advance=1, config=text)
 
         return run(
             protocol,
@@ -309,11 +309,11 @@ def _protocol(
 ) -> EvaluationProtocol:
     """The protocol of this name, with the settings that were given."""
     from pocketsam.data.coco import CocoSet
-    from pocketsam.evaluation.boxes import Boxes
-    from pocketsam.evaluation.clicks import Clicks
-    from pocketsam.evaluation.everything import Everything
-    from pocketsam.evaluation.interactive import Interactive
-    from pocketsam.evaluation.teacher import Teacher
+    from pocketsam.evaluation.protocols.agreement import Teacher
+    from pocketsam.evaluation.protocols.boxes import Boxes
+    from pocketsam.evaluation.protocols.clicks import Clicks
+    from pocketsam.evaluation.protocols.interactive import Interactive
+    from pocketsam.evaluation.protocols.proposals import Everything
 
     seed = given["seed"] or 0
     if name == "clicks":
@@ -375,7 +375,7 @@ def _check(protocol: str, data: list[Path], given: dict[str, Any]) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    from pocketsam.files import check_writable
+    from pocketsam.utils.files import check_writable
 
     if folder.is_file() or folder.suffix in (".json", ".csv", ".md"):
         raise InputError(f"{folder}: the result is a folder of files; give the name of a folder")
@@ -401,7 +401,7 @@ def _record(
         "protocol": {"name": protocol.name, "follows": protocol.follows, **settings(protocol)},
         "model": {
             "name": model,
-            "description": asdict(segmenter.engine.description),
+            "description": asdict(segmenter.engine.config),
             "files": models[model],
         },
         **teacher,
@@ -417,8 +417,8 @@ def _measure_efficiency(models: list[str], opening: dict[str, Any], folder: Path
     from rich.console import Console
     from rich.progress import Progress
 
-    from pocketsam.evaluation.efficiency import measure_efficiency
     from pocketsam.evaluation.output import write_report
+    from pocketsam.evaluation.protocols.efficiency import measure_efficiency
     from pocketsam.evaluation.provenance import model_files, versions
     from pocketsam.evaluation.timing import Contender
 

@@ -10,7 +10,7 @@ from pocketsam.cli.words import count
 from pocketsam.errors import InputError
 
 if TYPE_CHECKING:
-    from pocketsam.bulk import Outcome
+    from pocketsam.automatic.batch import Outcome
     from pocketsam.segmenter import Segmenter
 
 
@@ -66,7 +66,7 @@ def everything(
 
     The same command goes on where a killed run stopped.
     """
-    from pocketsam.bulk import find_photos, not_all_done
+    from pocketsam.automatic.batch import find_photos, not_all_done
     from pocketsam.engines import PRECISIONS
     from pocketsam.segmenter import Segmenter
 
@@ -106,7 +106,7 @@ def _run(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from pocketsam.bulk import everything_in_photos
+    from pocketsam.automatic.batch import everything_in_photos
 
     console = Console(stderr=True, highlight=False)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
@@ -118,7 +118,7 @@ def _run(
             nonlocal resumed
             resumed += outcome.resumed
             text = f"photos, {resumed} of them done by an earlier run" if resumed else "photos"
-            progress.update(task, advance=1, description=text)
+            progress.update(task, advance=1, config=text)
             if outcome.error and len(photos) > 1:
                 console.print(f"pocketsam: {outcome.error}", markup=False, soft_wrap=True)
 
@@ -128,8 +128,8 @@ def _run(
 
 
 def _check_place(output: Path) -> None:
-    from pocketsam.bulk import is_one_file
-    from pocketsam.masks import ENDINGS
+    from pocketsam.automatic.batch import is_one_file
+    from pocketsam.predict.masks import ENDINGS
 
     if not is_one_file(output) and not output.is_dir() and output.name.lower().endswith(ENDINGS):
         raise InputError(f"{output}: everything is written as FILE.json (COCO), or into a folder; give one")
@@ -137,7 +137,7 @@ def _check_place(output: Path) -> None:
 
 def _place(output: Path, photos: list[Path]) -> Path:
     """What to look at: the file, if there is but one, or else the folder."""
-    from pocketsam.bulk import is_one_file
+    from pocketsam.automatic.batch import is_one_file
 
     if len(photos) > 1 or is_one_file(output):
         return output

@@ -14,7 +14,7 @@ def models() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from pocketsam.files import home
+    from pocketsam.utils.files import home
     from pocketsam.zoo import MODELS
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -39,7 +39,7 @@ def models() -> None:
 
 
 def _row(model: Model) -> tuple[str, ...]:
-    from pocketsam.files import home
+    from pocketsam.utils.files import home
     from pocketsam.zoo import model_files, on_disk
 
     path = on_disk(model)
@@ -48,12 +48,12 @@ def _row(model: Model) -> tuple[str, ...]:
     if path is not None:
         size = sum(file.stat().st_size for file in ([path] if path.is_file() else model_files(path)))
         place = str(path.relative_to(home())) if model.url else "in the package"
-    side = model.description.image_size
+    side = model.config.image_size
     return (
         model.name,
         f"{model.parameters / 1e6:.1f} M",
         f"{side}²",
         f"{size / 1e6:.1f}" if size else "?",
-        model.description.licence,
+        model.config.licence,
         place,
     )

@@ -7,11 +7,11 @@ import typer
 
 from pocketsam.cli.options import Device, Engine, Model, Photos, Precision, Threads
 from pocketsam.errors import InputError
-from pocketsam.files import check_writable
+from pocketsam.utils.files import check_writable
 
 if TYPE_CHECKING:
-    from pocketsam.geometry import Geometry
-    from pocketsam.masks import Masks
+    from pocketsam.predict.geometry import Geometry
+    from pocketsam.predict.masks import Masks
     from pocketsam.segmenter import Segmenter
 
 
@@ -59,7 +59,7 @@ def segment(
     if mask is not None and len(prompts.get("boxes", [])) > 1:
         raise InputError("--mask is the mask of one object; give it with one --box at most")
 
-    from pocketsam.bulk import failure, find_photos, not_all_done
+    from pocketsam.automatic.batch import failure, find_photos, not_all_done
     from pocketsam.segmenter import Segmenter
 
     paths = find_photos(photos)
@@ -134,8 +134,8 @@ def _numbers(option: str, text: str, count: int) -> list[float]:
 
 def _plan_outputs(photos: list[Path], output: Path | None) -> list[list[Path]]:
     """The files to write for each photo. Raises InputError when there is no place for them."""
-    from pocketsam.bulk import make_folder, unique_names
-    from pocketsam.masks import ENDINGS, ending
+    from pocketsam.automatic.batch import make_folder, unique_names
+    from pocketsam.predict.masks import ENDINGS, ending
 
     if len(photos) == 1 and output is not None and output.suffix and not output.is_dir():
         ending(output)
@@ -161,6 +161,6 @@ def _load_mask_input(path: Path, geometry: "Geometry") -> Any:
         except (OSError, ValueError, EOFError) as error:
             raise InputError(f"{path}: cannot be read as .npy ({error}); save masks.logits there") from error
 
-    from pocketsam.photo import load_mask
+    from pocketsam.predict.image import load_mask
 
     return geometry.mask_to_model(load_mask(path))

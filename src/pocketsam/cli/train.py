@@ -18,8 +18,8 @@ def train(
 ) -> None:
     """Train a model by a recipe. The same command goes on with a run that was interrupted."""
     try:
+        from pocketsam.training.config import read_recipe
         from pocketsam.training.loop import train as run
-        from pocketsam.training.recipe import read_recipe
     except ModuleNotFoundError as error:
         raise InputError(
             f"training needs {error.name}; install it with: pip install 'pocketsam[train]'"

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from pocketsam.data.decode import to_rle
 from pocketsam.data.sample import DataError, Dataset, Sample, read_photo
-from pocketsam.files import write
-from pocketsam.rle import RLE, areas, boxes
+from pocketsam.utils.files import write
+from pocketsam.utils.rle import RLE, areas, boxes
 
 KEYS = ("images", "annotations", "categories")
 

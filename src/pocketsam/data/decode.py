@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
-from pocketsam.photo import MAX_PIXELS
-from pocketsam.rle import RLE
+from pocketsam.predict.image import MAX_PIXELS
+from pocketsam.utils.rle import RLE
 
 
 def decode_photo(encoded: bytes) -> NDArray[np.uint8]:

@@ -10,8 +10,8 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from pocketsam.data.sample import DataError, Sample, find_files, read_photo
-from pocketsam.photo import MAX_PIXELS, PHOTO_ENDINGS
-from pocketsam.rle import RLE
+from pocketsam.predict.image import MAX_PIXELS, PHOTO_ENDINGS
+from pocketsam.utils.rle import RLE
 
 
 class LabelMaps:

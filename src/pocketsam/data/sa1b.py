@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pocketsam.data.decode import decode_photo, to_rle
 from pocketsam.data.sample import DataError, Sample, find_files
-from pocketsam.photo import PHOTO_ENDINGS
+from pocketsam.predict.image import PHOTO_ENDINGS
 
 
 class Span(NamedTuple):

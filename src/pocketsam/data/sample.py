@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pocketsam.data.decode import decode_photo, to_rle
 from pocketsam.errors import InputError
-from pocketsam.rle import RLE, areas, decode
+from pocketsam.utils.rle import RLE, areas, decode
 
 
 class DataError(InputError):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pocketsam.data.sample import DataError, Sample, find_files, read_photo
-from pocketsam.rle import RLE, encode
+from pocketsam.utils.rle import RLE, encode
 
 
 class ScienceBowl:

@@ -1,6 +1,6 @@
 """Engines: a model that can `encode` a photo and `decode` prompts, whatever runs it.
 
-The rest of PocketSAM knows only the four methods of `Engine` and the model's `Description`. Each way of
+The rest of PocketSAM knows only the four methods of `Engine` and the model's `ModelConfig`. Each way of
 running a model has a file of its own, imported when it is asked for.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.description import Description
+from pocketsam.config import ModelConfig
 from pocketsam.errors import ModelError
 from pocketsam.graphs import ONNX_FILES
 
@@ -49,13 +49,13 @@ class Answers:
 
 
 class Engine(Protocol):
-    """A model that runs. S is `description.image_size`; N objects, P points each.
+    """A model that runs. S is `config.image_size`; N objects, P points each.
 
     A photo is encoded and prepared once. Then any number of prompts are asked about, and of those that turn out to be
     worth it the masks are drawn, which is half of the work.
     """
 
-    description: Description
+    config: ModelConfig
 
     def encode(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """A preprocessed photo (1, 3, S, S) to its image embedding (1, C, S/16, S/16)."""
@@ -98,7 +98,7 @@ def decode(
     points, labels: as `Engine.ask` takes them. mask_input: (N, 1, S/4, S/4) logits, used where has_mask (N,) is 1.
     seen: what `engine.prepare` made of the embedding, where that is at hand.
     """
-    side = engine.description.image_size // 4
+    side = engine.config.image_size // 4
     logits, iou = np.empty((len(points), 4, side, side), np.float32), np.empty((len(points), 4), np.float32)
     plain = np.flatnonzero(has_mask == 0)
     groups = [(plain, engine.prepare(embedding) if seen is None else seen)] if plain.size else []
@@ -111,12 +111,12 @@ def decode(
 
 
 def mask_or_none(
-    description: Description, mask_input: NDArray[np.float32] | None
+    config: ModelConfig, mask_input: NDArray[np.float32] | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """A mask as a prompt, (1, 1, S/4, S/4), and whether there is one, (1,), as the exported graphs take them."""
     if mask_input is not None:
         return mask_input, np.ones(1, np.float32)
-    side = description.image_size // 4
+    side = config.image_size // 4
     return np.zeros((1, 1, side, side), np.float32), np.zeros(1, np.float32)
 
 
@@ -128,7 +128,7 @@ def open_engine(
     precision: str = "float32",
     threads: int | None = None,
     compile: bool = False,
-    description: Description | None = None,
+    config: ModelConfig | None = None,
 ) -> Engine:
     """The model in `source`, run by `engine`.
 
@@ -139,7 +139,7 @@ def open_engine(
     precision: "float32", "bfloat16" or "float16", of the arithmetic; what goes in and out is float32.
     threads: how many CPU threads to use; all cores of this process when not given.
     compile: whether PyTorch compiles the model first, which takes minutes.
-    description: what is known of a checkpoint that its weights do not say.
+    config: what is known of a checkpoint that its weights do not say.
     Raises ModelError when a name is unknown, the options exclude each other, the engine is not installed, or the
     model's files cannot be used.
     """
@@ -153,12 +153,12 @@ def open_engine(
         engine = _choose(source, device, precision, compile)
     _refuse_nonsense(engine, device, precision, compile)
     if engine == "torch":
-        return _torch_engine(source, device, precision, threads, compile, description)
+        return _torch_engine(source, device, precision, threads, compile, config)
     if engine == "openvino":
-        return _openvino_engine(source, precision, threads, description)
+        return _openvino_engine(source, precision, threads, config)
     from pocketsam.engines.onnx import OnnxEngine
 
-    return OnnxEngine(_onnx_folder(source, description), threads)
+    return OnnxEngine(_onnx_folder(source, config), threads)
 
 
 def cores() -> int:
@@ -203,7 +203,7 @@ def _torch_engine(
     precision: str,
     threads: int | None,
     compile: bool,
-    description: Description | None,
+    config: ModelConfig | None,
 ) -> Engine:
     if _has_onnx(source) and not _has_weights(source):
         raise ModelError(
@@ -213,29 +213,27 @@ def _torch_engine(
         from pocketsam.engines.torch import TorchEngine
     except ModuleNotFoundError as error:
         raise ModelError(f"the torch engine needs {error.name}: pip install 'pocketsam[export]'") from error
-    return TorchEngine.load(source, device, precision, threads, compile, description)
+    return TorchEngine.load(source, device, precision, threads, compile, config)
 
 
-def _openvino_engine(
-    source: Path, precision: str, threads: int | None, description: Description | None
-) -> Engine:
+def _openvino_engine(source: Path, precision: str, threads: int | None, config: ModelConfig | None) -> Engine:
     try:
         from pocketsam.engines.openvino import OpenVinoEngine
     except ModuleNotFoundError as error:
         raise ModelError(
             f"the openvino engine needs {error.name}: pip install 'pocketsam[openvino]'"
         ) from error
-    return OpenVinoEngine(_onnx_folder(source, description), precision, threads)
+    return OpenVinoEngine(_onnx_folder(source, config), precision, threads)
 
 
-def _onnx_folder(source: Path, description: Description | None) -> Path:
+def _onnx_folder(source: Path, config: ModelConfig | None) -> Path:
     """The folder of the model's ONNX files, which are made of its weights where there are none."""
     if all((source / name).exists() for name in ONNX_FILES) or not _has_weights(source):
         return source
     try:
         from pocketsam.export.prepare import prepare
 
-        return prepare(source, description)
+        return prepare(source, config)
     except ModuleNotFoundError as error:
         raise ModelError(
             f"{source}: holds weights, and {error.name} is needed to run them: pip install 'pocketsam[export]'"

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from pocketsam.description import METADATA_KEY
+from pocketsam.config import METADATA_KEY
 from pocketsam.engines import Answers, cores, mask_or_none
 from pocketsam.engines.folder import Contents, open_folder
 from pocketsam.engines.workers import TILE, Workers, tiles
@@ -29,7 +29,7 @@ class OnnxEngine:
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         self._folder, self._threads = folder, threads or cores()
         options = _options(self._threads)
-        self._graphs, self.description = open_folder(folder, lambda path: _open(path, options))
+        self._graphs, self.config = open_folder(folder, lambda path: _open(path, options))
         self._workers = Workers(self._threads)
 
     def encode(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -41,7 +41,7 @@ class OnnxEngine:
         self, embedding: NDArray[np.float32], mask_input: NDArray[np.float32] | None = None
     ) -> Values:
         """See `Engine.prepare`."""
-        mask, has_mask = mask_or_none(self.description, mask_input)
+        mask, has_mask = mask_or_none(self.config, mask_input)
         given = {"image_embedding": embedding, "mask_input": mask, "has_mask": has_mask}
         return _run(self._graphs["decoder_prepare"], "decoder_prepare", _values(given))
 
@@ -68,7 +68,7 @@ class OnnxEngine:
         """See `Engine.draw`."""
         together = len(objects) == 1 or self._threads == 1
         graph = self._graphs["decoder_draw"] if together else self._draw_alone
-        side = self.description.image_size // 4
+        side = self.config.image_size // 4
         logits = np.empty((len(objects), 4, side, side), np.float32)
 
         def draw(k: int) -> None:

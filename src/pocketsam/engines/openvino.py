@@ -13,7 +13,7 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino.preprocess import PrePostProcessor
 
-from pocketsam.description import METADATA_KEY
+from pocketsam.config import METADATA_KEY
 from pocketsam.engines import Answers, cores, mask_or_none
 from pocketsam.engines.folder import Contents, open_folder
 from pocketsam.engines.workers import TILE, Workers, tiles
@@ -57,10 +57,10 @@ class OpenVinoEngine:
         self._core = ov.Core()
         self._threads = threads or cores()
         self._options = _options(precision, self._threads)
-        models, self.description = open_folder(folder, lambda path: _read(self._core, path))
+        models, self.config = open_folder(folder, lambda path: _read(self._core, path))
         self._models = {name: _in_precision(model, name, precision) for name, model in models.items()}
         # The second axes of what has any number of them, for the usual prompt.
-        self._usual = dict.fromkeys(("points", "labels"), self.description.pad_points_to or 2)
+        self._usual = dict.fromkeys(("points", "labels"), self.config.pad_points_to or 2)
         self._compiled: dict[Variant, Requests] = {}
         self._compiling = Lock()
         self._workers = Workers(self._threads)
@@ -82,7 +82,7 @@ class OpenVinoEngine:
         self, embedding: NDArray[np.float32], mask_input: NDArray[np.float32] | None = None
     ) -> Values:
         """See `Engine.prepare`."""
-        mask, has_mask = mask_or_none(self.description, mask_input)
+        mask, has_mask = mask_or_none(self.config, mask_input)
         given = {"image_embedding": embedding, "mask_input": mask, "has_mask": has_mask}
         return self._prepare.run({name: _tensor(array) for name, array in given.items()})
 
@@ -106,7 +106,7 @@ class OpenVinoEngine:
 
     def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
         """See `Engine.draw`."""
-        side = self.description.image_size // 4
+        side = self.config.image_size // 4
         logits = np.empty((len(objects), 4, side, side), np.float32)
 
         def draw(k: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pocketsam.description import Description
+from pocketsam.config import ModelConfig
 from pocketsam.engines import Answers
 from pocketsam.errors import ModelError
 from pocketsam.models.checkpoints import FILE_NAME, load_model
@@ -26,12 +26,12 @@ class TorchEngine:
     """
 
     def __init__(
-        self, sam: Sam, description: Description, precision: str = "float32", compile: bool = False
+        self, sam: Sam, config: ModelConfig, precision: str = "float32", compile: bool = False
     ) -> None:
         weights = next(sam.parameters())
         self.dtype: torch.dtype = getattr(torch, precision)
         self.device = weights.device
-        self.description = description
+        self.config = config
         self.sam = (sam if weights.dtype == self.dtype else copy.deepcopy(sam).to(self.dtype)).eval()
         decoder = FactoredDecoder(self.sam)
         self._encode, self._prepare = self.sam.encode, decoder.prepare
@@ -51,7 +51,7 @@ class TorchEngine:
         precision: str = "float32",
         threads: int | None = None,
         compile: bool = False,
-        description: Description | None = None,
+        config: ModelConfig | None = None,
     ) -> "TorchEngine":
         """The model in a checkpoint, or in `source`/model.safetensors.
 
@@ -62,7 +62,7 @@ class TorchEngine:
         chosen = find_device(device)
         if threads:
             torch.set_num_threads(threads)
-        sam, found = load_model(source / FILE_NAME if source.is_dir() else source, description)
+        sam, found = load_model(source / FILE_NAME if source.is_dir() else source, config)
         return cls(sam.to(chosen, getattr(torch, precision)), found, precision, compile)
 
     @torch.inference_mode()
@@ -97,7 +97,7 @@ class TorchEngine:
         """See `Engine.draw`."""
         of_image, to_draw = answers.drawing
         chosen = torch.as_tensor(np.asarray(objects, np.int64), device=self.device)
-        side = self.description.image_size // 4
+        side = self.config.image_size // 4
         logits = np.empty((len(chosen), 4, side, side), np.float32)
         for start in range(0, len(chosen), self._tile):
             tile = slice(start, start + self._tile)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pocketsam.errors import InputError
 from pocketsam.evaluation.results import Mean
-from pocketsam.rle import areas
+from pocketsam.utils.rle import areas
 
 Detection = Mapping[str, Any]
 """A line of a COCO results file: image_id, category_id, score, and segmentation, an RLE; the rest is not read."""

@@ -12,7 +12,7 @@ from pocketsam.data.sample import Dataset
 from pocketsam.evaluation.pictures import plot, sheet, worst_cases
 from pocketsam.evaluation.results import PhotoResult, Report
 from pocketsam.evaluation.results import left_out as lines_left_out
-from pocketsam.files import write
+from pocketsam.utils.files import write
 
 
 def write_report(folder: Path, report: Report, record: dict[str, Any]) -> list[str]:

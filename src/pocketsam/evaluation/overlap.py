@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.masks import Masks
+from pocketsam.predict.masks import Masks
 
 
 def iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pocketsam.data.sample import Dataset
-from pocketsam.drawing import draw_masks, draw_prompts
 from pocketsam.evaluation.results import Curves, PhotoResult, Row, percent
-from pocketsam.prompts import FOREGROUND, Prompts
-from pocketsam.rle import boxes, decode, encode
+from pocketsam.predict.drawing import draw_masks, draw_prompts
+from pocketsam.predict.prompts import FOREGROUND, Prompts
+from pocketsam.utils.rle import boxes, decode, encode
 
 PANEL, CAPTION, SEAM, GAP, COLUMNS = 220, 22, 3, 14, 4
 """Of the sheet, in pixels: a panel's side, its caption's height, the space within and between tiles; tiles a row."""

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.prompts import BACKGROUND, FOREGROUND
+from pocketsam.predict.prompts import BACKGROUND, FOREGROUND
 
 
 def tightest_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:

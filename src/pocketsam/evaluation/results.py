@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pocketsam.rle import RLE
+from pocketsam.utils.rle import RLE
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.description import Description
+from pocketsam.config import ModelConfig
 from pocketsam.engines import Engine, Seen, open_engine
 from pocketsam.errors import PocketSAMError
-from pocketsam.prompts import Prompts
+from pocketsam.predict.geometry import Geometry
+from pocketsam.predict.prompts import Prompts
 from pocketsam.zoo import locate
 
 ENCODE = "encode"
@@ -68,7 +69,7 @@ def _enough(taken: list[float], seconds: float) -> bool:
 class Opened:
     """What a runner says of its model, once it is ready."""
 
-    description: Description
+    config: ModelConfig
     engine: str
     device: str
 
@@ -90,12 +91,10 @@ class Runner:
 @contextmanager
 def start(contender: Contender, prompts: Sequence[int]) -> Iterator[Runner]:
     """A process with the contender's model, warmed up."""
-    source, description = locate(contender.model)
+    source, config = locate(contender.model)
     context = get_context("spawn")  # the engines' threads do not survive a fork
     here, there = context.Pipe()
-    process = context.Process(
-        target=_serve, args=(there, contender, source, description, prompts), daemon=True
-    )
+    process = context.Process(target=_serve, args=(there, contender, source, config, prompts), daemon=True)
     process.start()
     there.close()  # so that this end hears when the other one is gone
     try:
@@ -126,7 +125,7 @@ def _serve(
     connection: "Connection[Any, Any]",
     contender: Contender,
     source: Path,
-    description: Description | None,
+    config: ModelConfig | None,
     prompts: Sequence[int],
 ) -> None:
     """The process: open the model, warm it up, then do one job after the other, and say how long each took."""
@@ -138,7 +137,7 @@ def _serve(
             device=contender.device,
             precision=contender.precision,
             threads=contender.threads,
-            description=description,
+            config=config,
         )
     except PocketSAMError as error:
         connection.send(error)
@@ -147,7 +146,7 @@ def _serve(
     for job in jobs.values():
         job()
     device = str(getattr(engine, "device", "cpu"))
-    connection.send(Opened(engine.description, type(engine).__module__.rpartition(".")[2], device))
+    connection.send(Opened(engine.config, type(engine).__module__.rpartition(".")[2], device))
     with suppress(EOFError):  # the parent is gone
         while (name := connection.recv()) is not None:
             start = perf_counter()
@@ -157,12 +156,12 @@ def _serve(
 
 
 def _jobs(engine: Engine, prompts: Sequence[int]) -> dict[str, Callable[[], object]]:
-    size = engine.description.image_size
+    size = engine.config.image_size
     image = np.random.default_rng(0).standard_normal((1, 3, size, size)).astype(np.float32)
     jobs: dict[str, Callable[[], object]] = {ENCODE: lambda: engine.prepare(engine.encode(image))}
     seen = engine.prepare(engine.encode(image))
     for count in prompts:
-        points, labels, *_ = lone_clicks(engine.description, count)
+        points, labels, *_ = lone_clicks(engine.config, count)
         jobs[decode(count)] = partial(_answer_clicks, engine, seen, points, labels)
     return jobs
 
@@ -173,13 +172,13 @@ def _answer_clicks(
     engine.draw(engine.ask(seen, points, labels), range(len(points)))
 
 
-def lone_clicks(description: Description, count: int) -> Sequence[Any]:
+def lone_clicks(config: ModelConfig, count: int) -> Sequence[Any]:
     """So many lone clicks, as `Photo` gives them to an engine."""
-    size = description.image_size
-    geometry = description.geometry(size, size)
+    size = config.image_size
+    geometry = Geometry.of(config, size, size)
     points = np.random.default_rng(count).random((count, 1, 2)) * size
     prompts = Prompts.of(points=points, photo_size=(size, size))
-    return *prompts.tokens(geometry, description.pad_points_to), *prompts.mask_tokens(geometry)
+    return *prompts.tokens(geometry, config.pad_points_to), *prompts.mask_tokens(geometry)
 
 
 def _peak_memory(device: str) -> int | None:

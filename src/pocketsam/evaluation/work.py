@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pocketsam.description import Description
+from pocketsam.config import ModelConfig
 from pocketsam.errors import ModelError
 from pocketsam.evaluation.timing import lone_clicks
 
@@ -24,7 +24,7 @@ class Work:
     macs: int
 
 
-def count_work(sam: "Sam", description: Description) -> list[Work]:
+def count_work(sam: "Sam", config: ModelConfig) -> list[Work]:
     """The parts of a network, each followed by its modules and by what it holds and does outside of them.
 
     The image encoder's stages or blocks are modules of their own. Multiply-adds are those of convolutions and matrix
@@ -38,7 +38,7 @@ def count_work(sam: "Sam", description: Description) -> list[Work]:
     sam = sam.eval().requires_grad_(False)
     sam.image_encoder.to("meta")  # what it would do is known without doing it
     size, side = sam.image_size, sam.embedding_side
-    points, labels = (torch.from_numpy(values)[None] for values in lone_clicks(description, 1)[:2])
+    points, labels = (torch.from_numpy(values)[None] for values in lone_clicks(config, 1)[:2])
     encoding, decoding = FlopCounterMode(display=False), FlopCounterMode(display=False)
     with sdpa_kernel(SDPBackend.MATH):  # written out: the counter does not know every fused kernel
         with encoding:
@@ -96,16 +96,16 @@ def _parameters(module: "nn.Module") -> int:
     return sum(values.numel() for name, values in named if name.partition(".")[0] not in _IDLE)
 
 
-def network_of(source: Path, description: Description) -> "Sam":
+def network_of(source: Path, config: ModelConfig) -> "Sam":
     """The model's network. Raises ModelError where neither weights nor a known name say what it is."""
     from pocketsam.models.checkpoints import FILE_NAME, load_model
     from pocketsam.models.sam import MODELS
 
     weights = source / FILE_NAME if source.is_dir() else source
     if weights.exists():
-        return load_model(weights, description)[0]
-    if description.architecture in MODELS:
-        return MODELS[description.architecture](description.image_size)
+        return load_model(weights, config)[0]
+    if config.architecture in MODELS:
+        return MODELS[config.architecture](config.image_size)
     raise ModelError(
         f"{source}: ONNX files do not tell the parameters and multiply-adds of this network; put its"
         f" {FILE_NAME} beside them"

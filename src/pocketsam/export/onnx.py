@@ -16,12 +16,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from pocketsam.description import METADATA_KEY, Description
-from pocketsam.files import write, write_stream
+from pocketsam.config import METADATA_KEY, ModelConfig
 from pocketsam.graphs import GRAPHS, IMAGE_SIDE, IMAGE_TO_DRAW
 from pocketsam.models.checkpoints import digest
 from pocketsam.models.factored import FactoredDecoder, ImageSide
 from pocketsam.models.sam import Sam
+from pocketsam.utils.files import write, write_stream
 
 OPSET = 17
 LARGEST_FILE = 1_900_000_000
@@ -89,22 +89,22 @@ class _Draw(nn.Module):
         return self.decoder.draw(*given)
 
 
-def export_onnx(sam: Sam, description: Description, folder: Path, half: bool = False) -> tuple[Path, ...]:
+def export_onnx(sam: Sam, config: ModelConfig, folder: Path, half: bool = False) -> tuple[Path, ...]:
     """Write the graphs of a model into `folder`, each all or nothing; returns their paths.
 
     half: store the large weights as float16.
     """
     # A copy: the exporter folds batch normalisation into the very tensors it is given.
     sam = copy.deepcopy(sam).eval()
-    description = replace(description, weights=digest(sam.state_dict()), embedding_channels=sam.embedding_channels)
+    config = replace(config, weights=digest(sam.state_dict()), embedding_channels=sam.embedding_channels)
     paths = []
     for name, (module, example) in _graphs(sam).items():
         model = _trace(module, example, *GRAPHS[name], DYNAMIC.get(name, {}))
         if half:
             _halve(model)
-        helper.set_model_props(model, {METADATA_KEY: description.to_json()})
+        helper.set_model_props(model, {METADATA_KEY: config.to_json()})
         paths.append(folder / f"{name}.onnx")
-        _write(paths[-1], model, description.weights)
+        _write(paths[-1], model, config.weights)
     (folder / "decoder.onnx").unlink(missing_ok=True)  # of a version that had the decoder in one file
     return tuple(paths)
 

@@ -7,28 +7,28 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pocketsam.description import Description
+from pocketsam.config import ModelConfig
 from pocketsam.errors import InputError, ModelError
-from pocketsam.files import home
 from pocketsam.graphs import ONNX_FILES
+from pocketsam.utils.files import home
 
 
-def prepare(source: Path, description: Description | None = None) -> Path:
+def prepare(source: Path, config: ModelConfig | None = None) -> Path:
     """The folder with the ONNX files of a checkpoint, or of a folder that holds one.
 
     Made the first time, under `home()`/onnx, and again when the checkpoint or PocketSAM changes. Of several processes
     that ask at once, one makes it. Raises ModelError when the checkpoint cannot be used, or there is no room.
     """
     weights = source / "model.safetensors" if source.is_dir() else source
-    name = description.name if description else weights.stem
-    folder = home() / "onnx" / f"{name}-{_mark(weights, description)}"
+    name = config.name if config else weights.stem
+    folder = home() / "onnx" / f"{name}-{_mark(weights, config)}"
     if _is_there(folder):
         return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
             if not _is_there(folder):
-                _make(weights, description, folder)
+                _make(weights, config, folder)
     except (InputError, OSError) as error:
         raise ModelError(
             f"{weights}: its ONNX files cannot be kept in {folder} ({error}); set POCKETSAM_HOME to a folder with"
@@ -41,17 +41,17 @@ def _is_there(folder: Path) -> bool:
     return all((folder / name).exists() for name in ONNX_FILES)
 
 
-def _make(weights: Path, description: Description | None, folder: Path) -> None:
+def _make(weights: Path, config: ModelConfig | None, folder: Path) -> None:
     from pocketsam.export.onnx import export_onnx  # PyTorch is needed the first time only
     from pocketsam.models.checkpoints import load_model
 
-    sam, found = load_model(weights, description)
+    sam, found = load_model(weights, config)
     print(f"pocketsam: {weights.name} is made ready for the fast engines, once, in {folder}", file=sys.stderr)
     export_onnx(sam, found, folder)
 
 
-def _mark(weights: Path, description: Description | None) -> str:
+def _mark(weights: Path, config: ModelConfig | None) -> str:
     """Which file this is, and which version of it and of us, without reading gigabytes."""
     status = weights.stat()
-    facts = (str(weights.resolve()), status.st_size, status.st_mtime_ns, version("pocketsam"), description)
+    facts = (str(weights.resolve()), status.st_size, status.st_mtime_ns, version("pocketsam"), config)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pocketsam.description import EFFICIENT_SAM, METADATA_KEY, SAM, Description
+from pocketsam.config import EFFICIENT_SAM, METADATA_KEY, SAM, ModelConfig
 from pocketsam.errors import ModelError
 from pocketsam.models.layers import Shapes
 from pocketsam.models.published import architecture_of, rename
@@ -57,17 +57,17 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def save_model(
-    path: Path, weights: Mapping[str, Tensor], description: Description, half: bool = False
-) -> Description:
-    """A model's weights in the published layout; returns the description as written, with their digest.
+    path: Path, weights: Mapping[str, Tensor], config: ModelConfig, half: bool = False
+) -> ModelConfig:
+    """A model's weights in the published layout; returns the config as written, with their digest.
 
     half: matrices and convolutions in float16; vectors, which normalise, stay as they are.
     """
     if half:
         weights = {n: t.half() if _is_halved(t) else t for n, t in weights.items()}
-    description = replace(description, weights=digest(weights))
-    save_tensors(path, weights, {METADATA_KEY: description.to_json()})
-    return description
+    config = replace(config, weights=digest(weights))
+    save_tensors(path, weights, {METADATA_KEY: config.to_json()})
+    return config
 
 
 def round_to_half(sam: Sam) -> None:
@@ -81,32 +81,32 @@ def _is_halved(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and tensor.ndim >= 2
 
 
-def load_model(path: Path, description: Description | None = None) -> tuple[Sam, Description]:
+def load_model(path: Path, config: ModelConfig | None = None) -> tuple[Sam, ModelConfig]:
     """The model in a checkpoint of ours or of the family, in float32, ready for inference.
 
-    description: what is known of the file that its weights do not say. If it names an architecture, the file
+    config: what is known of the file that its weights do not say. If it names an architecture, the file
     must hold that one. Without it, ours say theirs; others are described by their family, and named as the file.
     Raises ModelError when the file is missing, damaged, unsafe, of an unknown family, or does not fit.
     """
     tensors, metadata = load_published(path)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     found = architecture_of(shapes)
-    description = description or _describe(path, metadata, shapes)
-    if description.architecture and description.architecture != found:
+    config = config or _describe(path, metadata, shapes)
+    if config.architecture and config.architecture != found:
         raise ModelError(
-            f"{path}: is {found or 'a network of a shape of its own'}, not {description.architecture};"
+            f"{path}: is {found or 'a network of a shape of its own'}, not {config.architecture};"
             " give another file, or say which model it is: rename it, or convert it with --as"
         )
-    sam = _build(path, shapes, description.image_size)
+    sam = _build(path, shapes, config.image_size)
     load_strictly(sam, tensors, path, assign=True)
-    description = replace(
-        description,
+    config = replace(
+        config,
         image_size=sam.image_size,
         architecture=found,
         embedding_channels=sam.embedding_channels,
         weights=digest(tensors),
     )
-    return sam.eval().requires_grad_(False), description
+    return sam.eval().requires_grad_(False), config
 
 
 def load_published(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -197,15 +197,15 @@ def _refusal(path: Path, reason: str) -> str:
     )
 
 
-def _describe(path: Path, metadata: Mapping[str, str], shapes: Shapes) -> Description:
+def _describe(path: Path, metadata: Mapping[str, str], shapes: Shapes) -> ModelConfig:
     """What the file says of its model or, where it says nothing, what its family expects."""
     if METADATA_KEY not in metadata:
         plain = "prompt_encoder.invalid_points.weight" in shapes
         return replace(EFFICIENT_SAM if plain else SAM, name=path.stem, licence="")
     try:
-        return Description.from_json(metadata[METADATA_KEY])
+        return ModelConfig.from_json(metadata[METADATA_KEY])
     except (TypeError, ValueError) as error:
-        raise ModelError(f"{path}: has an invalid description ({error}); convert the model again") from error
+        raise ModelError(f"{path}: has an invalid config ({error}); convert the model again") from error
 
 
 def _build(path: Path, shapes: Shapes, image_size: int) -> Sam:

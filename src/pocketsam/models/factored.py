@@ -104,8 +104,9 @@ class FactoredDecoder(nn.Module):
     ) -> ImageSide:
         """Everything about an image that no prompt changes.
 
-        embedding (1, C, g, g), or with finer maps (see `mask_decoder.finer_maps`); mask_input (1, 1, 4g, 4g): logits of a former answer, a prompt that does change the
-        image, so that it has a preparation of its own; has_mask (1,): 0 where there is none after all.
+        embedding (1, C, g, g), or with finer maps (see `mask_decoder.finer_maps`); mask_input (1, 1, 4g, 4g): logits
+        of a former answer, a prompt that does change the image, so that it has a preparation of its own; has_mask
+        (1,): 0 where there is none after all.
         """
         first, second, last = self.first, self.second, self.last
         positions = self.sam.prompt_encoder.dense_positions(embedding.shape[-1]).to(embedding.dtype)
@@ -219,7 +220,7 @@ class FactoredDecoder(nn.Module):
         of_cells = finer.flatten(2).transpose(1, 2)  # (1, P, 3C), as `torch.pixel_unshuffle` orders them
         channels = self.decoder.channels
         stride8 = of_cells[..., :channels].unflatten(2, (-1, 4)).transpose(2, 3).flatten(2)
-        # From (channel, y of 4, x of 4) to the order of two upscalings: (y, x) of the first, (y, x, channel) of the next.
+        # From (channel, y of 4, x of 4) to the order of two upscalings: (y, x), and then (y, x, channel).
         stride4 = of_cells[..., channels:].unflatten(2, (-1, 2, 2, 2, 2)).permute(0, 1, 3, 5, 4, 6, 2)
         return stride8 + bias8, stride4.flatten(4).flatten(2, 3).flatten(3) + bias4
 

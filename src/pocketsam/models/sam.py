@@ -5,14 +5,14 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from pocketsam.models.efficientnet_lite import LITE, EfficientNetLite
+from pocketsam.models.encoders.efficientnet_lite import LITE, EfficientNetLite
+from pocketsam.models.encoders.patches import Patches
+from pocketsam.models.encoders.sam_vit import SamViT
+from pocketsam.models.encoders.tiny_vit import TinyViT
+from pocketsam.models.encoders.vit import ViT
 from pocketsam.models.layers import Shapes
 from pocketsam.models.mask_decoder import MaskDecoder
-from pocketsam.models.patches import Patches
 from pocketsam.models.prompt_encoder import PlainPromptEncoder, PromptEncoder
-from pocketsam.models.sam_vit import SamViT
-from pocketsam.models.tiny_vit import TinyViT
-from pocketsam.models.vit import ViT
 
 
 class Sam(nn.Module):
@@ -139,6 +139,10 @@ def efficientnet_lite(variant: int) -> Callable[[int], Sam]:
     return build
 
 
+pocket = efficientnet_lite(2)
+"""The model inside the package."""
+
+
 def patches(image_size: int = 128) -> Sam:
     """A decoder to be taught geometry, on the cheapest encoder (see `models/patches.py`)."""
     return Sam(Patches(), image_size)
@@ -149,7 +153,7 @@ MODELS = {
     "mobile_sam": mobile_sam,
     "efficient_sam_ti": efficient_sam_ti,
     "efficient_sam_s": efficient_sam_s,
-    "pocket": efficientnet_lite(2),
+    "pocket": pocket,
     "tiny_vit_1m": tiny_vit((32, 48, 64, 128), (1, 2, 2, 4), (8, 8, 16, 8)),
     "tiny_vit_5m": mobile_sam,
     "tiny_vit_11m": tiny_vit((64, 128, 256, 448), (2, 4, 8, 14)),

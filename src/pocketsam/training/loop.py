@@ -15,12 +15,12 @@ from torch import Tensor
 
 from pocketsam.data.sample import DataError
 from pocketsam.errors import InputError
-from pocketsam.files import write
 from pocketsam.models.checkpoints import FILE_NAME
+from pocketsam.training.config import Recipe
 from pocketsam.training.meter import Speed, matrix_rate
-from pocketsam.training.recipe import Recipe
-from pocketsam.training.run import Run, learning_rate
 from pocketsam.training.samples import Item, batches
+from pocketsam.training.state import Run, learning_rate
+from pocketsam.utils.files import write
 
 LOG_FILE = "log.jsonl"
 LOG_EVERY = 10
@@ -77,8 +77,8 @@ def _steps(run: Run, console: Console) -> bool:
             run.step,
             fabric.global_rank,
             fabric.world_size,
-            run.description.resize,
-            teacher.description if teacher else None,
+            run.config.resize,
+            teacher.config if teacher else None,
         ),
         use_distributed_sampler=False,
     )

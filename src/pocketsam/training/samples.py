@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from pocketsam.data.augment import Augmentation, Target, augment, whole_photo
-from pocketsam.data.embeddings import EmbeddingStore
+from pocketsam.config import ModelConfig, Resize
 from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import DataError, Sample
-from pocketsam.data.shapes import draw_scene
-from pocketsam.description import Description
-from pocketsam.geometry import Resize
-from pocketsam.training.recipe import DRAWN, Recipe
+from pocketsam.embeddings.store import EmbeddingStore
+from pocketsam.predict.geometry import Geometry
+from pocketsam.training.augment import Augmentation, Target, augment, whole_photo
+from pocketsam.training.config import DRAWN, Recipe
+from pocketsam.training.shapes import draw_scene
 
 TRIES = 20
 UNCHANGED = Augmentation(colour=0)
@@ -42,7 +42,7 @@ class Samples(Dataset[Item | DataError]):
     Raises DataError where nothing can be learned from the shards, or their photos have no embeddings.
     """
 
-    def __init__(self, recipe: Recipe, resize: Resize = "squash", teacher: Description | None = None) -> None:
+    def __init__(self, recipe: Recipe, resize: Resize = "squash", teacher: ModelConfig | None = None) -> None:
         self.recipe, self.resize, self.teacher = recipe, resize, teacher
         self.shards = None if recipe.train == DRAWN else Shards(recipe.train, labelled=recipe.needs_masks)
         self.store = EmbeddingStore(recipe.embeddings) if recipe.embeddings else None
@@ -97,7 +97,7 @@ class Samples(Dataset[Item | DataError]):
         """What of a photo is for its teacher, or from it."""
         if self.teacher is None:
             return {}
-        height, width = self.teacher.geometry(*sample.image.shape[:2]).resized
+        height, width = Geometry.of(self.teacher, *sample.image.shape[:2]).resized
         scale = self.recipe.image_size / self.teacher.image_size
         lesson = {"extent": torch.tensor([width, height]) * scale}
         if self.store:
@@ -156,7 +156,7 @@ def batches(
     rank: int = 0,
     ranks: int = 1,
     resize: Resize = "squash",
-    teacher: Description | None = None,
+    teacher: ModelConfig | None = None,
 ) -> DataLoader[Item | DataError]:
     """The batches of this rank from `first_step` to the end of the run, each in `accumulate` parts.
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pocketsam.data.prompt_sampling import pad_points
-from pocketsam.description import Description
+from pocketsam.config import ModelConfig
 from pocketsam.errors import ModelError
 from pocketsam.models.checkpoints import FILE_NAME, load_model
 from pocketsam.models.layers import Normalise
 from pocketsam.models.sam import Sam
+from pocketsam.training.sampling import pad_points
 from pocketsam.zoo import locate
 
 Batch = dict[str, Tensor]
@@ -27,10 +27,10 @@ class Teacher(nn.Module):
     in_the_loop: whether its encoder is needed; else the embeddings come with the batch.
     """
 
-    def __init__(self, sam: Sam, description: Description, in_the_loop: bool) -> None:
+    def __init__(self, sam: Sam, config: ModelConfig, in_the_loop: bool) -> None:
         super().__init__()
-        self.sam, self.description = sam.requires_grad_(False).eval(), description
-        self.normalise = Normalise(description.mean, description.std)
+        self.sam, self.config = sam.requires_grad_(False).eval(), config
+        self.normalise = Normalise(config.mean, config.std)
         if not in_the_loop:
             self.sam.image_encoder = nn.Identity()  # of no use, and most of the weights
 
@@ -56,7 +56,7 @@ class Teacher(nn.Module):
         """
         scale = self.sam.image_size / student.image_size
         ours = (points + 0.5) * scale - 0.5  # the prompt encoder adds the half pixel back
-        prompts = pad_points(ours, labels, self.description.pad_points_to)
+        prompts = pad_points(ours, labels, self.config.pad_points_to)
         logits, iou, tokens = self.sam.decode_with_tokens(embedding, *prompts)
         side = 4 * student.embedding_side
         return resample(logits.float(), side), iou.float(), tokens.float()
@@ -77,14 +77,14 @@ def resample(maps: Tensor, side: int) -> Tensor:
 
 def load_teacher(model: str, in_the_loop: bool) -> Teacher:
     """The teacher of a recipe: a model's name, folder or checkpoint. Raises ModelError when it cannot be used."""
-    source, description = locate(model)
+    source, config = locate(model)
     path = source / FILE_NAME if source.is_dir() else source
     if source.is_dir() and not path.exists():
         raise ModelError(
             f"{source}: holds no {FILE_NAME}, and a teacher's weights are needed, not its ONNX files; give a folder"
             " or file that has them (pocket's: checkpoints/pocket, in the repository)"
         )
-    return Teacher(*load_model(path, description), in_the_loop)
+    return Teacher(*load_model(path, config), in_the_loop)
 
 
 def copy_decoder(teacher: Teacher, student: Sam) -> None:

@@ -1,0 +1,1 @@
+"""No prompt: proposals for all that is in a photo, or in many."""

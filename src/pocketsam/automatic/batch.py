@@ -1,0 +1,355 @@
+"""Many photos at a time: which they are, what their results are called, and everything in all of them.
+
+    photos → opened, one ahead → everything → a file each, or the journal → one file of all
+
+A journal notes every photo that is done, so that a killed run goes on where it stopped.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pocketsam.automatic.generator import Options
+from pocketsam.errors import InputError
+from pocketsam.predict.formats import coco_file, coco_image
+from pocketsam.predict.image import PHOTO_ENDINGS
+from pocketsam.utils.files import check_writable, write_stream
+
+if TYPE_CHECKING:  # it is handed in, ready to open photos
+    from pocketsam.segmenter import Photo, Segmenter
+
+JOURNAL = 1
+"""Its version; another one's journals are of other settings."""
+
+
+def find_photos(given: Iterable[str | Path]) -> list[Path]:
+    """The photos among `given`, and those in the folders among them, each once.
+
+    Raises InputError when there are none in a folder.
+    """
+    found = []
+    for path in map(Path, given):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        photos = sorted(file for file in path.iterdir() if _is_photo(file))
+        if not photos:
+            raise InputError(f"{path}: there are no photos in this folder")
+        found += photos
+    return list(dict.fromkeys(found))
+
+
+def _is_photo(file: Path) -> bool:
+    ours = file.stem.endswith((".overlay", ".cutout", ".labels"))  # what an earlier run left there
+    return file.suffix.lower() in PHOTO_ENDINGS and not file.name.startswith(".") and not ours
+
+
+def unique_names(photos: Sequence[Path]) -> list[str]:
+    """A name for the results of each photo: its own without the ending and, where several share it, a number."""
+    taken: set[str] = set()
+    names = []
+    for photo in photos:
+        name = photo.stem
+        for again in count(2):  # photos from several folders, or x.jpg beside x.png
+            if name.lower() not in taken:
+                break
+            name = f"{photo.stem}-{again}"
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def make_folder(folder: Path, photos: int) -> None:
+    """A folder for the results of so many photos. Raises InputError when it cannot be one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        several = "for several photos, " if photos > 1 else ""
+        raise InputError(
+            f"{folder}: is no folder and cannot become one ({error.strerror}); {several}give a folder"
+        ) from error
+    check_writable(folder)
+
+
+def failure(photo: Path, error: Exception) -> str:
+    """Why a photo failed, in one line that opens with its path."""
+    return str(error) if isinstance(error, InputError) else f"{photo}: {error or 'out of memory'}"
+
+
+def not_all_done(photos: int, failed: Sequence[Path]) -> InputError:
+    """What to say at the end, when some of so many photos failed."""
+    names = ", ".join(map(str, failed))
+    return InputError(f"{photos - len(failed)} of {photos} photos are done; these failed: {names}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a photo: so many masks or, if it failed, a line that says why.
+
+    resumed: whether it was an earlier run that found them.
+    """
+
+    photo: Path
+    masks: int = 0
+    error: str | None = None
+    resumed: bool = False
+
+
+def everything_in_photos(
+    segmenter: "Segmenter",
+    photos: Iterable[str | Path],
+    output: str | Path,
+    *,
+    overlays: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    after_photo: Callable[[Outcome], None] = lambda outcome: None,
+    **options: Any,
+) -> list[Outcome]:
+    """Find everything in each photo, write it in COCO's format, and return what became of each, in order.
+
+    photos: photos, and folders of photos.
+    output: a file that ends in .json, for all photos, or a folder, for a NAME.masks.json of each.
+    overlays: whether to draw a NAME.overlay.jpg of each, in the same folder.
+    settings: what determines the masks beside the model and the options, such as the engine's precision.
+    after_photo: sees what becomes of each photo as it comes, those that an earlier run had done first.
+    options: as `Photo.everything` takes them.
+
+    What is done is noted in a journal until all are: OUTPUT.part beside the file, or everything.part in the folder.
+    Where a run was killed, another with the same model, options and settings goes on. A photo that fails does not
+    stop the others.
+    Raises InputError when the options make no sense, the journal is of other settings, or nothing can be written.
+    """
+    photos, output = find_photos(photos), Path(output)
+    single = is_one_file(output)
+    folder = output.parent if single else output
+    make_folder(folder, len(photos))
+    targets = [
+        # Not NAME.json: beside a photo, that is its annotations, drawn by people.
+        _Target(
+            photo,
+            None if single else folder / f"{name}.masks.json",
+            folder / f"{name}.overlay.jpg" if overlays else None,
+        )
+        for photo, name in zip(photos, unique_names(photos), strict=True)
+    ]
+    asked = {
+        "journal": JOURNAL,
+        "model": asdict(segmenter.engine.config),
+        "options": asdict(Options(**options)),
+        **(settings or {}),
+    }
+    place = output.with_name(f"{output.name}.part") if single else folder / "everything.part"
+    with _Journal(place, asked) as journal:
+        outcomes = _find_in_all(segmenter, targets, options, journal, after_photo)
+        done = [photo for photo in photos if outcomes[photo].error is None]
+        if single and done:
+            write_stream(output, _coco(done, journal))
+        journal.remove()
+    return [outcomes[photo] for photo in photos]
+
+
+def is_one_file(output: Path) -> bool:
+    """Whether all results go into one file, and not each into one of its own in a folder."""
+    return output.suffix.lower() == ".json" and not output.is_dir()
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A photo and the files to be written for it alone."""
+
+    photo: Path
+    masks: Path | None
+    overlay: Path | None
+
+    @property
+    def files(self) -> list[Path]:
+        return [file for file in (self.masks, self.overlay) if file]
+
+    def mark(self) -> dict[str, Any]:
+        """By which the journal knows a photo that has not changed since, and that the same files are wanted."""
+        found = self.photo.stat()
+        return {
+            "bytes": found.st_size,
+            "modified": found.st_mtime_ns,
+            "files": [file.name for file in self.files],
+        }
+
+
+def _find_in_all(
+    segmenter: "Segmenter",
+    targets: Sequence[_Target],
+    options: dict[str, Any],
+    journal: "_Journal",
+    after_photo: Callable[[Outcome], None],
+) -> dict[Path, Outcome]:
+    """What becomes of each photo: first of those in the journal, then of the others, which are added to it."""
+    outcomes = {}
+
+    def note(outcome: Outcome) -> None:
+        outcomes[outcome.photo] = outcome
+        after_photo(outcome)
+
+    waiting = []
+    for target in targets:
+        if _is_done(target, journal):
+            note(Outcome(target.photo, journal.entries[str(target.photo)]["masks"], resumed=True))
+        else:
+            waiting.append(target)
+    thread = ThreadPoolExecutor(max_workers=1)
+    try:
+        opened = _opened_ahead(thread, segmenter, [target.photo for target in waiting])
+        for target in waiting:
+            try:
+                entry = _find(next(opened), target, options)
+            except (InputError, OSError, MemoryError) as error:
+                note(Outcome(target.photo, error=failure(target.photo, error)))
+                continue
+            journal.add(str(target.photo), entry)
+            note(Outcome(target.photo, entry["masks"]))
+    finally:
+        thread.shutdown(cancel_futures=True)
+    return outcomes
+
+
+def _is_done(target: _Target, journal: "_Journal") -> bool:
+    entry = journal.entries.get(str(target.photo))
+    if entry is None or not all(file.exists() for file in (target.photo, *target.files)):
+        return False
+    return bool(entry["mark"] == target.mark())
+
+
+def _find(photo: "Future[Photo]", target: _Target, options: dict[str, Any]) -> dict[str, Any]:
+    """Write the files of a photo, and give what the journal keeps: its masks too, unless they have their own file."""
+    found = photo.result().everything(**options)
+    for file in target.files:
+        found.save(file)
+    entry = {"mark": target.mark(), "size": found.size, "masks": len(found)}
+    return entry if target.masks else entry | {"annotations": found.coco_annotations()}
+
+
+def _opened_ahead(
+    thread: ThreadPoolExecutor, segmenter: "Segmenter", photos: Sequence[Path]
+) -> Iterator["Future[Photo]"]:
+    """The photos, opened: while one is worked on, the thread reads and encodes the next."""
+    coming = [thread.submit(segmenter.open, photo) for photo in photos[:1]]
+    for photo in photos[1:]:
+        current = coming.pop()
+        coming.append(thread.submit(segmenter.open, photo))
+        yield current
+    yield from coming
+
+
+def _coco(photos: Sequence[Path], journal: "_Journal") -> Iterator[bytes]:
+    """The one COCO file, from the journal. Photos of the same name are told apart by their paths."""
+    shared = Counter(photo.name for photo in photos)
+    names = [photo.name if shared[photo.name] == 1 else photo.as_posix() for photo in photos]
+    sizes = [journal.entries[str(photo)]["size"] for photo in photos]
+    images = (coco_image(i, *about) for i, about in enumerate(zip(names, sizes, strict=True), 1))
+    annotations = (
+        (i, one) for i, photo in enumerate(photos, 1) for one in journal.read(str(photo))["annotations"]
+    )
+    return coco_file(images, annotations)
+
+
+class _Journal:
+    """The photos that are done, in a file of JSON lines, of which the first says what was asked.
+
+    entries: by photo, all but its masks; `read` fetches them from the file, as those of all may not fit into memory.
+    A line that a killed run left half written is dropped.
+    Raises InputError when the file cannot be read or written, or holds results of other settings.
+    """
+
+    def __init__(self, path: Path, asked: dict[str, Any]) -> None:
+        self.path = path
+        self.entries: dict[str, dict[str, Any]] = {}
+        self._places: dict[str, int] = {}
+        header = json.dumps(asked, default=lambda array: np.asarray(array).tolist())
+        try:
+            former, end = self._read_all() if path.exists() else ({}, 0)
+            if self.entries and former != json.loads(header):
+                raise self._other_settings()
+            self._file = path.open("a+b")
+            self._file.truncate(end if self.entries else 0)
+            if not self.entries:
+                self._append(header)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._refusal(error) from error
+
+    def __enter__(self) -> "_Journal":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if not self.entries:  # there is nothing in it to go on with
+            self.remove()
+
+    def _read_all(self) -> tuple[dict[str, Any], int]:
+        """Notes what is there; returns the first line, and where the last whole line ends."""
+        former: dict[str, Any] = {}
+        end = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                if not end:
+                    former = json.loads(line)
+                    if "journal" not in former:
+                        raise ValueError("it is another file")
+                elif line.endswith(b"\n"):
+                    self._note(json.loads(line), end)
+                else:
+                    break
+                end += len(line)
+        return former, end
+
+    def _note(self, entry: dict[str, Any], place: int) -> None:
+        photo = entry.pop("photo")
+        entry.pop("annotations", None)
+        self.entries[photo], self._places[photo] = entry, place
+
+    def _append(self, line: str) -> int:
+        place = self._file.seek(0, 2)
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+        return place
+
+    def add(self, photo: str, entry: dict[str, Any]) -> None:
+        """Write down what was found in a photo. Raises InputError when that cannot be done."""
+        entry = {"photo": photo, **entry}
+        try:
+            place = self._append(json.dumps(entry))
+        except OSError as error:
+            raise self._refusal(error) from error
+        self._note(entry, place)
+
+    def read(self, photo: str) -> dict[str, Any]:
+        """What was written down of a photo."""
+        self._file.seek(self._places[photo])
+        entry: dict[str, Any] = json.loads(self._file.readline())
+        return entry
+
+    def remove(self) -> None:
+        """The run is over, and its results lie elsewhere."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    def _other_settings(self) -> InputError:
+        return InputError(
+            f"{self.path}: is of an unfinished run of other settings ({len(self.entries)} done);"
+            " delete it, or choose another place for the results"
+        )
+
+    def _refusal(self, error: Exception) -> InputError:
+        reason = getattr(error, "strerror", None) or error
+        return InputError(
+            f"{self.path}: the results so far cannot be kept there ({reason});"
+            " make room, or delete it and begin afresh"
+        )

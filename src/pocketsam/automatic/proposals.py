@@ -1,0 +1,132 @@
+"""Proposals: what everything mode finds in a photo, and every file it can become.
+
+There may be hundreds of masks, so they are kept as COCO run lengths; none is ever as large as the photo.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketsam.predict.drawing import draw_masks
+from pocketsam.predict.formats import OVERLAYS, coco_annotations, coco_of_one, label_map, photo_of, save
+from pocketsam.utils.rle import RLE
+
+Row: TypeAlias = tuple[
+    RLE, NDArray[np.int64], int, np.float32, float, NDArray[np.float64], tuple[int, int, int, int]
+]
+Index: TypeAlias = slice | Sequence[int] | NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Proposals:
+    """N masks of a photo of H × W pixels, found without a prompt. len() and selecting work as on arrays.
+
+    rle: N COCO run lengths {"size": [H, W], "counts": str}; `pocketsam.utils.rle.decode` gives a mask (H, W).
+    boxes: (N, 4) int64 XYXY, the outermost pixels themselves: x1 is the last column. Zeros for an empty mask.
+    areas: (N,) int64 pixels. predicted_iou, stability: (N,) float32.
+    points: (N, 2) float64, the click each mask answers. crop_boxes: (N, 4) int64 XYXY, the crop it was seen in.
+    image: uint8 (H, W, 3) RGB, for overlays. file_name: the photo's, for COCO.
+    """
+
+    rle: list[RLE]
+    boxes: NDArray[np.int64]
+    areas: NDArray[np.int64]
+    predicted_iou: NDArray[np.float32]
+    stability: NDArray[np.float32]
+    points: NDArray[np.float64]
+    crop_boxes: NDArray[np.int64]
+    image: NDArray[np.uint8] | None = None
+    file_name: str = "photo"
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> "Proposals":
+        """One proposal a row: its fields in the order above."""
+        columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(7)]
+        rle, boxes, areas, predicted_iou, stability, points, crop_boxes = columns
+        return cls(
+            rle,
+            np.array(boxes, np.int64).reshape(-1, 4),
+            np.array(areas, np.int64),
+            np.array(predicted_iou, np.float32),
+            np.array(stability, np.float32),
+            np.array(points, np.float64).reshape(-1, 2),
+            np.array(crop_boxes, np.int64).reshape(-1, 4),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence["Proposals"]) -> "Proposals":
+        """All the proposals of `parts`, which are of one photo, in order."""
+        rle = [rle for part in parts for rle in part.rle]
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS
+        }
+        return replace(parts[0], rle=rle, **arrays)
+
+    def __len__(self) -> int:
+        return len(self.rle)
+
+    def __getitem__(self, index: Index) -> "Proposals":
+        kept = np.arange(len(self))[index]
+        arrays = {name: getattr(self, name)[kept] for name in _ARRAYS}
+        return replace(self, rle=[self.rle[i] for i in kept], **arrays)
+
+    def __repr__(self) -> str:
+        return f"Proposals({len(self)} of {self.file_name})"
+
+    def overlay(self) -> NDArray[np.uint8]:
+        """The photo uint8 (H, W, 3) with the masks drawn on it, small ones above large ones.
+
+        Raises InputError when the masks were found without the photo.
+        """
+        return draw_masks(photo_of(self.image, self.file_name), self.rle)
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Writes the masks to `path`, whose ending says how, and returns the paths written.
+
+        .json           COCO: the photo, one annotation a mask
+        .labels.png     16-bit label map: 0 is background, i + 1 is mask i, small masks above large ones
+        .png .jpg .webp the overlay
+
+        A file is written whole or not at all. Raises InputError for other endings and unwritable paths.
+        """
+        return save(self, path, _ENCODERS)
+
+    def coco_annotations(self) -> list[dict[str, Any]]:
+        """An annotation a mask as COCO has it, but for `id` and `image_id`."""
+        more = (
+            {"stability_score": round(float(stability), 4), "point": [round(x, 2), round(y, 2)]}
+            for stability, (x, y) in zip(self.stability, self.points.tolist(), strict=True)
+        )
+        return coco_annotations(self.rle, self.predicted_iou, more)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the photo."""
+        if self.image is None and self.rle:
+            height, width = self.rle[0]["size"]
+            return height, width
+        height, width, _ = photo_of(self.image, self.file_name).shape
+        return height, width
+
+
+_ARRAYS = ("boxes", "areas", "predicted_iou", "stability", "points", "crop_boxes")
+
+
+def _coco(proposals: Proposals) -> list[bytes]:
+    return [coco_of_one(proposals.file_name, proposals.size, proposals.coco_annotations())]
+
+
+def _labels(proposals: Proposals) -> list[bytes]:
+    return [label_map(proposals.rle, proposals.size)]
+
+
+# The first ending that fits decides, so the longer one comes first.
+_ENCODERS: dict[str, Callable[[Proposals], list[bytes]]] = {
+    ".json": _coco,
+    ".labels.png": _labels,
+    **OVERLAYS,
+}

@@ -1,0 +1,159 @@
+"""What a model expects of a photo, and where it comes from: all that the rest of the runtime knows of a model."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+Resize = Literal["pad", "squash"]
+Resampling = Literal["antialiased", "plain"]
+
+METADATA_KEY = "pocketsam"
+"""Under this name ONNX and safetensors files carry the config."""
+LARGEST_SIZE = 8192
+"""Pixels a side; a file that asks for more is damaged, or means harm."""
+
+LARGEST_CHANNELS = 4096
+"""Likewise."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a model expects of a photo, and where it comes from; stored inside the model's files as JSON.
+
+    mean and std are per RGB channel on the scale 0 to 255. The defaults are SAM's.
+    """
+
+    name: str
+    image_size: int = 1024
+    resize: Resize = "pad"
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    licence: str = ""
+    architecture: str = ""
+    """The published model whose network it is: "mobile_sam" for TinySAM; "" for one of a shape of its own."""
+    resampling: Resampling = "antialiased"
+    click_masks: tuple[int, ...] = (1, 2, 3)
+    """The masks that a lone click may mean: SAM's three or, where mask 0 was taught for clicks too, all four."""
+    prompt_masks: tuple[int, ...] = (0,)
+    """The masks that any other prompt may mean: SAM's mask 0 or, where only the three were taught, those."""
+    pad_points_to: int = 0
+    """0: SAM's rule, one padding point where there is no box. Else points and corners are padded to so many."""
+    embedding_channels: int = 256
+    """Of the image embedding: SAM's 256 and, for some encoders, finer feature maps."""
+    takes_masks: bool = True
+    """Whether a mask can be a prompt."""
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    confident_logit: float = 8.5
+    """What everything mode asks of a mask: see `everything.Options`. SAM's; a small model is less sure of itself."""
+    weights: str = ""
+    """sha256 of the weights: by it the ONNX files of a folder, and saved embeddings, know their model."""
+
+    def to_json(self) -> str:
+        """The config as one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelConfig":
+        """The config that `to_json` wrote; fields of later versions are ignored.
+
+        Raises ValueError when the text is no config.
+        """
+        try:
+            values = json.loads(text)
+            return cls(**_checked(values))
+        except (RecursionError, OverflowError, TypeError) as error:
+            raise ValueError(str(error)) from error
+
+
+SAM = ModelConfig("sam", licence="Apache-2.0")
+"""What the published SAM, MobileSAM and SlimSAM expect."""
+
+TINY_SAM = replace(SAM, name="tinysam", prompt_masks=(1, 2, 3))
+"""TinySAM: MobileSAM's network, of which only the three masks were distilled."""
+
+EFFICIENT_SAM = replace(
+    SAM,
+    name="efficient_sam",
+    resize="squash",
+    resampling="plain",
+    mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+    std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+    prompt_masks=(1, 2, 3),
+    pad_points_to=6,
+    takes_masks=False,
+)
+"""EfficientSAM. Its published code reads six points at most and drops the rest; here all of them count."""
+
+
+def _checked(values: object) -> dict[str, Any]:
+    """The fields that are known, each of its type and within reason. Raises ValueError for others."""
+    needed = {"name", "image_size", "resize", "mean", "std"}
+    if not isinstance(values, dict) or not needed <= values.keys():
+        raise ValueError(f"{', '.join(sorted(needed))} are needed")
+    known = {field.name: values[field.name] for field in fields(ModelConfig) if field.name in values}
+    for field, kind in {
+        "name": str,
+        "licence": str,
+        "architecture": str,
+        "weights": str,
+        "takes_masks": bool,
+    }.items():
+        if not isinstance(known.get(field, kind()), kind):
+            raise ValueError(f"{field} is {known[field]!r}, no {kind.__name__}")
+    if known["name"] in ("", ".", "..") or any(mark in known["name"] for mark in "/\\\0"):
+        raise ValueError(f"name is {known['name']!r}, which could not name a folder")
+    _choose("resize", known["resize"], get_args(Resize))
+    _choose("resampling", known.get("resampling", "antialiased"), get_args(Resampling))
+    _within("image_size", known["image_size"], range(64, LARGEST_SIZE + 1, 64))
+    _within("embedding_channels", known.get("embedding_channels", 256), range(1, LARGEST_CHANNELS + 1))
+    _within("pad_points_to", known.get("pad_points_to", 0), range(65))
+    thresholds = {
+        name: _number(name, known[name])
+        for name in ("pred_iou_thresh", "stability_score_thresh", "confident_logit")
+        if name in known
+    }
+    return (
+        known
+        | thresholds
+        | {
+            "mean": _channels("mean", known["mean"], least=-math.inf),
+            "std": _channels("std", known["std"], least=0),
+            "click_masks": _masks(known.get("click_masks", (1, 2, 3)), least=3),
+            "prompt_masks": _masks(known.get("prompt_masks", (0,)), least=1),
+        }
+    )
+
+
+def _choose(field: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{field} is {value!r}, not {' or '.join(map(repr, allowed))}")
+
+
+def _within(field: str, value: object, allowed: range) -> None:
+    if type(value) is not int or value not in allowed:
+        step = f", a multiple of {allowed.step}" if allowed.step > 1 else ""
+        raise ValueError(f"{field} is {value!r}, not from {allowed.start} to {allowed.stop - 1}{step}")
+
+
+def _masks(values: object, least: int) -> tuple[int, ...]:
+    masks = tuple(values) if isinstance(values, list | tuple) else ()
+    if len(masks) < least or not set(masks) <= {0, 1, 2, 3}:
+        raise ValueError(f"{values!r} are not at least {least} of the masks 0, 1, 2, 3")
+    return masks
+
+
+def _number(field: str, value: object) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
+        raise ValueError(f"{field} is {value!r}, no number")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _channels(field: str, values: object, least: float) -> tuple[float, float, float]:
+    if not isinstance(values, list) or len(values) != 3:
+        raise ValueError(f"{field} is {values!r}, not a number for each of red, green and blue")
+    red, green, blue = (float(value) for value in values)
+    if not all(math.isfinite(value) and value > least for value in (red, green, blue)):
+        raise ValueError(f"{field} is {values!r}, which cannot normalise")
+    return red, green, blue

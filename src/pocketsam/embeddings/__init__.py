@@ -1,0 +1,1 @@
+"""A teacher's embeddings, stored once for training students."""

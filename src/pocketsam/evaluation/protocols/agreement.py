@@ -1,0 +1,125 @@
+"""Agreement with a teacher: how much alike are two models' masks for the same prompt?
+
+The protocol of MobileSAM (arXiv 2306.14289): Table 2 asks with one point, Table 7 with a foreground and a background
+point at a fixed distance from each other. The teacher's mask counts as the true one, so photos need no masks. The
+points are drawn from the whole photo, wherever they fall, and each model gives the mask that its user would get: of a
+lone click's readings, the one it is most confident of. Where both find nothing, they agree.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketsam.data.sample import Sample
+from pocketsam.errors import InputError
+from pocketsam.evaluation.overlap import ious
+from pocketsam.evaluation.prompting import draw_pair, draw_points
+from pocketsam.evaluation.results import Curves, Means, PhotoResult, Report, Row, Table, mean_report, percent
+from pocketsam.evaluation.session import OpenSegmenter
+from pocketsam.predict.prompts import BACKGROUND, FOREGROUND
+from pocketsam.segmenter import Photo, Segmenter
+
+POINT = "point"
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """against: makes the teacher, once in each process; it must be picklable to be used with workers.
+
+    points: how many lone points a photo gets, at least 1. distances: in photo pixels, each of which gives a photo one
+    pair of points, if it is large enough. seed: a non-negative integer that fixes the points.
+    Raises InputError for fewer points, and for distances below 1.
+    """
+
+    against: OpenSegmenter
+    points: int = 4
+    distances: tuple[int, ...] = (100, 200, 300, 400, 500)
+    seed: int = 0
+
+    name: ClassVar[str] = "teacher"
+    follows: ClassVar[str] = "MobileSAM (arXiv 2306.14289), Tables 2 and 7"
+    needs_masks: ClassVar[bool] = False
+    needs_all_photos: ClassVar[bool] = False
+    headline: ClassVar[str] = POINT
+
+    def __post_init__(self) -> None:
+        if self.points < 1:
+            raise InputError(f"points is {self.points}, but a photo needs at least 1")
+        if min(self.distances, default=1) < 1:
+            raise InputError(
+                f"a distance is {min(self.distances)} pixels, but two points are at least 1 apart"
+            )
+
+    @property
+    def columns(self) -> list[str]:
+        return [POINT, *map(_apart, self.distances)]
+
+    def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
+        """Ask both models about the same points of one photo: a row a prompt, numbered in the columns' order."""
+        height, width = sample.image.shape[:2]
+        drawn = [draw_pair((height, width), d, self.seed, sample.name) for d in self.distances]
+        pairs = {i: pair for i, pair in enumerate(drawn) if pair is not None}
+        points = draw_points((height, width), self.points, self.seed, sample.name)[:, None]
+        student, teacher = segmenter.open(sample.image), _opened(self.against).open(sample.image)
+        rows = self._compare(student, teacher, points, {i: POINT for i in range(self.points)})
+        if pairs:
+            names = {self.points + i: _apart(self.distances[i]) for i in pairs}
+            rows += self._compare(student, teacher, np.stack(list(pairs.values())), names)
+        return PhotoResult(photo, sample.name, sample.source, rows)
+
+    def _compare(
+        self, student: Photo, teacher: Photo, points: NDArray[np.float64], columns: dict[int, str]
+    ) -> list[Row]:
+        """The rows of N prompts (N, 1 or 2, 2), whose numbers and columns are given: one call to each model."""
+        labels = np.tile([FOREGROUND, BACKGROUND][: points.shape[1]], (len(points), 1))
+        answers, truth = (model.segment(points=points, labels=labels) for model in (student, teacher))
+        found = ious(answers, (mask.binary[0] for mask in truth))
+        return [
+            Row(
+                mask=number,
+                area=int(truth.areas[i]),
+                scores={name: found[i] if name == column else None for name in self.columns},
+                prompt={"points": points[i].tolist(), "labels": labels[i].tolist()},
+                truth=truth.rle[i],
+                answer=answers.rle[i],
+            )
+            for i, (number, column) in enumerate(columns.items())
+        ]
+
+    def summarise(self, results: Sequence[PhotoResult]) -> Report:
+        """Mean IoU for a lone point and for pairs by their distance, and how many prompts each mean is of."""
+        title = "mean IoU with the teacher's masks, %"
+        numbers, by_source = mean_report(results, self.columns, f"{title}, by source")
+        means = Means(results)
+        prompts = {name: means.scores[name].count if means.masks else 0 for name in self.columns}
+        # A photo has one pair of each distance, unless it is too small for one.
+        too_small = {name: means.photos - prompts[name] for name in self.columns if name != POINT}
+        numbers |= {"prompts": prompts, "too_small_photos": too_small}
+        lines = [
+            ["mean IoU", *(percent(means[name]) for name in self.columns)],
+            ["prompts", *(str(count) for count in prompts.values())],
+        ]
+        return Report(numbers, [Table(title, ["", *self.columns], lines), by_source], self._curves(means))
+
+    def _curves(self, means: Means) -> list[Curves]:
+        found = [(float(d), means[_apart(d)]) for d in sorted(self.distances)]
+        pairs = [(d, 100 * value) for d, value in found if value is not None]
+        point = [(d, 100 * (means[POINT] or 0)) for d, _ in pairs]
+        if len(pairs) < 2:
+            return []
+        lines = {"a foreground and a background point": pairs, "a point alone": point}
+        return [Curves("Agreement with the teacher", "pixels between the points", "mean IoU, %", lines)]
+
+
+def _apart(distance: int) -> str:
+    return f"{distance} px"
+
+
+@lru_cache(maxsize=1)
+def _opened(teacher: OpenSegmenter) -> Segmenter:
+    # Not kept in the protocol, which travels to workers.
+    return teacher()

@@ -1,0 +1,272 @@
+"""Instance segmentation: a detector finds and names the objects, the model draws their masks.
+
+The protocol of TinySAM (arXiv 2312.13789, Table 1) and EfficientSAM (arXiv 2312.00863, Table 5), with which MobileSAM
+is measured too: every box of a detector is a prompt, the mask keeps the detector's category and score, and mask AP is
+counted as COCO and LVIS count it. The papers choose differently among the three masks that the decoder gives for a
+prompt beside its single answer, so all rules are measured:
+
+- predicted IoU: the mask that the model itself is surest of (TinySAM);
+- box IoU: the mask whose tightest box has the highest IoU with the prompt's box (EfficientSAM, which leaves open what
+  of the mask is compared). Box with box, as the right mask of a thin or slanting object fills little of its box;
+- single: the mask that a user gets, which for SAM is mask 0.
+
+The three are masks 1 to 3 for every model, as in the papers.
+"""
+
+import json
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco
+
+from pocketsam.data.coco import CocoSet
+from pocketsam.data.sample import Sample
+from pocketsam.errors import InputError
+from pocketsam.evaluation.average_precision import LVIS_LIMIT, average_precision, require_counter
+from pocketsam.evaluation.results import PhotoResult, Report, Row, Table, percent
+from pocketsam.predict.candidates import Candidates, choose
+from pocketsam.predict.masks import Masks
+from pocketsam.segmenter import Segmenter
+from pocketsam.utils.rle import RLE
+
+PREDICTED_IOU, BOX_IOU, SINGLE = RULES = ("predicted IoU", "box IoU", "single")
+"""The rules by which one mask of a box is chosen."""
+
+_DETECTION = np.dtype([("image_id", "f8"), ("category_id", "f8"), ("score", "f8"), ("bbox", "f8", 4)])
+
+
+class Detections:
+    """A detector's boxes, by photo, from a results file in COCO's form.
+
+    rows: (N,) of image_id, category_id, score and bbox (XYWH, pixels), in the file's order. Other keys are not kept.
+    Raises InputError when the file cannot be read or is something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = _read(path)
+        order = np.argsort(self.rows["image_id"], kind="stable")
+        photos, starts = np.unique(self.rows["image_id"][order], return_index=True)
+        self._places: dict[float, NDArray[np.intp]] = dict(
+            zip(photos.tolist(), np.split(order, starts)[1:], strict=True)
+        )
+
+    def of(self, image_id: int) -> NDArray[np.intp]:
+        """The places among `rows` of one photo's detections, in the file's order."""
+        return self._places.get(image_id, np.zeros(0, np.intp))
+
+    def check(self, data: CocoSet) -> None:
+        """Raises InputError when the detector saw other photos or knew other categories than the dataset's."""
+        known = {"image_id": data.image_ids, "category_id": [category["id"] for category in data.categories]}
+        for key, numbers in known.items():
+            given = np.unique(self.rows[key])
+            unknown = np.setdiff1d(given, numbers)
+            if unknown.size:
+                raise InputError(
+                    f"{self.path}: {unknown.size} of its {given.size} different {key}s are not in {data.path}"
+                    f" ({unknown[0]:.15g} is one); give the annotations that the detector was run on"
+                )
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """data: the photos and their truth, the dataset that is measured. detections: the detector's results file."""
+
+    data: CocoSet = field(repr=False)
+    detections: Path
+
+    name: ClassVar[str] = "boxes"
+    follows: ClassVar[str] = "TinySAM (arXiv 2312.13789), Table 1; EfficientSAM (arXiv 2312.00863), Table 5"
+    needs_masks: ClassVar[bool] = False
+    needs_all_photos: ClassVar[bool] = True
+    headline: ClassVar[str] = PREDICTED_IOU
+
+    def __post_init__(self) -> None:
+        _open(self.detections, self.data)  # which says what is wrong with them, before anything is measured
+
+    def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
+        """The masks of one photo's boxes and, for each true mask, the best that there is of its category.
+
+        Raises InputError when the detections cannot be used with this dataset, or could not be counted.
+        """
+        found = _open(self.detections, self.data)
+        places, corners, left_out = _usable(found, found.of(self.data.image_ids[photo]), sample)
+        if self.data.lvis:  # no more are counted, so no more need be drawn
+            kept = np.sort(np.argsort(-found.rows["score"][places], kind="stable")[:LVIS_LIMIT])
+            places, corners = places[kept], corners[kept]
+        detections = []
+        if len(places):
+            candidates = segmenter.open(sample.image).candidates(boxes=corners)
+            detections = [
+                _detection(row, candidates, i, corners[i]) for i, row in enumerate(found.rows[places])
+            ]
+        truth, faults = self.data.truth([photo])
+        left_out += [fault for fault in faults if fault not in sample.left_out]
+        categories = {one["id"]: one["category_id"] for one in truth["annotations"] if not one["iscrowd"]}
+        rows = [
+            _row(number, rle, [one for one in detections if one["category_id"] == categories[number]])
+            for number, rle in zip(sample.ids, sample.rles, strict=True)
+            if number in categories
+        ]
+        return PhotoResult(photo, sample.name, sample.source, rows, {}, detections, left_out)
+
+    def summarise(self, results: Sequence[PhotoResult]) -> Report:
+        """Mask AP, a rule a line, and the detections with their masks, as results files in COCO's form.
+
+        The files give no boxes: where there is one, COCO's and LVIS's counters take it for the detection's size.
+        """
+        truth, left_out = self.data.truth([result.photo for result in results])
+        detections = [detection for result in results for detection in result.detections]
+        found = {rule: [_result(detection, rule) for detection in detections] for rule in RULES}
+        precision = {rule: average_precision(truth, found[rule], lvis=self.data.lvis) for rule in RULES}
+        numbers = {
+            "photos": len(results),
+            "masks": sum(len(result.rows) for result in results),
+            "detections": len(detections),
+            "truth_left_out": len(left_out),
+            "average_precision": precision,
+        }
+        lines = [[rule, *(percent(value) for value in precision[rule].values())] for rule in RULES]
+        table = Table("mask AP, %", ["mask chosen by", *precision[PREDICTED_IOU]], lines)
+        files = {f"detections-{_slug(rule)}.json": json.dumps(found[rule]).encode() for rule in RULES}
+        return Report(numbers, [table], files=files)
+
+
+@lru_cache(maxsize=1)
+def _open(path: Path, data: CocoSet) -> Detections:
+    """The file is read and checked once a process."""
+    require_counter()
+    found = Detections(path)
+    found.check(data)
+    return found
+
+
+def _read(path: Path) -> NDArray[Any]:
+    """The detections of a results file, (N,) of _DETECTION."""
+    numbers = array("d")
+
+    def take(entry: dict[str, Any]) -> dict[str, Any] | None:
+        """Keeps a detection's numbers, and nothing else of it: whole files would not fit into memory."""
+        try:
+            x, y, width, height = entry["bbox"]
+            ids = entry["image_id"], entry["category_id"]
+            numbers.extend(array("d", (*ids, entry["score"], x, y, width, height)))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return entry
+        return None
+
+    try:
+        entries = json.loads(path.read_bytes(), object_hook=take)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is not whole, or no JSON ({error}); write it again") from error
+    rows = np.frombuffer(numbers, _DETECTION)
+    if not isinstance(entries, list):
+        raise InputError(f"{path}: is no list of detections; give a results file in COCO's form")
+    for place, entry in enumerate(entries):
+        if entry is not None:
+            raise InputError(f"{path}: entry {place} {_fault(entry)}; give a results file in COCO's form")
+    if len(rows) != len(entries):
+        raise InputError(f"{path}: has entries that are no detections; give a results file in COCO's form")
+    return rows
+
+
+def _fault(entry: object) -> str:
+    """Why an entry is no detection."""
+    if not isinstance(entry, dict):
+        return "is no detection"
+    missing = [name for name in _DETECTION.names or () if name not in entry]
+    return f"has no {' and no '.join(missing)}" if missing else "has values that are no numbers"
+
+
+def _usable(
+    found: Detections, places: NDArray[np.intp], sample: Sample
+) -> tuple[NDArray[np.intp], NDArray[np.float64], list[str]]:
+    """The detections that can be prompts: their places, their boxes (N, 4) XYXY cut to the photo; and the others."""
+    height, width = sample.image.shape[:2]
+    rows = found.rows[places]
+    finite = np.isfinite(rows["bbox"]).all(axis=1) & np.isfinite(rows["score"])
+    corners = np.where(finite[:, None], rows["bbox"], 0)
+    corners[:, 2:] += corners[:, :2]
+    corners = np.clip(corners, 0, (width, height, width, height))
+    usable = (corners[:, 2:] > corners[:, :2]).all(axis=1)
+    faults = np.where(finite, "has no area within the photo", "has numbers that are not finite")
+    left_out = [
+        f"{found.path}: entry {place}, the box {row['bbox'].tolist()} in {sample.name}, {fault}"
+        for place, row, fault in zip(places[~usable], rows[~usable], faults[~usable], strict=True)
+    ]
+    return places[usable], corners[usable], left_out
+
+
+def _detection(row: np.void, candidates: Candidates, i: int, corners: NDArray[np.float64]) -> dict[str, Any]:
+    """Detection number i of a photo, and the masks that the rules choose for it, each of them once (JSON)."""
+    masks = Masks(candidates.logits[i], candidates.predicted_iou[i], candidates.geometry)
+    one = slice(i, i + 1)
+    single = choose(candidates.predicted_iou[one], candidates.prompts[one].ambiguous, candidates.config)
+    chosen = {
+        PREDICTED_IOU: 1 + int(masks.predicted_iou[1:].argmax()),
+        BOX_IOU: 1 + int(_box_ious(masks.boxes[1:], corners).argmax()),
+        SINGLE: int(single[0]),
+    }
+    return {
+        "image_id": int(row["image_id"]),
+        "category_id": int(row["category_id"]),
+        "score": float(row["score"]),
+        "box": corners.tolist(),
+        "chosen": {rule: str(number) for rule, number in chosen.items()},
+        "masks": {
+            str(number): {
+                "segmentation": masks.rle[number],
+                "predicted_iou": float(masks.predicted_iou[number]),
+            }
+            for number in sorted(set(chosen.values()))
+        },
+    }
+
+
+def _box_ious(boxes: NDArray[np.float32], box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The IoU of boxes (N, 4) with a box (4,) that has an area, all XYXY: (N,)."""
+    both = np.concatenate([np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])], axis=1)
+    intersection = _areas(both)
+    return intersection / (_areas(boxes) + _areas(box[None]) - intersection)
+
+
+def _areas(boxes: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1), np.float64)
+
+
+def _row(number: int, truth: RLE, detections: list[dict[str, Any]]) -> Row:
+    """A true mask against the detections of its category: by each rule, the IoU with the best of their masks."""
+    ious = {
+        rule: coco.iou([_mask(one, rule)["segmentation"] for one in detections], [truth], [0])
+        for rule in (RULES if detections else ())
+    }
+    scores = {rule: float(ious[rule].max()) if detections else 0.0 for rule in RULES}
+    area = int(coco.area(truth))
+    if not scores[PREDICTED_IOU]:
+        return Row(number, area, dict(scores), truth=truth)
+    best = detections[int(ious[PREDICTED_IOU].argmax())]
+    answer = _mask(best, PREDICTED_IOU)["segmentation"]
+    return Row(number, area, dict(scores), {"box": best["box"]}, truth, answer)
+
+
+def _mask(detection: dict[str, Any], rule: str) -> dict[str, Any]:
+    """The mask that a rule chooses for a detection: its segmentation and predicted IoU."""
+    mask: dict[str, Any] = detection["masks"][detection["chosen"][rule]]
+    return mask
+
+
+def _result(detection: dict[str, Any], rule: str) -> dict[str, Any]:
+    """A line of a COCO results file."""
+    return {key: detection[key] for key in ("image_id", "category_id", "score")} | _mask(detection, rule)
+
+
+def _slug(rule: str) -> str:
+    return rule.lower().replace(" ", "-")

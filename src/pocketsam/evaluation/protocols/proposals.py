@@ -1,0 +1,148 @@
+"""Everything mode as object proposals: of the true masks, how many are among those found without a prompt, how well?
+
+Average recall, SAM's measure (arXiv 2304.02643, section 7.3): the most confident proposals of a photo count, and
+recall is averaged over the IoU thresholds 0.5 to 0.95. Mean best IoU, and the time a photo takes, are TinySAM's
+measures of this mode (arXiv 2312.13789): each true mask is compared with the proposal that overlaps it most.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from statistics import mean, median
+from time import perf_counter
+from typing import Any, ClassVar
+
+import numpy as np
+from pycocotools import mask as coco
+
+from pocketsam.automatic.generator import Options
+from pocketsam.automatic.proposals import Proposals
+from pocketsam.data.sample import Sample
+from pocketsam.evaluation.average_precision import average_recall
+from pocketsam.evaluation.results import Curves, Means, PhotoResult, Report, Row, Table, mean_report, percent
+from pocketsam.segmenter import Segmenter
+from pocketsam.utils.rle import areas
+
+BEST = "best IoU"
+LIMITS = (10, 100, 1000)
+"""So many proposals of a photo count, the most confident ones; SAM reports the last."""
+THRESHOLDS = np.arange(50, 100, 5) / 100
+
+
+@dataclass(frozen=True)
+class Everything:
+    """What everything mode is asked for: as in `Options`, whose defaults these are; None is the model's own.
+
+    With pred_iou_thresh and stability_score_thresh at 0 no proposal is dropped for want of confidence.
+    Raises InputError when a value makes no sense.
+    """
+
+    points_per_side: int = 32
+    hierarchical: bool = True
+    confident_logit: float | None = None
+    pred_iou_thresh: float | None = None
+    stability_score_thresh: float | None = None
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+
+    name: ClassVar[str] = "everything"
+    follows: ClassVar[str] = (
+        "SAM (arXiv 2304.02643), section 7.3 (object proposals); TinySAM (arXiv 2312.13789), everything mode"
+    )
+    needs_masks: ClassVar[bool] = True
+    needs_all_photos: ClassVar[bool] = False
+    headline: ClassVar[str] = BEST
+
+    def __post_init__(self) -> None:
+        Options(**self.options())  # which says what makes no sense
+
+    def options(self) -> dict[str, Any]:
+        """As everything mode takes them."""
+        return asdict(self)
+
+    def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
+        """The proposals for one photo, and the best of them for each true mask."""
+        start = perf_counter()
+        proposals = segmenter.open(sample.image).everything(
+            points_per_batch=segmenter.batch, **self.options()
+        )
+        seconds = perf_counter() - start
+        return PhotoResult(
+            photo,
+            sample.name,
+            sample.source,
+            rows=list(_rows(proposals, sample)),
+            facts={"seconds": seconds, "masks": len(proposals)},
+            detections=_most_confident(proposals, max(LIMITS)),
+        )
+
+    def summarise(self, results: Sequence[PhotoResult]) -> Report:
+        """Average recall, mean best IoU (a source of photos a line), masks and seconds a photo."""
+        numbers, by_source = mean_report(results, [BEST])
+        measured = [result for result in results if result.rows]
+        recall = average_recall(*_as_coco(measured), limits=LIMITS)
+        masks = mean(result.facts["masks"] for result in measured) if measured else None
+        seconds = median(result.facts["seconds"] for result in measured) if measured else None
+        headings = ["photos", *(f"{name}, %" for name in recall), "best IoU, %", "masks a photo", "s a photo"]
+        line = [
+            str(len(measured)),
+            *map(percent, recall.values()),
+            percent(Means(results)[BEST]),
+            "–" if masks is None else f"{masks:.1f}",
+            "–" if seconds is None else f"{seconds:.2f}",
+        ]
+        return Report(
+            {**numbers, **recall, "masks_per_photo": masks, "median_seconds_per_photo": seconds},
+            [Table("Everything as proposals", headings, [line]), by_source],
+            [_curves(measured)] if measured else [],
+        )
+
+
+def _rows(proposals: Proposals, sample: Sample) -> Iterator[Row]:
+    """Each true mask beside the proposal that overlaps it most; the first of equals."""
+    # Run lengths against run lengths: (proposals, true masks), or [] where there is no proposal.
+    overlaps = coco.iou(proposals.rle, sample.rles, [0] * len(sample.rles))
+    for i, area in enumerate(areas(sample.rles)):
+        found: dict[str, Any] = {"scores": {BEST: 0.0}}
+        if len(proposals):
+            best = int(overlaps[:, i].argmax())
+            found = {
+                "scores": {BEST: float(overlaps[best, i])},
+                "prompt": {"points": [proposals.points[best].tolist()], "labels": [1]},
+                "answer": proposals.rle[best],
+            }
+        yield Row(sample.ids[i], int(area), truth=sample.rles[i], **found)
+
+
+def _most_confident(proposals: Proposals, limit: int) -> list[dict[str, Any]]:
+    """Up to `limit` proposals as {"segmentation", "score"}, the most confident first."""
+    order = np.argsort(-proposals.predicted_iou, kind="stable")[:limit]
+    return [
+        {"segmentation": proposals.rle[i], "score": float(proposals.predicted_iou[i])} for i in order.tolist()
+    ]
+
+
+def _as_coco(results: Sequence[PhotoResult]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The true masks as a COCO document, and the proposals as its results: one category, whatever things are."""
+    truths = [(result.photo, row) for result in results for row in result.rows]
+    annotations = [
+        {"image_id": photo, "category_id": 1, "segmentation": row.truth, "area": row.area}
+        for photo, row in truths
+    ]
+    sizes = {photo: row.truth["size"] for photo, row in truths if row.truth}
+    images = [{"id": photo, "height": height, "width": width} for photo, (height, width) in sizes.items()]
+    document = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "object"}]}
+    found = [
+        {"image_id": result.photo, "category_id": 1, **detection}
+        for result in results
+        for detection in result.detections
+    ]
+    return document, found
+
+
+def _curves(results: Sequence[PhotoResult]) -> Curves:
+    """How exact the proposals are: the share of the true masks that one of them overlaps so well."""
+    best = np.array([row.scores[BEST] for result in results for row in result.rows])
+    line = [(float(threshold), float(100 * (best >= threshold).mean())) for threshold in THRESHOLDS]
+    return Curves(
+        "Masks found, however many proposals it takes", "IoU", "masks found, %", {"proposals": line}
+    )

@@ -1,0 +1,1 @@
+"""Image encoders, an architecture a file."""

@@ -1,0 +1,157 @@
+"""EfficientNet-Lite, the image encoder of `pocket`: plain convolutions that ImageNet has taught to see.
+
+Inverted residuals without squeeze-and-excitation and with ReLU6 (EfficientNet, arXiv 1905.11946, table 1; its Lite
+variants were made for INT8 on phones). Four of its feature maps, at strides 4, 8, 16 and 32, go through a small
+feature pyramid (arXiv 1612.03144) to SAM's embedding at stride 16. As in SAM 2 (arXiv 2408.00714, appendix C), the
+maps at strides 8 and 4 also reach the mask decoder's upscaling, where they sharpen the outlines.
+"""
+
+import itertools
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pocketsam.models.encoders.depthwise import depthwise_conv2d
+from pocketsam.models.layers import LayerNorm2d, Shapes, count
+
+EXPANSION = (1, 6, 6, 6, 6, 6, 6)
+KERNELS = (3, 3, 5, 3, 5, 5, 3)
+STRIDES = (1, 2, 2, 2, 1, 2, 1)
+"""Of the seven stages; widths and depths are what the variants differ in."""
+STEM_WIDTH = 32
+PYRAMID_STAGES = (1, 2, 4, 6)
+"""The stages whose outputs, at strides 4, 8, 16 and 32, make the pyramid."""
+MEAN, STD = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
+"""What the published weights expect of red, green and blue, 0 to 255."""
+
+LITE = {
+    0: ((16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1)),
+    1: ((16, 24, 40, 80, 112, 192, 320), (1, 3, 3, 4, 4, 5, 1)),
+    2: ((16, 24, 48, 88, 120, 208, 352), (1, 3, 3, 4, 4, 5, 1)),
+    3: ((24, 32, 48, 96, 136, 232, 384), (1, 3, 3, 5, 5, 6, 1)),
+    4: ((24, 32, 56, 112, 160, 272, 448), (1, 4, 4, 6, 6, 8, 1)),
+}
+"""Widths and depths of the stages, by variant."""
+
+
+class ConvNorm(nn.Module):
+    """A convolution with TensorFlow's "same" padding, and its batch normalisation.
+
+    Normalisation with running statistics is a scale and a shift, which are multiplied into the weights: no pass over
+    the feature map is spent on them.
+    """
+
+    def __init__(self, c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(c_out, eps=1e-3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.norm.training:
+            return cast(Tensor, self.norm(self._convolve(x, self.conv.weight, None)))
+        mean, variance = cast(Tensor, self.norm.running_mean), cast(Tensor, self.norm.running_var)
+        scale = self.norm.weight * (variance + self.norm.eps).rsqrt()
+        return self._convolve(x, self.conv.weight * scale.view(-1, 1, 1, 1), self.norm.bias - mean * scale)
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
+        padding = kernel // 2
+        if stride > 1:  # an uneven total: one more below and right
+            total = kernel - stride
+            x = F.pad(x, (total // 2, total - total // 2) * 2)
+            padding = 0
+        if self.conv.groups > 1:
+            return depthwise_conv2d(x, weight, bias, stride, padding)
+        return F.conv2d(x, weight, bias, stride, padding)
+
+
+class InvertedResidual(nn.Module):
+    """Widen, convolve depthwise, narrow; the input is added where the shape is still the same."""
+
+    def __init__(self, c_in: int, c_out: int, expansion: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        hidden = c_in * expansion
+        self.expand = ConvNorm(c_in, hidden) if expansion > 1 else None
+        self.depthwise = ConvNorm(hidden, hidden, kernel, stride, groups=hidden)
+        self.project = ConvNorm(hidden, c_out)
+        self.is_residual = stride == 1 and c_in == c_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.expand is None else F.relu6(self.expand(x))
+        y = cast(Tensor, self.project(F.relu6(self.depthwise(y))))
+        return x + y if self.is_residual else y
+
+
+class FeaturePyramid(nn.Module):
+    """Feature maps at strides 4, 8, 16 and 32 -> the image embedding (B, 1024, S/16, S/16).
+
+    256 channels are SAM's, which prompts attend to. The others are the finer maps, cell by cell: 64 channels of the
+    2 x 2 pixels of each cell at stride 8, and 32 channels of the 4 x 4 pixels at stride 4. So an embedding stays one
+    array, in memory, between engines and in files.
+    """
+
+    def __init__(self, widths: tuple[int, int, int, int], channels: int = 256) -> None:
+        super().__init__()
+        fine, middle, main, coarse = widths
+        self.lateral8 = nn.Conv2d(middle, channels, 3, 2, 1, bias=False)
+        self.lateral16 = nn.Conv2d(main, channels, 1, bias=False)
+        self.lateral32 = nn.Conv2d(coarse, channels, 1, bias=False)
+        self.norm1 = LayerNorm2d(channels)
+        self.output = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = LayerNorm2d(channels)
+        self.skip8 = nn.Conv2d(middle, channels // 4, 1)
+        self.skip4 = nn.Conv2d(fine, channels // 8, 1)
+        for skip in (self.skip8, self.skip4):  # a decoder that knows no finer maps starts as it was
+            nn.init.zeros_(skip.weight)
+            nn.init.zeros_(cast(Tensor, skip.bias))
+
+    def forward(self, stride4: Tensor, stride8: Tensor, stride16: Tensor, stride32: Tensor) -> Tensor:
+        coarse = F.interpolate(self.lateral32(stride32), scale_factor=2.0, mode="nearest")
+        x = F.gelu(self.norm1(self.lateral8(stride8) + self.lateral16(stride16) + coarse))
+        x = self.norm2(self.output(x))
+        finer = F.pixel_unshuffle(self.skip8(stride8), 2), F.pixel_unshuffle(self.skip4(stride4), 4)
+        return torch.cat([x, *finer], dim=1)
+
+
+class EfficientNetLite(nn.Module):
+    """Pixels (B, 3, S, S), normalised, S a multiple of 64 -> image embedding (B, 1024, S/16, S/16)."""
+
+    embedding_channels = 1024
+
+    def __init__(self, widths: tuple[int, ...], depths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.stem = ConvNorm(3, STEM_WIDTH, 3, 2)
+        blocks, width_in = [], STEM_WIDTH
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            for i in range(depth):
+                stride = STRIDES[stage] if i == 0 else 1
+                blocks.append(InvertedResidual(width_in, width, EXPANSION[stage], KERNELS[stage], stride))
+                width_in = width
+        self.blocks = nn.ModuleList(blocks)
+        ends = list(itertools.accumulate(depths))
+        self.outputs = tuple(ends[stage] - 1 for stage in PYRAMID_STAGES)
+        fine, middle, main, coarse = (widths[stage] for stage in PYRAMID_STAGES)
+        self.neck = FeaturePyramid((fine, middle, main, coarse))
+
+    @classmethod
+    def like(cls, shapes: Shapes) -> "EfficientNetLite":
+        """The encoder whose state dict has these shapes. Raises KeyError where too few are given to tell."""
+        blocks = [shapes[f"blocks.{i}.project.conv.weight"][0] for i in range(count(shapes, "blocks"))]
+        stages = [(width, len(list(group))) for width, group in itertools.groupby(blocks)]
+        widths, depths = zip(*stages, strict=True)
+        return cls(widths, depths)
+
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        """The feature maps at strides 4, 8, 16 and 32."""
+        x = F.relu6(self.stem(x.contiguous(memory_format=torch.channels_last)))
+        maps = []
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in self.outputs:
+                maps.append(x)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.neck(*self.forward_features(x)))

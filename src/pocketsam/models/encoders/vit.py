@@ -1,0 +1,85 @@
+"""The plain ViT of EfficientSAM (arXiv 2312.00863, section 3): global attention, absolute positions.
+
+The positions are those of the 224-pixel pretraining, 14 x 14 and a class token that nothing uses any more; they are
+stretched to the map at hand. Parameter names and shapes are those of the published `efficient_sam_vit*.pt`, but for
+the MLPs, which are SAM's.
+"""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pocketsam.models.encoders.sam_vit import MLP, PatchEmbed
+from pocketsam.models.layers import Shapes, check_heads, count, neck
+
+HEAD_WIDTH = 64
+
+
+class Attention(nn.Module):
+    """Self-attention over all tokens (B, L, C)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        check_heads(width, heads)
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        x = F.scaled_dot_product_attention(q, k, v)
+        return cast(Tensor, self.proj(x.transpose(1, 2).flatten(2)))
+
+
+class Block(nn.Module):
+    """Attention and an MLP, each with its normalisation before it."""
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = MLP(width, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + cast(Tensor, self.mlp(self.norm2(x)))
+
+
+class ViT(nn.Module):
+    """Pixels (B, 3, S, S), normalised, S a multiple of 16 -> image embedding (B, 256, S/16, S/16)."""
+
+    embedding_channels = 256
+
+    def __init__(
+        self, width: int = 192, depth: int = 12, hidden: int = 768, pretrained_side: int = 14
+    ) -> None:
+        super().__init__()
+        self.patch_embed = PatchEmbed(width)
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + pretrained_side**2, width))
+        self.blocks = nn.ModuleList(Block(width, width // HEAD_WIDTH, hidden) for _ in range(depth))
+        self.neck = neck(width)
+
+    @classmethod
+    def like(cls, shapes: Shapes) -> "ViT":
+        """The encoder whose state dict has these shapes. Raises KeyError where too few are given to tell."""
+        _, positions, width = shapes["pos_embed"]
+        hidden = shapes["blocks.0.mlp.lin1.weight"][0]
+        return cls(width, count(shapes, "blocks"), hidden, math.isqrt(positions - 1))
+
+    def positions(self, side: int) -> Tensor:
+        """The absolute positions of a map of `side` x `side` tokens: (1, C, side, side)."""
+        learned = self.pos_embed[:, 1:].transpose(1, 2)
+        learned = learned.unflatten(2, (math.isqrt(learned.shape[2]), -1))
+        return F.interpolate(learned, (side, side), mode="bicubic", align_corners=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch_embed(x)
+        side = x.shape[2]
+        x = (x + self.positions(side)).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        return cast(Tensor, self.neck(x.transpose(1, 2).unflatten(2, (side, side))))

@@ -1,0 +1,75 @@
+"""Candidates: the four masks that the decoder gives for each prompt, and the rules by which one is chosen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pocketsam.config import ModelConfig
+from pocketsam.predict.geometry import Geometry
+from pocketsam.predict.masks import Masks
+from pocketsam.predict.prompts import Prompts
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """All the decoder says about N prompts: mask 0, the single answer, and masks 1 to 3, the readings of a click.
+
+    logits: (N, 4, h, w) float32. predicted_iou: (N, 4) float32.
+    prompts, geometry, config: what was asked, on which photo, of which model. image, file_name: the photo's.
+    """
+
+    logits: NDArray[np.float32]
+    predicted_iou: NDArray[np.float32]
+    prompts: Prompts
+    geometry: Geometry
+    config: ModelConfig
+    image: NDArray[np.uint8] | None = None
+    file_name: str = "photo"
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def best(self) -> Masks:
+        """The N masks that a user gets: SAM's rule, see `choose`."""
+        return self.take(choose(self.predicted_iou, self.prompts.ambiguous, self.config)[:, None])
+
+    def ranked(self) -> Masks:
+        """The three most confident readings of each prompt, 3 N masks, best first."""
+        return self.take(rank(self.predicted_iou, self.config.click_masks))
+
+    def take(self, which: ArrayLike) -> Masks:
+        """The masks numbered `which`, (N, K) from 0 to 3, as N K masks, object by object."""
+        chosen = np.asarray(which, np.intp).reshape(len(self), -1)
+        objects = np.repeat(np.arange(len(self)), chosen.shape[1])
+        flat = objects, chosen.ravel()
+        return Masks(
+            logits=self.logits[flat],
+            predicted_iou=self.predicted_iou[flat],
+            geometry=self.geometry,
+            image=self.image,
+            file_name=self.file_name,
+            objects=objects,
+            prompts=self.prompts,
+        )
+
+
+def choose(
+    predicted_iou: NDArray[np.float32], ambiguous: NDArray[np.bool_], config: ModelConfig
+) -> NDArray[np.intp]:
+    """SAM's rule for one mask an object: which of the four, (N,), given predicted IoU (N, 4), ambiguous (N,).
+
+    The most confident of the masks that the prompt may mean: `click_masks` for a lone click, which is
+    ambiguous, and `prompt_masks`, in SAM mask 0 alone, for anything else.
+    """
+    clicks, others = np.array(config.click_masks), np.array(config.prompt_masks)
+    best_of_clicks = clicks[predicted_iou[:, clicks].argmax(axis=1)]
+    best_of_others = others[predicted_iou[:, others].argmax(axis=1)]
+    return np.asarray(np.where(ambiguous, best_of_clicks, best_of_others))
+
+
+def rank(predicted_iou: NDArray[np.float32], click_masks: Sequence[int]) -> NDArray[np.intp]:
+    """The three most confident of `click_masks` for each object, (N, 3), best first; predicted IoU (N, 4)."""
+    allowed = np.array(click_masks)
+    return np.asarray(allowed[np.argsort(-predicted_iou[:, allowed], axis=1, kind="stable")][:, :3])

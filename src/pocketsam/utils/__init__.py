@@ -1,0 +1,1 @@
+"""What knows nothing of segmentation: files, downloads, run lengths."""

@@ -1,0 +1,562 @@
+"""Everything mode finds what the published algorithm finds: it is transcribed here, step by step and slowly."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools import mask as coco
+
+from pocketsam.automatic.generator import (
+    Options,
+    crop_boxes,
+    fill_small_holes,
+    mask_box,
+    nms,
+    point_grid,
+    remove_small_islands,
+    segment_everything,
+    stability_score,
+)
+from pocketsam.automatic.proposals import Proposals
+from pocketsam.config import ModelConfig
+from pocketsam.errors import InputError
+from pocketsam.predict.geometry import Geometry
+from pocketsam.predict.image import preprocess
+from predictors import OneStep
+
+
+class ColourEngine(OneStep):
+    """What is about as bright as the clicked pixel, within three tolerances, instead of a model.
+
+    Each pixel of the 32 × 32 logits is a cell of the photo, so masks have holes and islands. Its confidence depends
+    on the click, so that duplicates differ in it.
+    """
+
+    tolerances = (60, 60, 20, 5)
+
+    def __init__(self, **config: Any) -> None:
+        plain = {"resize": "pad", "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)} | config
+        self.config = ModelConfig("colours", image_size=128, **plain)
+        self.batches: list[int] = []
+        self.labels: list[list[int]] = []
+
+    def encode(self, image: np.ndarray) -> np.ndarray:
+        return image[:, :1, 2::4, 2::4]
+
+    def decode(self, embedding, points, labels, mask_input, has_mask):
+        assert mask_input.shape == (len(points), 1, 32, 32)
+        assert not has_mask.any()
+        self.batches.append(len(points))
+        self.labels.append(labels[0].tolist())
+        grey = embedding[0, 0]
+        x, y = (points[:, 0] / 4).astype(int).clip(0, 31).T
+        distance = abs(grey - grey[y, x][:, None, None])
+        # Not on the quarters: no pixel lies on a threshold, where rounding would decide.
+        logits = (np.array(self.tolerances)[:, None, None] - distance[:, None]) / 4 + 0.0137
+        confidence = 0.8 + 0.19 * np.sin(x * 7 + y * 3)[:, None] * np.array((1, 0.3, 0.6, 0.9))
+        return logits.astype(np.float32), confidence.astype(np.float32)
+
+
+def photo() -> np.ndarray:
+    """(100, 160, 3): bright and dark things on a slope of grey, one with a hole and one with a crumb beside it."""
+    y, x = np.mgrid[0:100, 0:160]
+    grey = 60 + x / 4
+    grey[8:30, 10:40] = 160
+    grey[15:21, 20:26] = 60
+    grey[40:70, 60:100] = 200
+    grey[45:50, 108:112] = 200
+    grey[(y - 75) ** 2 + (x - 130) ** 2 < 200] = 250
+    grey[80:95, 15:50] = 5
+    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def as_published(engine: ColourEngine, image: np.ndarray, options: Options) -> list[dict[str, Any]]:
+    """The published generator, transcribed: every mask is kept whole, every comparison is a loop."""
+    height, width = image.shape[:2]
+    records: list[dict[str, Any]] = []
+    layers = list(published_crops(height, width, options.crop_n_layers, options.crop_overlap_ratio))
+    for layer, (x0, y0, x1, y1) in layers:
+        part = image[y0:y1, x0:x1]
+        geometry = Geometry.of(engine.config, *part.shape[:2])
+        embedding = engine.encode(preprocess(part, engine.config))
+        side = int((options.points_per_side or 0) / options.crop_n_points_downscale_factor**layer)
+        of_crop = []
+        for row in range(side):
+            for column in range(side):
+                x, y = (column + 0.5) / side * (x1 - x0), (row + 0.5) / side * (y1 - y0)
+                token = np.array([[*geometry.to_model((x, y)), 0, 0]], np.float32).reshape(1, 2, 2)
+                nothing = np.zeros((1, 1, 32, 32), np.float32), np.zeros(1, np.float32)
+                labels = np.array([[1, -1]], np.int32)
+                logits, iou = engine.decode(embedding, token, labels, *nothing)
+                for reading in (1, 2, 3):
+                    full = geometry.logits_to_photo(logits[0, reading])
+                    above = (full > options.stability_score_offset).sum()
+                    stability = above / max(1, (full > -options.stability_score_offset).sum())
+                    whole = np.zeros((height, width), bool)
+                    whole[y0:y1, x0:x1] = full > 0
+                    ys, xs = np.nonzero(full > 0)
+                    box = [xs.min(), ys.min(), xs.max(), ys.max()] if len(xs) else [0, 0, 0, 0]
+                    box = [box[0] + x0, box[1] + y0, box[2] + x0, box[3] + y0]
+                    if options.pred_iou_thresh > 0 and not iou[0, reading] > options.pred_iou_thresh:
+                        continue
+                    if options.stability_score_thresh > 0 and stability < options.stability_score_thresh:
+                        continue
+                    edges = zip(box, (x0, y0, x1, y1), (0, 0, width, height), strict=True)
+                    if any(abs(b - c) <= 20 and not abs(b - p) <= 20 for b, c, p in edges):
+                        continue
+                    of_crop.append(
+                        {
+                            "mask": whole,
+                            "box": box,
+                            "score": float(iou[0, reading]),
+                            "stability": stability,
+                            "point": (x + x0, y + y0),
+                            "crop": (x0, y0, x1, y1),
+                        }
+                    )
+        records += published_nms(of_crop, [r["score"] for r in of_crop], options.box_nms_thresh)
+    if len(layers) > 1:
+        sizes = [(r["crop"][2] - r["crop"][0]) * (r["crop"][3] - r["crop"][1]) for r in records]
+        records = published_nms(records, [1 / size for size in sizes], options.crop_nms_thresh)
+    if options.min_mask_region_area > 0:
+        for record in records:
+            holes_filled = record["mask"].copy()
+            holes = published_regions(~record["mask"])
+            small = [region for region in holes if len(region) < options.min_mask_region_area]
+            for region in small:
+                holes_filled[tuple(zip(*region, strict=True))] = True
+            cleaned = np.zeros_like(holes_filled)
+            islands = published_regions(holes_filled)
+            large = [region for region in islands if len(region) >= options.min_mask_region_area]
+            for region in large or [max(islands, key=len)]:
+                cleaned[tuple(zip(*region, strict=True))] = True
+            # A mask of one small island counts as changed, though nothing of it is removed.
+            record["unchanged"] = not small and len(large) == len(islands)
+            ys, xs = np.nonzero(cleaned)
+            record |= {"mask": cleaned, "box": [xs.min(), ys.min(), xs.max(), ys.max()]}
+        threshold = max(options.box_nms_thresh, options.crop_nms_thresh)
+        records = published_nms(records, [float(r["unchanged"]) for r in records], threshold)
+    return records
+
+
+def published_crops(height, width, layers, ratio):
+    yield 0, (0, 0, width, height)
+    for layer in range(1, layers + 1):
+        n = 2**layer
+        overlap = int(ratio * min(height, width) * (2 / n))
+        w, h = (math.ceil((overlap * (n - 1) + length) / n) for length in (width, height))
+        for x0 in [(w - overlap) * i for i in range(n)]:
+            for y0 in [(h - overlap) * i for i in range(n)]:
+                yield layer, (x0, y0, min(x0 + w, width), min(y0 + h, height))
+
+
+def published_nms(
+    records: list[dict[str, Any]], scores: list[float], threshold: float
+) -> list[dict[str, Any]]:
+    return [records[i] for i in naive_nms([r["box"] for r in records], scores, threshold)]
+
+
+def naive_nms(boxes, scores, threshold):
+    kept: list[int] = []
+    for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
+        if not any(naive_iou(boxes[i], boxes[j]) > threshold for j in kept):
+            kept.append(i)
+    return kept
+
+
+def naive_iou(a, b):
+    overlap = max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - overlap
+    return overlap / union if union else 0
+
+
+def published_regions(mask: np.ndarray) -> list[list[tuple[int, int]]]:
+    """The pixels of every region that is connected by sides or corners, found by walking."""
+    waiting, regions = set(zip(*map(list, np.nonzero(mask)), strict=True)), []
+    while waiting:
+        region = [waiting.pop()]
+        for y, x in region:
+            around = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & waiting
+            region += around
+            waiting -= around
+        regions.append(region)
+    return regions
+
+
+LOOSE: dict[str, Any] = {"pred_iou_thresh": 0.75, "stability_score_thresh": 0.8, "hierarchical": False}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(points_per_side=9, **LOOSE),
+        Options(points_per_side=9, pred_iou_thresh=0, stability_score_thresh=0, hierarchical=False),
+        Options(points_per_side=9, box_nms_thresh=0.3, stability_score_offset=2.5, **LOOSE),
+        Options(points_per_side=6, crop_n_layers=1, **LOOSE),
+        Options(points_per_side=8, crop_n_layers=2, crop_n_points_downscale_factor=2, **LOOSE),
+        Options(points_per_side=6, crop_n_layers=1, crop_overlap_ratio=0.6, crop_nms_thresh=0.4, **LOOSE),
+        Options(points_per_side=9, min_mask_region_area=60, **LOOSE),
+        Options(
+            points_per_side=9, min_mask_region_area=900, box_nms_thresh=0.3, crop_nms_thresh=0.9, **LOOSE
+        ),
+    ],
+    ids=[
+        "grid",
+        "no thresholds",
+        "other thresholds",
+        "crops",
+        "two layers",
+        "overlap",
+        "regions",
+        "large regions",
+    ],
+)
+def test_the_masks_are_those_of_the_published_algorithm(options):
+    engine, image = ColourEngine(), photo()
+    found, expected = segment_everything(engine, image, options), as_published(engine, image, options)
+    assert len(found) == len(expected) >= 3
+    for i, record in enumerate(expected):
+        np.testing.assert_array_equal(coco.decode(found.rle[i]), record["mask"])
+        assert found.boxes[i].tolist() == record["box"]
+        assert found.areas[i] == record["mask"].sum()
+        assert found.points[i] == pytest.approx(record["point"])
+        assert found.crop_boxes[i].tolist() == list(record["crop"])
+    np.testing.assert_allclose(found.predicted_iou, [record["score"] for record in expected])
+    np.testing.assert_allclose(found.stability, [record["stability"] for record in expected], rtol=1e-6)
+
+
+def test_every_option_changes_what_is_found():
+    engine, image = ColourEngine(), photo()
+    usual = Options(points_per_side=9, crop_n_layers=1, **LOOSE)
+    changes: list[dict[str, Any]] = [
+        {"points_per_side": 5},
+        {"pred_iou_thresh": 0.9},
+        {"stability_score_thresh": 0.9},
+        {"stability_score_offset": 2.0},
+        {"box_nms_thresh": 0.2},
+        {"crop_nms_thresh": 0.2},
+        {"crop_n_layers": 0},
+        {"crop_overlap_ratio": 0.7},
+        {"crop_n_points_downscale_factor": 3},
+        {"min_mask_region_area": 60},
+        {"points_per_side": None, "point_grids": [point_grid(5)] * 2},
+    ]
+    before = segment_everything(engine, image, usual)
+    for change in changes:
+        after = segment_everything(engine, image, Options(**vars(usual) | change))
+        assert after.rle != before.rle, change
+
+
+class Counting(ColourEngine):
+    """Counts what it is asked, and what it draws."""
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        self.asked: list[tuple[float, float]] = []
+        self.drawn = 0
+
+    def ask(self, seen, points, labels):
+        self.asked += [(float(x), float(y)) for x, y in points[:, 0]]
+        return super().ask(seen, points, labels)
+
+    def draw(self, answers, objects):
+        self.drawn += len(objects)
+        return super().draw(answers, objects)
+
+
+HIERARCHY: dict[str, Any] = LOOSE | {"hierarchical": True}
+GEOMETRY = Geometry.of(ColourEngine().config, 100, 160)
+
+
+@pytest.mark.parametrize("side", [4, 8, 9])
+@pytest.mark.parametrize("above", [0.0, 4.0, 1e9])
+@pytest.mark.parametrize("stable", [0.8, 0.93, 0.97])
+def test_the_hierarchy_asks_what_its_rules_say(side, above, stable):
+    engine = Counting()
+    options = HIERARCHY | {"stability_score_thresh": stable, "pred_iou_thresh": 0.85}
+    segment_everything(engine, photo(), Options(side, confident_logit=above, **options))
+    expected = rule_by_rule(photo(), side, above, stable)
+    scale = 128 / 160  # the photo is 160 pixels wide, the model's square 128
+    points = [((x + 0.5) / side * 160 * scale, (y + 0.5) / side * 100 * scale) for y, x in expected]
+    np.testing.assert_allclose(engine.asked, points, rtol=1e-6)
+    assert side == 4 or len(points) < side**2
+
+
+def rule_by_rule(image: np.ndarray, side: int, above: float, stable: float) -> list[tuple[int, int]]:
+    """The rows and columns of the points that are asked, in order, one rule after the other."""
+    covered = np.zeros((32, 32), bool)
+    asked: list[tuple[int, int]] = []
+    promising: set[tuple[int, int]] = set()
+    scale = 128 / 160
+
+    def is_covered(y: int, x: int) -> bool:
+        return bool(covered[int((y + 0.5) / side * 100 * scale / 4), int((x + 0.5) / side * 160 * scale / 4)])
+
+    for stride in (4, 2, 1):
+        grid = [(y, x) for y in range(side) for x in range(side)]
+        wanted = [(y, x) for y, x in grid if (y % stride, x % stride) == (1 % stride, 1 % stride)]
+        wanted = [point for point in wanted if point not in asked and not is_covered(*point)]
+        if stride == 1:
+            known = promising | {point for point in grid if is_covered(*point)}
+            wanted = [
+                (y, x)
+                for y, x in wanted
+                if any((y + dy, x + dx) in known for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+            ]
+        for y, x in wanted:
+            for logits in confident_readings(image, ((x + 0.5) / side * 160, (y + 0.5) / side * 100)):
+                if stability_score(logits[:20], 1.0) >= stable - 0.1 or (logits[:20] > -1).sum() < 100:
+                    promising.add((y, x))
+                if stability_score(GEOMETRY.logits_to_photo(logits), 1.0) >= stable:
+                    covered |= logits > above
+        asked += wanted
+    return asked
+
+
+def confident_readings(image: np.ndarray, point: tuple[float, float]) -> list[np.ndarray]:
+    """The logits (32, 32) of a click's readings that are confident enough; the photo is in the upper 20 rows."""
+    engine = ColourEngine()
+    embedding = engine.encode(preprocess(image, engine.config))
+    clicked = np.array([[GEOMETRY.to_model(point)]], np.float32)
+    nothing = np.zeros((1, 1, 32, 32), np.float32), np.zeros(1, np.float32)
+    logits, iou = engine.decode(embedding, clicked[0][None], np.ones((1, 1), np.int32), *nothing)
+    return [logits[0, reading] for reading in (1, 2, 3) if iou[0, reading] > 0.85]
+
+
+def test_where_every_second_point_finds_nothing_no_other_is_asked():
+    engine = Counting()
+    found = segment_everything(engine, photo(), Options(8, 64, 1.5, hierarchical=True))
+    assert len(found) == 0
+    assert len(engine.asked) == 16
+
+
+def test_where_the_coarse_grid_covers_all_the_others_have_nothing_to_ask():
+    engine = Counting()
+    one_colour = np.full((40, 40, 3), 77, np.uint8)
+    found = segment_everything(
+        engine, one_colour, Options(4, pred_iou_thresh=0, confident_logit=0.0, hierarchical=True)
+    )
+    assert len(engine.asked) == 1
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_a_grid_too_small_for_a_coarser_one_is_asked_whole(side):
+    engine = Counting()
+    segment_everything(engine, photo(), Options(side, **HIERARCHY))
+    assert len(engine.asked) == side**2
+
+
+def test_a_grid_of_ones_own_is_asked_whole():
+    engine = Counting()
+    grid = [point_grid(8)[:50]]
+    segment_everything(engine, photo(), Options(None, point_grids=grid, **HIERARCHY))
+    assert len(engine.asked) == 50
+
+
+def test_only_masks_that_the_model_believes_in_are_drawn():
+    engine = Counting()
+    segment_everything(engine, photo(), Options(9, 64, 0.97, hierarchical=False))
+    assert 0 < engine.drawn < len(engine.asked) == 81
+    nobody = Counting()
+    assert len(segment_everything(nobody, photo(), Options(9, 64, 1.5, hierarchical=False))) == 0
+    assert nobody.drawn == 0
+
+
+def test_many_points_and_a_panorama():
+    engine = Counting()
+    panorama = np.zeros((30, 2000, 3), np.uint8)
+    panorama[:, 900:1100] = 200
+    found = segment_everything(engine, panorama, Options(128, 500, 0.9, hierarchical=False))
+    assert len(engine.asked) == 128**2
+    assert found.rle[0]["size"] == [30, 2000]
+
+
+def test_thresholds_that_are_not_given_are_the_models_own():
+    strict = ColourEngine(pred_iou_thresh=0.95, stability_score_thresh=0.9, confident_logit=3.0)
+    own = segment_everything(strict, photo(), Options(9))
+    given = segment_everything(
+        ColourEngine(),
+        photo(),
+        Options(9, pred_iou_thresh=0.95, stability_score_thresh=0.9, confident_logit=3.0),
+    )
+    assert own.rle == given.rle
+    assert own.rle != segment_everything(strict, photo(), Options(9, pred_iou_thresh=0.0)).rle
+
+
+def test_batches_bound_the_memory_and_change_nothing():
+    results = []
+    for size in (7, 64):
+        engine = ColourEngine()
+        options = Options(points_per_side=9, points_per_batch=size, **LOOSE)
+        results.append(segment_everything(engine, photo(), options))
+        assert max(engine.batches) == size
+        assert sum(engine.batches) == 81
+    assert results[0].rle == results[1].rle
+
+
+def test_clicks_are_padded_as_the_model_wants_them():
+    sam, efficient_sam = ColourEngine(), ColourEngine(resize="squash", pad_points_to=6)
+    for engine in (sam, efficient_sam):
+        segment_everything(engine, photo(), Options(points_per_side=1))
+    assert sam.labels == [[1, -1]]
+    assert efficient_sam.labels == [[1, -1, -1, -1, -1, -1]]
+
+
+def test_a_model_may_have_more_readings_of_a_click():
+    options = Options(4, 64, 0, 0, box_nms_thresh=1.0, hierarchical=False)
+    three = segment_everything(ColourEngine(), photo(), options)
+    four = segment_everything(ColourEngine(click_masks=(0, 1, 2, 3)), photo(), options)
+    assert (len(three), len(four)) == (3 * 16, 4 * 16)
+
+
+def test_a_grid_may_reach_the_edge_of_the_photo():
+    options = Options(
+        None, point_grids=[np.array([[0, 0], [1, 1]])], pred_iou_thresh=0, stability_score_thresh=0
+    )
+    found = segment_everything(ColourEngine(), photo(), options)
+    assert {tuple(point) for point in found.points} == {(0, 0), (160, 100)}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (3, 2), (300, 2), (40, 40)])
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_a_photo_of_one_colour_is_one_mask_a_crop_however_small_it_is(size, layers):
+    options = Options(2, crop_n_layers=layers, pred_iou_thresh=0)
+    found = segment_everything(ColourEngine(), np.full((*size, 3), 77, np.uint8), options)
+    assert len(found) >= 1
+    for rle, (x0, y0, x1, y1) in zip(found.rle, found.crop_boxes, strict=True):
+        mask = coco.decode(rle)
+        assert mask.shape == size
+        assert mask[y0:y1, x0:x1].all()
+        assert mask.sum() == (x1 - x0) * (y1 - y0)
+
+
+def test_a_threshold_of_0_lets_every_confidence_pass():
+    class Doubtful(ColourEngine):
+        def decode(self, *prompts):
+            logits, confidence = super().decode(*prompts)
+            return logits, confidence - 2
+
+    for threshold, found in {0.0: True, 0.01: False}.items():
+        options = Options(3, pred_iou_thresh=threshold, stability_score_thresh=0)
+        assert bool(len(segment_everything(Doubtful(), photo(), options))) is found
+
+
+def test_nothing_found_is_an_answer():
+    options = Options(points_per_side=3, pred_iou_thresh=1.5, crop_n_layers=1, min_mask_region_area=10)
+    found = segment_everything(ColourEngine(), photo(), options)
+    assert len(found) == 0
+    assert found.rle == []
+    assert found.boxes.shape == found.crop_boxes.shape == (0, 4)
+    assert found.points.shape == (0, 2)
+    assert found.areas.shape == found.predicted_iou.shape == found.stability.shape == (0,)
+
+
+def test_a_mask_without_a_pixel_has_no_stability_and_no_box():
+    assert stability_score(np.full((4, 4), -9, np.float32), 1.0) == 0
+    assert mask_box(np.zeros((4, 4), bool)).tolist() == [0, 0, 0, 0]
+
+
+def test_the_stability_of_a_slope():
+    logits = np.tile(np.arange(-5, 5, dtype=np.float32), (3, 1))
+    assert stability_score(logits, 1.0) == pytest.approx(3 / 5)  # 2, 3, 4 against 0, 1, 2, 3, 4
+
+
+def test_a_box_names_the_outermost_pixels():
+    mask = np.zeros((6, 8), bool)
+    mask[2, 1:5] = mask[4, 3] = True
+    assert mask_box(mask).tolist() == [1, 2, 4, 4]
+
+
+def test_a_grid_has_the_centres_of_its_cells_row_by_row():
+    assert point_grid(1).tolist() == [[0.5, 0.5]]
+    assert point_grid(2).tolist() == [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]
+
+
+def test_crops_cover_the_photo_and_overlap():
+    layers, crops = zip(*crop_boxes(100, 200, 2, 0.34), strict=True)
+    assert [layers.count(layer) for layer in (0, 1, 2)] == [1, 4, 16]
+    assert crops[:4] == ((0, 0, 200, 100), (0, 0, 117, 67), (0, 33, 117, 100), (83, 0, 200, 67))
+    for layer in (1, 2):
+        covered = np.zeros((100, 200), int)
+        for x0, y0, x1, y1 in (crop for of, crop in crop_boxes(100, 200, 2, 0.34) if of == layer):
+            covered[y0:y1, x0:x1] += 1
+        assert covered.min() == 1
+        assert covered.max() >= 4
+
+
+@given(height=st.integers(1, 40), width=st.integers(1, 40), ratio=st.floats(0, 0.99))
+def test_no_crop_is_empty_and_none_leaves_the_photo(height, width, ratio):
+    for _, (x0, y0, x1, y1) in crop_boxes(height, width, 3, ratio):
+        assert 0 <= x0 < x1 <= width
+        assert 0 <= y0 < y1 <= height
+
+
+COORDINATE = st.integers(0, 12)
+BOX = st.builds(lambda x, y, w, h: (x, y, x + w, y + h), *[COORDINATE] * 4)
+
+
+@given(
+    boxes=st.lists(BOX, max_size=12),
+    scores=st.lists(st.sampled_from([0.1, 0.5, 0.9]), min_size=12, max_size=12),
+    threshold=st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]),
+)
+def test_nms_is_the_double_loop(boxes, scores, threshold):
+    scores = scores[: len(boxes)]
+    kept = nms(np.array(boxes, np.int64).reshape(-1, 4), np.array(scores), threshold)
+    assert kept.tolist() == naive_nms(boxes, scores, threshold)
+
+
+def test_small_holes_are_filled_and_large_ones_stay():
+    mask = np.zeros((20, 20), bool)
+    mask[2:18, 2:18] = True
+    mask[4, 4] = mask[5, 5] = False  # one hole: corners connect
+    mask[10:14, 10:14] = False
+    filled, changed = fill_small_holes(mask, 3)
+    assert changed
+    assert filled[4, 4]
+    assert not filled[10:14, 10:14].any()
+    assert fill_small_holes(mask, 2)[1] is False
+    assert fill_small_holes(mask, 17)[0][11, 11]
+
+
+def test_small_islands_go_but_the_largest_stays():
+    mask = np.zeros((20, 20), bool)
+    mask[2:6, 2:6] = mask[10:12, 10:12] = True
+    cleaned, changed = remove_small_islands(mask, 5)
+    assert changed
+    assert cleaned.sum() == 16
+    cleaned, changed = remove_small_islands(mask, 100)
+    assert changed
+    assert cleaned.sum() == 16
+    assert remove_small_islands(mask, 4)[1] is False
+    assert remove_small_islands(np.zeros((4, 4), bool), 4)[1] is False
+
+
+def test_proposals_are_selected_like_an_array():
+    found = segment_everything(ColourEngine(), photo(), Options(points_per_side=9, **LOOSE))
+    picked = found[np.array([2, 0])]
+    assert isinstance(picked, Proposals)
+    assert picked.rle == [found.rle[2], found.rle[0]]
+    assert picked.areas.tolist() == found.areas[[2, 0]].tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"points_per_side": None}, "either points_per_side or point_grids"),
+        ({"point_grids": [np.zeros((1, 2))]}, "either points_per_side or point_grids"),
+        ({"points_per_side": 0}, "points_per_side is 0; give 1 or more"),
+        ({"points_per_batch": 0}, "points_per_batch is 0"),
+        ({"crop_n_layers": -1}, "crop_n_layers is -1"),
+        ({"crop_overlap_ratio": 1.0}, "crop_overlap_ratio is 1.0"),
+        ({"points_per_side": None, "point_grids": [[[0.5, 0.5]]], "crop_n_layers": 1}, "need 2"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_in_one_line(options, message):
+    with pytest.raises(InputError, match=message) as error:
+        Options(**options)
+    assert "\n" not in str(error.value)

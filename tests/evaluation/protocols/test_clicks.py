@@ -1,0 +1,129 @@
+"""Box, 1 click, 3 clicks (EfficientSAM, Table 4), on predictors whose score is known."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pocketsam.data.sa1b import Shards
+from pocketsam.evaluation.protocols.clicks import Clicks
+from pocketsam.evaluation.results import Means, PhotoResult
+from pocketsam.evaluation.session import measure, run
+from pocketsam.segmenter import Segmenter
+from predictors import OneStep, PerfectEngine
+from shards import blocks, write_shard
+
+SIZE = 64, 64
+PHOTOS = {
+    "first": blocks((2, 3, 20, 30), (30, 5, 31, 6), (40, 20, 60, 40), size=SIZE),
+    "second": blocks((10, 10, 50, 30), size=SIZE),
+}
+COLUMNS = ["box", "1 click", "3 clicks"]
+ALL_COLUMNS = [*COLUMNS, *(f"{name}, most confident" for name in COLUMNS)]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return Shards(write_shard(tmp_path / "drawn.tar", PHOTOS))
+
+
+def evaluate(segmenter, dataset, **settings):
+    return run(Clicks(**settings), dataset, lambda: segmenter)
+
+
+def test_perfect_predictor_scores_one_and_encodes_each_photo_once(photos, perfect):
+    means = Means(evaluate(perfect, photos))
+    assert {name: means[name] for name in means.scores} == dict.fromkeys(ALL_COLUMNS, 1.0)
+    assert (means.photos, means.masks) == (2, 4)
+    assert perfect.engine.encoded == 2
+    assert len(perfect.engine.decoded) == 2 * len(COLUMNS), (
+        "the masks of a photo belong in one call a kind of prompt"
+    )
+
+
+def test_empty_predictor_scores_zero(photos, empty):
+    means = Means(evaluate(empty, photos))
+    assert {name: means[name] for name in means.scores} == dict.fromkeys(ALL_COLUMNS, 0.0)
+
+
+class WholePhoto(OneStep):
+    """Answers every prompt with the whole photo."""
+
+    def __init__(self, engine):
+        self.encode, self.config = engine.encode, engine.config
+
+    def decode(self, embedding, points, *_):
+        return np.ones((len(points), 4, 64, 64), np.float32), np.ones((len(points), 4), np.float32)
+
+
+def test_iou_is_intersection_over_union_averaged_over_masks_not_photos(photos, perfect):
+    expected = np.mean([mask.mean() for masks in PHOTOS.values() for mask in masks])
+    means = Means(evaluate(Segmenter(engine=WholePhoto(perfect.engine)), photos))
+    assert [means[name] for name in COLUMNS] == pytest.approx([expected] * 3)
+
+
+class Unsure(PerfectEngine):
+    """Right in mask 0, the single answer, and in mask 3; but sure of mask 2, which is empty."""
+
+    def decode(self, *prompts):
+        logits, predicted_iou = super().decode(*prompts)
+        logits[:, 1:3] = -10
+        predicted_iou[:, 1:] = 0.5, 0.9, 0.6
+        return logits, predicted_iou
+
+
+def test_what_a_user_gets_and_what_the_paper_compares_are_told_apart(photos):
+    means = Means(evaluate(Segmenter(engine=Unsure()), photos))
+    assert [means[name] for name in COLUMNS] == [1.0, 0.0, 1.0]
+    assert [means[f"{name}, most confident"] for name in COLUMNS] == [0.0, 0.0, 0.0]
+
+
+def test_prompts_are_the_tightest_box_and_clicks_in_the_mask(photos, perfect):
+    result = measure(Clicks((1, 2, 5)), photos, perfect, 0)
+    box, one, two, five = perfect.engine.decoded
+    assert (box[0] / 4).tolist() == [[2, 3], [20, 30]]
+    assert [prompts.shape[1] for prompts in (one, two, five)] == [2, 3, 6], (
+        "a padding point follows the clicks"
+    )
+    assert (one[:, 0] == five[:, 0]).all()
+    assert (two[:, :2] == five[:, :2]).all()
+    for row, mask in zip(result.rows, PHOTOS["first"], strict=True):
+        assert all(mask[y, x] for x, y in row.prompt["clicks"])
+        assert row.area == mask.sum()
+
+
+def test_a_result_survives_json_to_the_last_bit(photos, perfect):
+    result = measure(Clicks(), photos, perfect, 0)
+    assert PhotoResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+def test_clicks_of_a_mask_depend_on_neither_its_neighbours_nor_the_order(tmp_path, perfect):
+    photos = {"a": blocks((2, 3, 20, 30), size=SIZE), "b": blocks((5, 5, 5, 5), (10, 10, 50, 30), size=SIZE)}
+    there = Shards(write_shard(tmp_path / "there.tar", photos))
+    back = Shards(write_shard(tmp_path / "back.tar", dict(reversed(photos.items()))))
+    rows = {result.name: result.rows for result in evaluate(perfect, there)}
+    assert rows == {result.name: result.rows for result in evaluate(perfect, back)}
+    assert rows["b"][0].mask == 1, "the empty mask before it keeps its number"
+
+
+def test_another_seed_gives_other_clicks(photos, perfect):
+    one, other = (measure(Clicks(seed=seed), photos, perfect, 1).rows[0].prompt for seed in (0, 1))
+    assert one["box"] == other["box"]
+    assert one["clicks"] != other["clicks"]
+
+
+def test_report_has_a_line_a_source_and_one_for_all(tmp_path, perfect):
+    shards = [
+        write_shard(tmp_path / "a.tar", {"a": blocks((2, 3, 20, 30), size=SIZE)}, source="circles"),
+        write_shard(
+            tmp_path / "b.tar", {"b": blocks((2, 3, 20, 30), (30, 30, 40, 40), size=SIZE)}, source="squares"
+        ),
+    ]
+    report = Clicks().summarise(evaluate(perfect, Shards(shards)))
+    table, papers = report.tables
+    assert papers.lines == table.lines
+    assert [line[0] for line in table.lines] == ["circles", "squares", "all"]
+    assert table.lines[-1] == ["all", "2", "3", "100.0", "100.0", "100.0"]
+    squares = {"photos": 1, "masks": 2, "mean_iou": dict.fromkeys(COLUMNS, 1.0)}
+    assert report.numbers["sources"]["squares"] == squares
+    assert report.curves[0].lines["clicks"] == [(1, 100), (3, 100)]

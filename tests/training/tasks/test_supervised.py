@@ -1,0 +1,78 @@
+"""Which mask a prompt teaches, and what the user would have been shown."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from pocketsam.models.layers import Normalise
+from pocketsam.models.sam import patches
+from pocketsam.training.losses import mask_loss
+from pocketsam.training.tasks.supervised import Supervise, judge
+
+
+@pytest.fixture
+def target() -> Tensor:
+    target = torch.zeros(1, 1, 8, 8)
+    target[..., 2:6, 2:6] = 1
+    return target
+
+
+@pytest.fixture
+def logits(target: Tensor) -> Tensor:
+    """Mask 2 is right; the others are wrong, each in its own way."""
+    right = 20 * target - 10
+    wrong = [-right, -right + 1, right, -right + 2]
+    return torch.stack(wrong, dim=2).requires_grad_()
+
+
+IOU = torch.tensor([[[0.2, 0.9, 0.3, 0.1]]])
+
+
+def test_a_lone_click_teaches_mask_0_and_the_best_of_three(logits: Tensor, target: Tensor) -> None:
+    answer = judge(logits, IOU, target, torch.tensor([[True]]))
+    losses = mask_loss(logits[0, 0], target.expand(1, 4, 8, 8)[0])
+    assert float(answer["mask_loss"]) == pytest.approx(float((losses[0] + losses[2]) / 2))
+    answer["mask_loss"].backward()
+    taught = logits.grad[0, 0].abs().sum((-2, -1)) > 0  # type: ignore[index]
+    assert taught.tolist() == [True, False, True, False]
+    true_iou = torch.tensor([0.0, 0.0, 1.0, 0.0])
+    assert float(answer["iou_loss"]) == pytest.approx(float(((IOU - true_iou) ** 2).mean()))
+
+
+def test_a_lone_click_is_shown_the_most_confident_mask(logits: Tensor, target: Tensor) -> None:
+    answer = judge(logits, IOU, target, torch.tensor([[True]]))
+    assert torch.equal(answer["logits"][0, 0], logits[0, 0, 1])
+    assert float(answer["iou"]) == 0.0
+
+
+def test_a_clear_prompt_is_about_mask_0_alone(logits: Tensor, target: Tensor) -> None:
+    answer = judge(logits, IOU, target, torch.tensor([[False]]))
+    assert float(answer["mask_loss"]) == pytest.approx(float(mask_loss(logits[0, 0, 0], target[0, 0])))
+    assert float(answer["iou_loss"]) == pytest.approx(0.2**2)
+    assert torch.equal(answer["logits"][0, 0], logits[0, 0, 0])
+
+
+def test_later_rounds_feed_the_logits_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    sam = patches(64)
+    calls: list[tuple[Tensor, Tensor, Tensor | None]] = []
+    decode = sam.decode
+
+    def spy(embedding: Tensor, points: Tensor, labels: Tensor, mask_input: Tensor | None = None) -> object:
+        calls.append((points, labels, mask_input))
+        return decode(embedding, points, labels, mask_input)
+
+    monkeypatch.setattr(sam, "decode", spy)
+    batch = {
+        "image": torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8),
+        "masks": torch.full((2, 3, 16, 16), 255, dtype=torch.uint8),
+        "boxes": torch.tensor([0.0, 0.0, 64.0, 64.0]).expand(2, 3, 4),
+    }
+    method = Supervise(sam, Normalise((128.0,) * 3, (60.0,) * 3), 3, [1], "focal")
+    batch["seed"] = torch.tensor([1, 2])
+    first, again = (float(method(batch, step)["loss"].detach()) for step in (1, 1))
+    other = float(method(batch | {"seed": torch.tensor([1, 3])}, 1)["loss"].detach())
+    assert first == again != other, "the prompts are a function of the samples' seeds"
+    rounds = calls[:3]
+    assert [points.shape[2] for points, _, _ in rounds] == [2, 3, 4]
+    assert rounds[0][2] is None
+    assert all(mask.shape == (2, 3, 16, 16) and not mask.requires_grad for _, _, mask in rounds[1:])  # type: ignore[union-attr]

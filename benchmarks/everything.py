@@ -42,7 +42,7 @@ from pocketsam import Segmenter
 from pocketsam.config import SAM, ModelConfig
 from pocketsam.data.datasets import open_dataset
 from pocketsam.data.sample import Dataset
-from pocketsam.engines import Engine, Seen
+from pocketsam.engines import Engine, PreparedImage
 from pocketsam.evaluation.journal import Journal
 from pocketsam.evaluation.protocols.proposals import BEST, Everything
 from pocketsam.evaluation.results import PhotoResult, Table, percent
@@ -739,15 +739,15 @@ def gpu_jobs(engine: "TorchEngine", plain: "TorchEngine", image: NDArray[np.uint
     moved = encoder + number * (pixels.size + embedding.size)
     yield Job("encode", partial(engine.encode, pixels), 1, macs, moved, embedding.nbytes)
 
-    seen, plain_seen = engine.prepare(embedding), plain.prepare(embedding)
+    prepared, plain_seen = engine.prepare(embedding), plain.prepare(embedding)
     of_image = decoder + number * sum(part.numel() for part in plain_seen)
     for count in (1, 64, 1024):
         clicks = lone_clicks(engine.config, count)[:2]
         macs = count_macs(partial(plain.ask, plain_seen, *clicks))
-        yield Job(f"ask {count}", partial(engine.ask, seen, *clicks), count, macs, of_image, 16 * count)
+        yield Job(f"ask {count}", partial(engine.ask, prepared, *clicks), count, macs, of_image, 16 * count)
         macs = count_macs(partial(ask_and_draw, plain, plain_seen, *clicks))
         logits = 4 * count * (size // 4) ** 2
-        draw = partial(ask_and_draw, engine, seen, *clicks)
+        draw = partial(ask_and_draw, engine, prepared, *clicks)
         yield Job(f"ask and draw {count}", draw, count, macs, of_image + number * logits, 4 * logits)
 
     segmenter = Segmenter(engine=engine)
@@ -840,9 +840,11 @@ def warm_up(photo: Photo) -> None:
     photo.everything(points_per_side=4, pred_iou_thresh=0, stability_score_thresh=0)
 
 
-def ask_and_draw(engine: Engine, seen: Seen, points: NDArray[np.float32], labels: NDArray[np.int32]) -> None:
+def ask_and_draw(
+    engine: Engine, prepared: PreparedImage, points: NDArray[np.float32], labels: NDArray[np.int32]
+) -> None:
     """All masks of N prompts."""
-    engine.draw(engine.ask(seen, points, labels), range(len(points)))
+    engine.decode_masks(engine.predict_iou(prepared, points, labels), range(len(points)))
 
 
 def timed(call: Callable[[], object]) -> float:

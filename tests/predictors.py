@@ -3,7 +3,7 @@
 import numpy as np
 
 from pocketsam.config import ModelConfig
-from pocketsam.engines import Answers
+from pocketsam.engines import Prediction
 from shards import STEP
 
 SIDE = 64
@@ -16,23 +16,23 @@ UNBLUR = np.linalg.inv(BLUR)
 
 
 class OneStep:
-    """An engine that decodes in one step, as one in three: what it is asked it answers at once, and keeps."""
+    """An engine that decodes in one step, as one in three: what it is asked it prediction at once, and keeps."""
 
     def prepare(self, embedding, mask_input=None):
         return embedding, mask_input
 
-    def ask(self, seen, points, labels):
-        embedding, mask_input = seen
+    def predict_iou(self, prepared, points, labels):
+        embedding, mask_input = prepared
         side = self.config.image_size // 4
         masks = np.zeros((len(points), 1, side, side), np.float32)
         if mask_input is not None:
             masks[:] = mask_input
         has_mask = np.full(len(points), mask_input is not None, np.float32)
         logits, predicted_iou = self.decode(embedding, points, labels, masks, has_mask)
-        return Answers(predicted_iou, logits)
+        return Prediction(predicted_iou, logits)
 
-    def draw(self, answers, objects):
-        return answers.drawing[np.asarray(objects, int)]
+    def decode_masks(self, prediction, objects):
+        return prediction.mask_inputs[np.asarray(objects, int)]
 
 
 class PerfectEngine(OneStep):

@@ -20,7 +20,7 @@ from PIL import Image
 
 from pocketsam.automatic.generator import Options, segment_everything
 from pocketsam.config import SAM, ModelConfig
-from pocketsam.engines import Engine, Seen, open_engine
+from pocketsam.engines import Engine, PreparedImage, open_engine
 from pocketsam.engines import decode as decode_prompts
 from pocketsam.errors import InputError, ModelError
 from pocketsam.predict.geometry import Geometry
@@ -244,7 +244,7 @@ class SamPredictor:
         self.original_size: tuple[int, int] | None = None
         self.input_size: tuple[int, int] | None = None
         self._embedding: NDArray[np.float32] | None = None
-        self._prepared: tuple[NDArray[np.float32], Seen] | None = None
+        self._prepared: tuple[NDArray[np.float32], PreparedImage] | None = None
 
     @property
     def device(self) -> Any:
@@ -369,7 +369,7 @@ class SamPredictor:
         assert self.original_size is not None, "original_size is not set: it belongs to the embedding"
         return self.original_size
 
-    def _seen(self, embedding: NDArray[np.float32]) -> Seen:
+    def _prepare(self, embedding: NDArray[np.float32]) -> PreparedImage:
         """What the engine prepares once of an embedding, however it was set."""
         if self._prepared is None or self._prepared[0] is not embedding:
             self._prepared = embedding, self.model.engine.prepare(embedding)
@@ -398,7 +398,7 @@ class SamPredictor:
         if len(prompts):  # a detector may have found no boxes
             mask_tokens = prompts.mask_tokens(square)
             answer = decode_prompts(
-                engine, self._embedding, *tokens, *mask_tokens, seen=self._seen(self._embedding)
+                engine, self._embedding, *tokens, *mask_tokens, prepared=self._prepare(self._embedding)
             )
         logits, iou = _asked_for(*answer, multimask_output, config)
         geometry = Geometry.of(config, *self._size)

@@ -2,13 +2,13 @@
 
     encoder           a photo to its embedding, once a photo
     decoder_prepare   what no prompt changes about the embedding, once a photo
-    decoder_ask       prompts to how good their masks would be
-    decoder_draw      the masks of those prompts that are worth it
+    decoder_predict_iou       prompts to how good their masks would be
+    decoder_masks      the masks of those prompts that are worth it
 
 `models/factored.py` says what the decoder's three parts do.
 """
 
-IMAGE_SIDE = (
+IMAGE_INPUTS = (
     "keys1",
     "values1",
     "queries1",
@@ -27,19 +27,19 @@ IMAGE_SIDE = (
     "key_places3",
     "values3",
 )
-"""What `decoder_ask` needs of an image."""
+"""What `decoder_predict_iou` needs of an image."""
 
-IMAGE_TO_DRAW = ("upscaled", "finer8", "finer4")
-"""What `decoder_draw` needs of an image."""
+IMAGE_MASK_INPUTS = ("upscaled", "finer8", "finer4")
+"""What `decoder_masks` needs of an image."""
 
-TO_DRAW = ("kernels", "scale", "channels", "basis")
-"""What `decoder_draw` needs of prompts."""
+MASK_INPUTS = ("kernels", "scale", "channels", "basis")
+"""What `decoder_masks` needs of prompts."""
 
 GRAPHS: dict[str, tuple[list[str], list[str]]] = {
     "encoder": (["image"], ["image_embedding"]),
-    "decoder_prepare": (["image_embedding", "mask_input", "has_mask"], [*IMAGE_SIDE, *IMAGE_TO_DRAW]),
-    "decoder_ask": (["points", "labels", *IMAGE_SIDE], ["predicted_iou", *TO_DRAW]),
-    "decoder_draw": ([*IMAGE_TO_DRAW, *TO_DRAW], ["logits"]),
+    "decoder_prepare": (["image_embedding", "mask_input", "has_mask"], [*IMAGE_INPUTS, *IMAGE_MASK_INPUTS]),
+    "decoder_predict_iou": (["points", "labels", *IMAGE_INPUTS], ["predicted_iou", *MASK_INPUTS]),
+    "decoder_masks": ([*IMAGE_MASK_INPUTS, *MASK_INPUTS], ["logits"]),
 }
 """The inputs and the outputs of each, in order."""
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pocketsam.automatic.generator import Options, segment_everything
 from pocketsam.automatic.proposals import Proposals
-from pocketsam.engines import Engine, Seen, decode, open_engine
+from pocketsam.engines import Engine, PreparedImage, decode, open_engine
 from pocketsam.errors import InputError
 from pocketsam.predict.candidates import Candidates
 from pocketsam.predict.embedding import Embedding, check_photo, load_embedding, photo_mark
@@ -114,7 +114,7 @@ class Photo:
             raise InputError("there is no photo: give one, or the embedding of one, or both")
 
     @cached_property
-    def _seen(self) -> Seen:
+    def _prepared(self) -> PreparedImage:
         """What the engine prepares once of a photo, for all prompts."""
         return self._engine.prepare(self.embedding)
 
@@ -190,12 +190,12 @@ class Photo:
         unknown = options.keys() - {field.name for field in fields(Options)}
         if unknown:
             raise InputError(f"everything mode has no option {sorted(unknown)[0]!r}")
-        found = segment_everything(self._engine, self.image, Options(**options), self._seen)
+        found = segment_everything(self._engine, self.image, Options(**options), self._prepared)
         return replace(found, image=self.image, file_name=Path(self.name).name)
 
     def _decode(self, *prompts: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The engine's answer to the prompts of any number of objects, batch by batch."""
-        ask = partial(decode, self._engine, self.embedding, seen=self._seen)
+        ask = partial(decode, self._engine, self.embedding, prepared=self._prepared)
         starts = range(0, len(prompts[0]), self._batch)
         answers = [ask(*(values[i : i + self._batch] for values in prompts)) for i in starts]
         logits, predicted_iou = zip(*answers, strict=True)

@@ -258,13 +258,13 @@ class Counting(ColourEngine):
         self.asked: list[tuple[float, float]] = []
         self.drawn = 0
 
-    def ask(self, seen, points, labels):
+    def predict_iou(self, prepared, points, labels):
         self.asked += [(float(x), float(y)) for x, y in points[:, 0]]
-        return super().ask(seen, points, labels)
+        return super().predict_iou(prepared, points, labels)
 
-    def draw(self, answers, objects):
+    def decode_masks(self, prediction, objects):
         self.drawn += len(objects)
-        return super().draw(answers, objects)
+        return super().decode_masks(prediction, objects)
 
 
 HIERARCHY: dict[str, Any] = LOOSE | {"hierarchical": True}

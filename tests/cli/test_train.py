@@ -36,7 +36,7 @@ def test_a_recipe_becomes_a_model_that_segments(recipe, tmp_path):
     weights = tmp_path / "run" / "model.safetensors"
     assert done.exit_code == 0 and str(weights) in done.output
     done = pocketsam("convert", weights, "-o", tmp_path / "model", "--to", "onnx", "--half")
-    assert done.exit_code == 0 and "decoder_draw.onnx" in done.output
+    assert done.exit_code == 0 and "decoder_masks.onnx" in done.output
     done = pocketsam("convert", weights, "-o", tmp_path / "half" / "model.safetensors", "--half")
     assert done.exit_code == 0
     photo = Path(__file__).parents[2] / "samples" / "cap.jpg"

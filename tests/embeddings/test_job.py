@@ -165,7 +165,7 @@ def test_a_shard_of_another_process_is_left_to_it(photos: Path, store: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("description", "bits"),
+    ("config", "bits"),
     [
         (ModelConfig("other", 64, "squash", weights=64 * "8"), 16),
         (ModelConfig("tiny", 128, "squash", weights=64 * "7"), 16),
@@ -177,7 +177,7 @@ def test_another_teacher_or_size_leaves_the_store_alone(
 ) -> None:
     embed(Teacher(), photos / "a.tar", store)
     before, teacher = contents(store), Teacher()
-    monkeypatch.setattr(teacher, "description", config, raising=False)
+    monkeypatch.setattr(teacher, "config", config, raising=False)
     with pytest.raises(DataError) as error:
         embed(teacher, photos, store, bits)
     line, size = str(error.value), config.image_size

@@ -36,7 +36,7 @@ def test_missing_files_are_named(engine, spoilt, file):
     (spoilt / file).unlink()
     assert refusal(engine, spoilt) == (
         f"{spoilt / file}: is missing; a model folder holds encoder.onnx, decoder_prepare.onnx, "
-        "decoder_ask.onnx, decoder_draw.onnx"
+        "decoder_predict_iou.onnx, decoder_masks.onnx"
     )
 
 
@@ -51,7 +51,7 @@ def test_a_folder_of_an_earlier_version_is_to_be_exported_again(engine, spoilt):
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.99])
-@pytest.mark.parametrize("file", ["decoder_ask.onnx", "decoder_draw.onnx"])
+@pytest.mark.parametrize("file", ["decoder_predict_iou.onnx", "decoder_masks.onnx"])
 def test_truncated_files_are_named(engine, spoilt, file, kept):
     content = (spoilt / file).read_bytes()
     (spoilt / file).write_bytes(content[: int(kept * len(content))])
@@ -59,7 +59,7 @@ def test_truncated_files_are_named(engine, spoilt, file, kept):
 
 
 @pytest.mark.parametrize(
-    ("foreign", "place"), [("decoder_draw", "encoder"), ("decoder_ask", "decoder_prepare")]
+    ("foreign", "place"), [("decoder_masks", "encoder"), ("decoder_predict_iou", "decoder_prepare")]
 )
 def test_foreign_files_are_named(engine, spoilt, foreign, place):
     shutil.copy(spoilt / f"{foreign}.onnx", spoilt / f"{place}.onnx")

@@ -70,44 +70,44 @@ def test_an_objects_answer_does_not_depend_on_its_neighbours(engine, embedding):
 def test_what_is_drawn_is_what_was_asked_for(engine, embedding):
     """Any of the objects, in any order, as often as wanted, or none."""
     points, labels, *_ = prompts(5, 2)
-    answers = engine.ask(engine.prepare(embedding), points, labels)
-    drawn = engine.draw(answers, range(5))
+    prediction = engine.predict_iou(engine.prepare(embedding), points, labels)
+    drawn = engine.decode_masks(prediction, range(5))
     for objects in ([3], [4, 0], [2, 2, 1, 4, 2], np.array([1, 3])):
-        some = engine.draw(answers, objects)
+        some = engine.decode_masks(prediction, objects)
         assert some.dtype == np.float32
         assert some.shape == (len(objects), 4, SIZE // 4, SIZE // 4)
         assert np.abs(some - drawn[np.asarray(objects)]).max() <= 1e-5 * drawn.std()
     for none in ([], np.zeros(0, np.intp)):
-        nothing = engine.draw(answers, none)
+        nothing = engine.decode_masks(prediction, none)
         assert (nothing.shape, nothing.dtype) == ((0, 4, SIZE // 4, SIZE // 4), np.float32)
 
 
 def test_nobody_may_ask(engine, embedding):
-    answers = engine.ask(
+    prediction = engine.predict_iou(
         engine.prepare(embedding), np.zeros((0, 1, 2), np.float32), np.zeros((0, 1), np.int32)
     )
-    assert (answers.predicted_iou.shape, answers.predicted_iou.dtype) == ((0, 4), np.float32)
-    assert engine.draw(answers, []).shape == (0, 4, SIZE // 4, SIZE // 4)
+    assert (prediction.predicted_iou.shape, prediction.predicted_iou.dtype) == ((0, 4), np.float32)
+    assert engine.decode_masks(prediction, []).shape == (0, 4, SIZE // 4, SIZE // 4)
 
 
 def test_a_prepared_photo_answers_any_number_of_prompts_and_keeps_out_the_next_photo(engine, embedding):
     first, second = prompts(2, 2), prompts(3, 1, seed=1)
     mask_input = first[2][:1]
-    seen, masked = engine.prepare(embedding), engine.prepare(embedding, mask_input)
+    prepared, masked = engine.prepare(embedding), engine.prepare(embedding, mask_input)
 
     def answer(photo, prompt):
-        answers = engine.ask(photo, *prompt[:2])
-        return [answers.predicted_iou, engine.draw(answers, range(len(prompt[0])))]
+        prediction = engine.predict_iou(photo, *prompt[:2])
+        return [prediction.predicted_iou, engine.decode_masks(prediction, range(len(prompt[0])))]
 
-    before = [answer(seen, first), answer(seen, second), answer(masked, first)]
-    kept = engine.ask(seen, *first[:2])  # to be drawn after another photo was prepared
+    before = [answer(prepared, first), answer(prepared, second), answer(masked, first)]
+    kept = engine.predict_iou(prepared, *first[:2])  # to be drawn after another photo was prepared
     other = engine.prepare(embedding[..., ::-1] + 1, mask_input + 5)
     elsewhere = answer(other, first)
-    after = [answer(seen, first), answer(seen, second), answer(masked, first)]
+    after = [answer(prepared, first), answer(prepared, second), answer(masked, first)]
     for ours, former in zip(after, before, strict=True):
         for part, former_part in zip(ours, former, strict=True):
             np.testing.assert_array_equal(part, former_part)
-    np.testing.assert_array_equal(engine.draw(kept, range(2)), before[0][1])
+    np.testing.assert_array_equal(engine.decode_masks(kept, range(2)), before[0][1])
     assert not np.allclose(before[0][1], before[2][1], atol=1e-3)
     assert not np.allclose(before[0][1], elsewhere[1], atol=1e-3)
 
@@ -141,19 +141,21 @@ def test_answers_are_safe_to_keep(engine, embedding, image):
 @pytest.mark.parametrize("kept", [True, False])
 def test_answers_wait_for_being_drawn_while_others_are_asked(engine, engines, embedding, kept):
     """Kept ones are never written over; dropped ones may be, by prompts of more points and of fewer."""
-    reference, seen = engines["torch"], engine.prepare(embedding)
+    reference, prepared = engines["torch"], engine.prepare(embedding)
     waiting = []
     for seed, points in enumerate((2, 5, 3, 2, 5, 1, 2)):
         prompt = prompts(19, points, seed=seed)[:2]
-        waiting.append((engine.ask(seen, *prompt), prompt))
-        for answers, asked in waiting if seed == 6 or not kept else []:
-            wanted = reference.ask(reference.prepare(embedding), *asked)
-            expected = reference.draw(wanted, range(19))
-            assert np.abs(engine.draw(answers, range(19)) - expected).max() <= 1e-3 * expected.std()
-            np.testing.assert_allclose(answers.predicted_iou, wanted.predicted_iou, atol=1e-4)
+        waiting.append((engine.predict_iou(prepared, *prompt), prompt))
+        for prediction, asked in waiting if seed == 6 or not kept else []:
+            wanted = reference.predict_iou(reference.prepare(embedding), *asked)
+            expected = reference.decode_masks(wanted, range(19))
+            assert (
+                np.abs(engine.decode_masks(prediction, range(19)) - expected).max() <= 1e-3 * expected.std()
+            )
+            np.testing.assert_allclose(prediction.predicted_iou, wanted.predicted_iou, atol=1e-4)
         if not kept:
-            answers = waiting.pop()[0]
-            del answers
+            prediction = waiting.pop()[0]
+            del prediction
 
 
 def test_inputs_need_not_be_contiguous_and_stay_as_they_are(engine, embedding):

@@ -100,7 +100,7 @@ def test_what_one_file_cannot_hold_goes_beside_it(
     monkeypatch.setattr("pocketsam.export.onnx.LARGEST_FILE", 1_000_000)
     export_onnx(sam, DESCRIPTION, tmp_path)
     mark = OnnxEngine(tmp_path).config.weights[:12]
-    large = {f"{part}-{mark}.onnx.data" for part in ("encoder", "decoder_prepare", "decoder_ask")}
+    large = {f"{part}-{mark}.onnx.data" for part in ("encoder", "decoder_prepare", "decoder_predict_iou")}
     assert {path.name for path in tmp_path.iterdir()} == {*ONNX_FILES, *large}
     assert (tmp_path / "encoder.onnx").stat().st_size < 0.3 * (exported / "encoder.onnx").stat().st_size
     image = np.random.default_rng(0).standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)

@@ -115,8 +115,10 @@ def factored(model: Model, prompts: Prompts, dtype: torch.dtype = torch.float64)
     decoder = FactoredDecoder(model(prompts, dtype))
     mask = None if prompts.mask_input is None else prompts.mask_input.to(dtype)
     image = decoder.prepare(prompts.embedding.to(dtype), mask)
-    answers = decoder.ask(image, prompts.points, prompts.labels)
-    return decoder.draw(image.upscaled, *answers[1:]), answers.predicted_iou
+    prediction = decoder.predict_iou(image, prompts.points, prompts.labels)
+    return decoder.decode_masks(
+        image.upscaled, image.finer8, image.finer4, *prediction[1:]
+    ), prediction.predicted_iou
 
 
 def deviation(ours: Tensor, exact: Tensor) -> float:
@@ -151,7 +153,7 @@ def test_it_rounds_no_worse_than_the_plain_decoder(
 
 @torch.no_grad()
 def test_a_mask_that_is_said_to_be_missing_is_none(models: dict[str, Model]) -> None:
-    prompts = Prompts.draw(side=8, objects=1, points=1, masked=True, seed=0)
+    prompts = Prompts.decode_masks(side=8, objects=1, points=1, masked=True, seed=0)
     decoder, mask = FactoredDecoder(models["sam"](prompts, torch.float32)), prompts.mask_input
     absent = decoder.prepare(prompts.embedding, mask, torch.zeros(1))
     for ours, without in zip(absent, decoder.prepare(prompts.embedding), strict=True):
@@ -165,7 +167,7 @@ def folder(
     request: pytest.FixtureRequest, models: dict[str, Model], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
     """The name of a model, and its decoder in ONNX for images of SIZE * SIZE pixels."""
-    sam = models[request.param](Prompts.draw(SIZE // 16, 1, 1, False, 0), torch.float32)
+    sam = models[request.param](Prompts.decode_masks(SIZE // 16, 1, 1, False, 0), torch.float32)
     path = tmp_path_factory.mktemp(request.param)
     export_onnx(sam, ModelConfig(request.param, SIZE), path)
     return request.param, path
@@ -179,7 +181,7 @@ def test_exported_it_answers_as_the_plain_decoder_does(
     kind, path = folder
     opened, side = engine(path, threads=2), SIZE // 16
     for objects, points, seed in [(5, 2, 0), (1, 1, 1), (4, 6, 2), (3, 0, 3)]:
-        prompts = Prompts.draw(side, objects, points, masked=False, seed=seed)
+        prompts = Prompts.decode_masks(side, objects, points, masked=False, seed=seed)
         random = np.random.default_rng(seed)
         prompts.labels[:1, :2] = torch.tensor([2, 3])[:points]  # a box
         masks = 5 * random.standard_normal((objects, 1, SIZE // 4, SIZE // 4)).astype(np.float32)

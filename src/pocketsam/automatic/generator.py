@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from pocketsam.automatic.proposals import Proposals, Row
 from pocketsam.config import ModelConfig
-from pocketsam.engines import Engine, Seen, cores
+from pocketsam.engines import Engine, PreparedImage, cores
 from pocketsam.engines.workers import Workers
 from pocketsam.errors import InputError
 from pocketsam.predict.geometry import Geometry
@@ -129,11 +129,11 @@ def segment_everything(
     engine: Engine,
     image: NDArray[np.uint8],
     options: Options | None = None,
-    seen: Seen | None = None,
+    prepared: PreparedImage | None = None,
 ) -> Proposals:
     """The masks of all there is in a photo uint8 (H, W, 3) RGB.
 
-    seen: what the engine prepared of the photo, where that is at hand.
+    prepared: what the engine prepared of the photo, where that is at hand.
 
     Without crops the most confident come first; with them, those of the smallest crops; and where small regions
     are removed, the masks that had none come before the others.
@@ -144,7 +144,7 @@ def segment_everything(
     found = Proposals.join(
         [
             # Layer 0 is the whole photo.
-            _in_crop(engine, image, crop, layer, options, None if layer else seen)
+            _in_crop(engine, image, crop, layer, options, None if layer else prepared)
             for layer, crop in crops
         ]
     )
@@ -196,7 +196,7 @@ class _View:
     """A crop of a photo, encoded, and what is asked of the masks in it."""
 
     engine: Engine
-    seen: Seen
+    prepared: PreparedImage
     geometry: Geometry
     crop: Crop
     photo_size: tuple[int, int]
@@ -211,17 +211,17 @@ def _in_crop(
     crop: Crop,
     layer: int,
     options: Options,
-    seen: Seen | None,
+    prepared: PreparedImage | None,
 ) -> Proposals:
     """What one crop of a layer shows, each thing once."""
     x0, y0, x1, y1 = crop
     part = image[y0:y1, x0:x1]
-    if seen is None:
-        seen = engine.prepare(engine.encode(preprocess(part, engine.config)))
+    if prepared is None:
+        prepared = engine.prepare(engine.encode(preprocess(part, engine.config)))
     geometry = Geometry.of(engine.config, *part.shape[:2])
     height, width = image.shape[:2]
     thresholds = options.thresholds(engine.config)
-    view = _View(engine, seen, geometry, crop, (height, width), options, thresholds, Workers(cores()))
+    view = _View(engine, prepared, geometry, crop, (height, width), options, thresholds, Workers(cores()))
     # NumPy's own threads would go on spinning for a while after a product, on the cores that the engine wants next.
     with threadpool_limits(1, user_api="blas"):
         rows = _ask_all(view, options.grid(layer) * (x1 - x0, y1 - y0), options.strides(layer))
@@ -282,13 +282,15 @@ def _candidates(
     # Not through Prompts.of: a grid of the user's own may reach the very edge of the photo.
     labels = np.full((len(points), 1), FOREGROUND, np.int32)
     prompts = Prompts(points[:, None].astype(np.float32), labels, boxes=None, mask_input=None)
-    answers = engine.ask(view.seen, *prompts.tokens(view.geometry, engine.config.pad_points_to))
+    prediction = engine.predict_iou(
+        view.prepared, *prompts.tokens(view.geometry, engine.config.pad_points_to)
+    )
 
-    predicted_iou = answers.predicted_iou
+    predicted_iou = prediction.predicted_iou
     confident = (predicted_iou > thresholds.pred_iou_thresh) | (thresholds.pred_iou_thresh <= 0)
     confident &= np.isin(np.arange(predicted_iou.shape[1]), engine.config.click_masks)
     clicks = np.flatnonzero(confident.any(axis=1))
-    logits = engine.draw(answers, clicks)
+    logits = engine.decode_masks(prediction, clicks)
 
     drawn = [(i, reading) for i, reading in np.argwhere(confident[clicks]).tolist()]
     hopeless = view.workers.map(lambda which: _is_hopeless(view, logits[which]), drawn)
@@ -330,7 +332,7 @@ def _measure(view: _View, logits: NDArray[np.float32]) -> tuple[RLE, NDArray[np.
 def _is_hopeless(view: _View, logits: NDArray[np.float32]) -> bool:
     """Whether a mask is so unstable in its cells already that it will not be stable in pixels either.
 
-    Cells are pixels seen from afar: of a mask of many cells the two scores differ by a few hundredths.
+    Cells are pixels prepared from afar: of a mask of many cells the two scores differ by a few hundredths.
     """
     cells, offset = logits[view.geometry.cells], view.options.stability_score_offset
     enough = bool(np.count_nonzero(cells > -offset) >= 100)

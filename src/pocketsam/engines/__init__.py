@@ -33,19 +33,19 @@ PRECISIONS = {
 """Every way to write a precision, and its full name."""
 
 
-Seen: TypeAlias = Any
+PreparedImage: TypeAlias = Any
 """What an engine prepared of an embedded photo. Only that engine can read it."""
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Prediction:
     """What an engine says of N prompts, before it draws a mask.
 
     predicted_iou: (N, 4) float32, of the masks it would draw. drawing: what it needs for that; only it can read it.
     """
 
     predicted_iou: NDArray[np.float32]
-    drawing: Any
+    mask_inputs: Any
 
 
 class Engine(Protocol):
@@ -61,7 +61,9 @@ class Engine(Protocol):
         """A preprocessed photo (1, 3, S, S) to its image embedding (1, C, S/16, S/16)."""
         ...
 
-    def prepare(self, embedding: NDArray[np.float32], mask_input: NDArray[np.float32] | None = None) -> Seen:
+    def prepare(
+        self, embedding: NDArray[np.float32], mask_input: NDArray[np.float32] | None = None
+    ) -> PreparedImage:
         """What of an embedded photo is the same for all prompts.
 
         mask_input: (1, 1, S/4, S/4) logits of a former answer; they are part of the photo then, for the prompts that
@@ -69,14 +71,18 @@ class Engine(Protocol):
         """
         ...
 
-    def ask(self, seen: Seen, points: NDArray[np.float32], labels: NDArray[np.int32]) -> Answers:
+    def predict_iou(
+        self, prepared: PreparedImage, points: NDArray[np.float32], labels: NDArray[np.int32]
+    ) -> Prediction:
         """How good the masks of N prompts would be.
 
         points (N, P, 2) in model pixels; P may be 0; labels (N, P): 1, 0, -1 padding, 2 and 3 box corners.
         """
         ...
 
-    def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
+    def decode_masks(
+        self, prediction: Prediction, objects: Sequence[int] | NDArray[np.intp]
+    ) -> NDArray[np.float32]:
         """The masks of K of the N objects, given their numbers: logits (K, 4, S/4, S/4) float32.
 
         Mask 0 is the single answer; masks 1 to 3 are the readings of a lone click: the whole, part and subpart.
@@ -91,22 +97,26 @@ def decode(
     labels: NDArray[np.int32],
     mask_input: NDArray[np.float32],
     has_mask: NDArray[np.float32],
-    seen: Seen | None = None,
+    prepared: PreparedImage | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Prompts on an embedded photo to logits (N, 4, S/4, S/4) and predicted IoU (N, 4), both float32.
 
-    points, labels: as `Engine.ask` takes them. mask_input: (N, 1, S/4, S/4) logits, used where has_mask (N,) is 1.
-    seen: what `engine.prepare` made of the embedding, where that is at hand.
+    points, labels: as `Engine.predict_iou` takes them. mask_input: (N, 1, S/4, S/4) logits, used where
+    has_mask (N,) is 1.
+    prepared: what `engine.prepare` made of the embedding, where that is at hand.
     """
     side = engine.config.image_size // 4
     logits, iou = np.empty((len(points), 4, side, side), np.float32), np.empty((len(points), 4), np.float32)
     plain = np.flatnonzero(has_mask == 0)
-    groups = [(plain, engine.prepare(embedding) if seen is None else seen)] if plain.size else []
+    groups = [(plain, engine.prepare(embedding) if prepared is None else prepared)] if plain.size else []
     for i in np.flatnonzero(has_mask):
         groups.append((np.array([i]), engine.prepare(embedding, mask_input[i : i + 1])))
     for group, of_photo in groups:
-        answers = engine.ask(of_photo, points[group], labels[group])
-        logits[group], iou[group] = engine.draw(answers, range(len(group))), answers.predicted_iou
+        prediction = engine.predict_iou(of_photo, points[group], labels[group])
+        logits[group], iou[group] = (
+            engine.decode_masks(prediction, range(len(group))),
+            prediction.predicted_iou,
+        )
     return logits, iou
 
 

@@ -10,10 +10,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from pocketsam.config import METADATA_KEY
-from pocketsam.engines import Answers, cores, mask_or_none
+from pocketsam.engines import Prediction, cores, mask_or_none
 from pocketsam.engines.folder import Contents, open_folder
 from pocketsam.engines.workers import TILE, Workers, tiles
-from pocketsam.graphs import GRAPHS, IMAGE_SIDE, IMAGE_TO_DRAW
+from pocketsam.graphs import GRAPHS, IMAGE_INPUTS, IMAGE_MASK_INPUTS
 
 Values = dict[str, ort.OrtValue]
 
@@ -45,47 +45,53 @@ class OnnxEngine:
         given = {"image_embedding": embedding, "mask_input": mask, "has_mask": has_mask}
         return _run(self._graphs["decoder_prepare"], "decoder_prepare", _values(given))
 
-    def ask(self, seen: Values, points: NDArray[np.float32], labels: NDArray[np.int32]) -> Answers:
-        """See `Engine.ask`."""
+    def predict_iou(
+        self, prepared: Values, points: NDArray[np.float32], labels: NDArray[np.int32]
+    ) -> Prediction:
+        """See `Engine.predict_iou`."""
         count = len(points)
         size = TILE if count > TILE else 1
-        graph = self._graphs["decoder_ask"] if size == 1 else self._ask_tile
-        side = {name: seen[name] for name in IMAGE_SIDE}
+        graph = self._graphs["decoder_predict_iou"] if size == 1 else self._predict_iou_tile
+        side = {name: prepared[name] for name in IMAGE_INPUTS}
 
         def answer(prompts: NDArray[np.intp]) -> Values:
             return _run(
-                graph, "decoder_ask", side | _values({"points": points[prompts], "labels": labels[prompts]})
+                graph,
+                "decoder_predict_iou",
+                side | _values({"points": points[prompts], "labels": labels[prompts]}),
             )
 
         mapped = map if size == 1 else self._workers.map
         rows = [row for answers in mapped(answer, tiles(count, size)) for row in _rows(answers)][:count]
         iou = [row.pop("predicted_iou").numpy() for row in rows]
-        of_image = {name: seen[name] for name in IMAGE_TO_DRAW}
+        of_image = {name: prepared[name] for name in IMAGE_MASK_INPUTS}
         to_draw = [of_image | row for row in rows]
-        return Answers(np.concatenate(iou) if iou else np.zeros((0, 4), np.float32), to_draw)
+        return Prediction(np.concatenate(iou) if iou else np.zeros((0, 4), np.float32), to_draw)
 
-    def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
-        """See `Engine.draw`."""
+    def decode_masks(
+        self, prediction: Prediction, objects: Sequence[int] | NDArray[np.intp]
+    ) -> NDArray[np.float32]:
+        """See `Engine.decode_masks`."""
         together = len(objects) == 1 or self._threads == 1
-        graph = self._graphs["decoder_draw"] if together else self._draw_alone
+        graph = self._graphs["decoder_masks"] if together else self._decode_masks_alone
         side = self.config.image_size // 4
         logits = np.empty((len(objects), 4, side, side), np.float32)
 
         def draw(k: int) -> None:
-            logits[k] = _run(graph, "decoder_draw", answers.drawing[objects[k]])["logits"].numpy()[0]
+            logits[k] = _run(graph, "decoder_masks", prediction.mask_inputs[objects[k]])["logits"].numpy()[0]
 
         self._workers.map(draw, range(len(objects)))
         return logits
 
     @cached_property
-    def _ask_tile(self) -> ort.InferenceSession:
+    def _predict_iou_tile(self) -> ort.InferenceSession:
         """Asks about a tile of prompts, computed by the thread that calls it."""
-        return _open(self._folder / "decoder_ask.onnx", _options(threads=1, objects=TILE))[0]
+        return _open(self._folder / "decoder_predict_iou.onnx", _options(threads=1, objects=TILE))[0]
 
     @cached_property
-    def _draw_alone(self) -> ort.InferenceSession:
+    def _decode_masks_alone(self) -> ort.InferenceSession:
         """Draws one prompt's masks, computed by the thread that calls it."""
-        return _open(self._folder / "decoder_draw.onnx", _options(threads=1))[0]
+        return _open(self._folder / "decoder_masks.onnx", _options(threads=1))[0]
 
 
 def _rows(answers: Values) -> list[Values]:

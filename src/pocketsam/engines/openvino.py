@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from openvino.preprocess import PrePostProcessor
 
 from pocketsam.config import METADATA_KEY
-from pocketsam.engines import Answers, cores, mask_or_none
+from pocketsam.engines import Prediction, cores, mask_or_none
 from pocketsam.engines.folder import Contents, open_folder
 from pocketsam.engines.workers import TILE, Workers, tiles
 from pocketsam.errors import ModelError
-from pocketsam.graphs import GRAPHS, IMAGE_SIDE, IMAGE_TO_DRAW, TO_DRAW
+from pocketsam.graphs import GRAPHS, IMAGE_INPUTS, IMAGE_MASK_INPUTS, MASK_INPUTS
 
 TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
-BATCHED = ("points", "labels", *TO_DRAW)
+BATCHED = ("points", "labels", *MASK_INPUTS)
 """Inputs whose first axis is the number of prompts."""
-BETWEEN = (*IMAGE_SIDE, *IMAGE_TO_DRAW, *TO_DRAW)
+BETWEEN = (*IMAGE_INPUTS, *IMAGE_MASK_INPUTS, *MASK_INPUTS)
 """What one graph of the decoder tells another, in the precision of the arithmetic."""
 SPARE = 16
 """Tiles' memory kept for the next ones, at the most."""
@@ -70,9 +70,9 @@ class OpenVinoEngine:
         )
         if self._encoder.precision != TYPES[precision]:
             raise ModelError(f"OpenVINO does not compute in {precision} on this processor; use float32")
-        asking = self._graph(Variant("decoder_ask", 1, usual=True, alone=False))
+        asking = self._graph(Variant("decoder_predict_iou", 1, usual=True, alone=False))
         self._usual |= dict.fromkeys(("channels", "basis"), asking.second_axis("channels"))
-        self._graph(Variant("decoder_draw", 1, usual=True, alone=False))
+        self._graph(Variant("decoder_masks", 1, usual=True, alone=False))
 
     def encode(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.encode`."""
@@ -86,13 +86,15 @@ class OpenVinoEngine:
         given = {"image_embedding": embedding, "mask_input": mask, "has_mask": has_mask}
         return self._prepare.run({name: _tensor(array) for name, array in given.items()})
 
-    def ask(self, seen: Values, points: NDArray[np.float32], labels: NDArray[np.int32]) -> Answers:
-        """See `Engine.ask`."""
+    def predict_iou(
+        self, prepared: Values, points: NDArray[np.float32], labels: NDArray[np.int32]
+    ) -> Prediction:
+        """See `Engine.predict_iou`."""
         count = len(points)
         size = TILE if count > TILE else 1
         usual = points.shape[1] == self._usual["points"]
-        graph = self._graph(Variant("decoder_ask", size, usual, alone=size > 1))
-        side = {name: seen[name] for name in IMAGE_SIDE}
+        graph = self._graph(Variant("decoder_predict_iou", size, usual, alone=size > 1))
+        side = {name: prepared[name] for name in IMAGE_INPUTS}
 
         def answer(prompts: NDArray[np.intp]) -> Tile:
             given = {"points": _tensor(points[prompts]), "labels": _tensor(labels[prompts])}
@@ -100,19 +102,23 @@ class OpenVinoEngine:
 
         answers = self._workers.map(answer, tiles(count, size))
         iou = [tile.values["predicted_iou"].data for tile in answers]
-        of_image = {name: seen[name] for name in IMAGE_TO_DRAW}
-        to_draw = [Drawable(of_image, tile, row) for tile in answers for row in range(size)]
-        return Answers(np.concatenate(iou)[:count] if iou else np.zeros((0, 4), np.float32), to_draw[:count])
+        of_image = {name: prepared[name] for name in IMAGE_MASK_INPUTS}
+        to_draw = [MaskInputs(of_image, tile, row) for tile in answers for row in range(size)]
+        return Prediction(
+            np.concatenate(iou)[:count] if iou else np.zeros((0, 4), np.float32), to_draw[:count]
+        )
 
-    def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
-        """See `Engine.draw`."""
+    def decode_masks(
+        self, prediction: Prediction, objects: Sequence[int] | NDArray[np.intp]
+    ) -> NDArray[np.float32]:
+        """See `Engine.decode_masks`."""
         side = self.config.image_size // 4
         logits = np.empty((len(objects), 4, side, side), np.float32)
 
         def draw(k: int) -> None:
-            given = answers.drawing[objects[k]].values
+            given = prediction.mask_inputs[objects[k]].values
             usual = given["channels"].shape[1] == self._usual["channels"]
-            graph = self._graph(Variant("decoder_draw", 1, usual, alone=len(objects) > 1))
+            graph = self._graph(Variant("decoder_masks", 1, usual, alone=len(objects) > 1))
             graph.run(given, [ov.Tensor(logits[k : k + 1], shared_memory=True)])
 
         self._workers.map(draw, range(len(objects)))
@@ -131,7 +137,7 @@ class OpenVinoEngine:
         model = self._models[variant.name].clone()
         _reshape(model, variant.name, variant.objects, self._usual if variant.usual else {})
         options = dict(self._options)
-        if variant.usual and variant.name == "decoder_ask":
+        if variant.usual and variant.name == "decoder_predict_iou":
             # OpenVINO 2026.4 fails to fuse this graph ("Topological order is required, but not set").
             options["SNIPPETS_MODE"] = "DISABLE"
         if variant.alone:
@@ -191,7 +197,7 @@ class Tile:
         finalize(self, graph.spare.append, room)
 
 
-class Drawable(NamedTuple):
+class MaskInputs(NamedTuple):
     """One prompt of a tile, and the photo that it is about."""
 
     of_image: Values
@@ -201,7 +207,7 @@ class Drawable(NamedTuple):
     @property
     def values(self) -> Values:
         """What drawing its masks takes."""
-        rows = {name: _row(self.tile.values[name], self.row) for name in TO_DRAW}
+        rows = {name: _row(self.tile.values[name], self.row) for name in MASK_INPUTS}
         return self.of_image | rows
 
 

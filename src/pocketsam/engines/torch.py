@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from pocketsam.config import ModelConfig
-from pocketsam.engines import Answers
+from pocketsam.engines import Prediction
 from pocketsam.errors import ModelError
 from pocketsam.models.checkpoints import FILE_NAME, load_model
-from pocketsam.models.factored import FactoredDecoder, ImageSide
+from pocketsam.models.factored import FactoredDecoder, PreparedImage
 from pocketsam.models.sam import Sam
 
 
@@ -35,13 +35,16 @@ class TorchEngine:
         self.sam = (sam if weights.dtype == self.dtype else copy.deepcopy(sam).to(self.dtype)).eval()
         decoder = FactoredDecoder(self.sam)
         self._encode, self._prepare = self.sam.encode, decoder.prepare
-        self._ask, self._draw = decoder.ask, decoder.draw
+        self._predict_iou, self._decode_masks = decoder.predict_iou, decoder.decode_masks
         # What a tile of prompts needs stays in the processor's cache; a graphics processor wants many at a time.
         self._tile = 4 if self.device.type == "cpu" else 64
         self._compiled = compile
         if compile:
             self._encode, self._prepare = torch.compile(self._encode), torch.compile(self._prepare)
-            self._ask, self._draw = torch.compile(self._ask), torch.compile(self._draw)
+            self._predict_iou, self._decode_masks = (
+                torch.compile(self._predict_iou),
+                torch.compile(self._decode_masks),
+            )
 
     @classmethod
     def load(
@@ -73,14 +76,16 @@ class TorchEngine:
     @torch.inference_mode()
     def prepare(
         self, embedding: NDArray[np.float32], mask_input: NDArray[np.float32] | None = None
-    ) -> ImageSide:
+    ) -> PreparedImage:
         """See `Engine.prepare`."""
         mask = None if mask_input is None else self._tensor(mask_input).to(self.dtype)
         return self._prepare(self._tensor(embedding).to(self.dtype), mask)
 
     @torch.inference_mode()
-    def ask(self, seen: ImageSide, points: NDArray[np.float32], labels: NDArray[np.int32]) -> Answers:
-        """See `Engine.ask`."""
+    def predict_iou(
+        self, prepared: PreparedImage, points: NDArray[np.float32], labels: NDArray[np.int32]
+    ) -> Prediction:
+        """See `Engine.predict_iou`."""
         # Points stay float32: half precision would move them.
         clicks = self._tensor(points), self._tensor(labels)
         parts = []
@@ -88,14 +93,18 @@ class TorchEngine:
             tile = [values[start : start + self._tile] for values in clicks]
             if self._compiled:
                 _vary(*tile)
-            parts.append(self._ask(seen, *tile))
+            parts.append(self._predict_iou(prepared, *tile))
         joined = [torch.cat(part) for part in zip(*parts, strict=True)]
-        return Answers(self._numpy(joined[0]), ((seen.upscaled, seen.finer8, seen.finer4), joined[1:]))
+        return Prediction(
+            self._numpy(joined[0]), ((prepared.upscaled, prepared.finer8, prepared.finer4), joined[1:])
+        )
 
     @torch.inference_mode()
-    def draw(self, answers: Answers, objects: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
-        """See `Engine.draw`."""
-        of_image, to_draw = answers.drawing
+    def decode_masks(
+        self, prediction: Prediction, objects: Sequence[int] | NDArray[np.intp]
+    ) -> NDArray[np.float32]:
+        """See `Engine.decode_masks`."""
+        of_image, to_draw = prediction.mask_inputs
         chosen = torch.as_tensor(np.asarray(objects, np.int64), device=self.device)
         side = self.config.image_size // 4
         logits = np.empty((len(chosen), 4, side, side), np.float32)
@@ -104,7 +113,7 @@ class TorchEngine:
             values = [part[chosen[tile]] for part in to_draw]
             if self._compiled:
                 _vary(*values)
-            logits[tile] = self._numpy(self._draw(*of_image, *values))
+            logits[tile] = self._numpy(self._decode_masks(*of_image, *values))
         return logits
 
     def _tensor(self, array: NDArray[np.generic]) -> torch.Tensor:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketsam.config import ModelConfig
-from pocketsam.engines import Engine, Seen, open_engine
+from pocketsam.engines import Engine, PreparedImage, open_engine
 from pocketsam.errors import PocketSAMError
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.prompts import Prompts
@@ -76,14 +76,14 @@ class Opened:
 
 @dataclass(frozen=True)
 class Runner:
-    """The process that runs a contender, seen from here. source: the model's files."""
+    """The process that runs a contender, prepared from here. source: the model's files."""
 
     contender: Contender
     source: Path
     connection: "Connection[Any, Any]"
     opened: Opened
 
-    def ask(self, job: str | None) -> Any:
+    def run(self, job: str | None) -> Any:
         """The seconds that a job took; for None, the peak memory in bytes, and the process ends."""
         return _answer(self.contender, self.connection, job)
 
@@ -159,17 +159,17 @@ def _jobs(engine: Engine, prompts: Sequence[int]) -> dict[str, Callable[[], obje
     size = engine.config.image_size
     image = np.random.default_rng(0).standard_normal((1, 3, size, size)).astype(np.float32)
     jobs: dict[str, Callable[[], object]] = {ENCODE: lambda: engine.prepare(engine.encode(image))}
-    seen = engine.prepare(engine.encode(image))
+    prepared = engine.prepare(engine.encode(image))
     for count in prompts:
         points, labels, *_ = lone_clicks(engine.config, count)
-        jobs[decode(count)] = partial(_answer_clicks, engine, seen, points, labels)
+        jobs[decode(count)] = partial(_answer_clicks, engine, prepared, points, labels)
     return jobs
 
 
 def _answer_clicks(
-    engine: Engine, seen: Seen, points: NDArray[np.float32], labels: NDArray[np.int32]
+    engine: Engine, prepared: PreparedImage, points: NDArray[np.float32], labels: NDArray[np.int32]
 ) -> None:
-    engine.draw(engine.ask(seen, points, labels), range(len(points)))
+    engine.decode_masks(engine.predict_iou(prepared, points, labels), range(len(points)))
 
 
 def lone_clicks(config: ModelConfig, count: int) -> Sequence[Any]:

@@ -17,9 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from pocketsam.config import METADATA_KEY, ModelConfig
-from pocketsam.graphs import GRAPHS, IMAGE_SIDE, IMAGE_TO_DRAW
+from pocketsam.graphs import GRAPHS, IMAGE_INPUTS, IMAGE_MASK_INPUTS
 from pocketsam.models.checkpoints import digest
-from pocketsam.models.factored import FactoredDecoder, ImageSide
+from pocketsam.models.factored import FactoredDecoder, PreparedImage
 from pocketsam.models.sam import Sam
 from pocketsam.utils.files import write, write_stream
 
@@ -30,7 +30,7 @@ OBJECTS = {0: "objects"}
 CHANNELS = {0: "objects", 1: "channels"}
 """As many as heads times tokens, in both layers: they depend on the number of points."""
 DYNAMIC: dict[str, dict[str, dict[int, str]]] = {
-    "decoder_ask": {
+    "decoder_predict_iou": {
         "points": {0: "objects", 1: "points"},
         "labels": {0: "objects", 1: "points"},
         "predicted_iou": OBJECTS,
@@ -39,7 +39,7 @@ DYNAMIC: dict[str, dict[str, dict[int, str]]] = {
         "channels": CHANNELS,
         "basis": CHANNELS,
     },
-    "decoder_draw": {
+    "decoder_masks": {
         "kernels": OBJECTS,
         "scale": OBJECTS,
         "channels": CHANNELS,
@@ -70,23 +70,23 @@ class _Prepare(nn.Module):
         return self.decoder.prepare(embedding, mask_input, has_mask)
 
 
-class _Ask(nn.Module):
+class _PredictIoU(nn.Module):
     def __init__(self, decoder: FactoredDecoder) -> None:
         super().__init__()
         self.decoder = decoder
 
     def forward(self, points: Tensor, labels: Tensor, *side: Tensor) -> tuple[Tensor, ...]:
-        to_draw = side[: len(IMAGE_TO_DRAW)]  # of which it makes nothing
-        return self.decoder.ask(ImageSide._make([*side, *to_draw]), points, labels)
+        to_draw = side[: len(IMAGE_MASK_INPUTS)]  # of which it makes nothing
+        return self.decoder.predict_iou(PreparedImage._make([*side, *to_draw]), points, labels)
 
 
-class _Draw(nn.Module):
+class _DecodeMasks(nn.Module):
     def __init__(self, decoder: FactoredDecoder) -> None:
         super().__init__()
         self.decoder = decoder
 
     def forward(self, *given: Tensor) -> Tensor:
-        return self.decoder.draw(*given)
+        return self.decoder.decode_masks(*given)
 
 
 def export_onnx(sam: Sam, config: ModelConfig, folder: Path, half: bool = False) -> tuple[Path, ...]:
@@ -118,13 +118,13 @@ def _graphs(sam: Sam) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
     clicks = torch.zeros(2, 3, 2), torch.ones(2, 3, dtype=torch.int32)
     with torch.no_grad():
         image_side = decoder.prepare(embedding, *no_mask)
-        _, *to_draw = decoder.ask(image_side, *clicks)
-    asked, drawn = image_side[: len(IMAGE_SIDE)], image_side[len(IMAGE_SIDE) :]
+        _, *to_draw = decoder.predict_iou(image_side, *clicks)
+    asked, drawn = image_side[: len(IMAGE_INPUTS)], image_side[len(IMAGE_INPUTS) :]
     return {
         "encoder": (_Encoder(sam), (image,)),
         "decoder_prepare": (_Prepare(decoder), (embedding, *no_mask)),
-        "decoder_ask": (_Ask(decoder), (*clicks, *asked)),
-        "decoder_draw": (_Draw(decoder), (*drawn, *to_draw)),
+        "decoder_predict_iou": (_PredictIoU(decoder), (*clicks, *asked)),
+        "decoder_masks": (_DecodeMasks(decoder), (*drawn, *to_draw)),
     }
 
 

@@ -40,7 +40,7 @@ FAR = 36.0
 makes of them otherwise is too small for a normal number, and processors take many times as long over such."""
 
 
-class ImageSide(NamedTuple):
+class PreparedImage(NamedTuple):
     """What `ask` and `draw` need to know of an image: projections of its cells, (1, H, D, P) unless said otherwise.
 
     The first layer's cells are the embedding itself; `squares` are sums over channels, (1, 1, P). `written` are what
@@ -69,7 +69,7 @@ class ImageSide(NamedTuple):
     finer4: Tensor  # (1, P or 1, 4, 4 * C / 8), and to the second upscaling
 
 
-class Answers(NamedTuple):
+class Prediction(NamedTuple):
     """What `ask` found out, and `draw` needs: (N, …)."""
 
     predicted_iou: Tensor  # (N, 4)
@@ -101,7 +101,7 @@ class FactoredDecoder(nn.Module):
 
     def prepare(
         self, embedding: Tensor, mask_input: Tensor | None = None, has_mask: Tensor | None = None
-    ) -> ImageSide:
+    ) -> PreparedImage:
         """Everything about an image that no prompt changes.
 
         embedding (1, C, g, g), or with finer maps (see `mask_decoder.finer_maps`); mask_input (1, 1, 4g, 4g): logits
@@ -122,7 +122,7 @@ class FactoredDecoder(nn.Module):
         base1 = raw * first.norm4.weight
         centred1 = _centred(base1)
         base2 = centred1 * second.norm4.weight
-        return ImageSide(
+        return PreparedImage(
             keys1=_heads(look1, placed, look1.k_proj.weight),
             values1=_heads(look1, cells, look1.v_proj.weight, look1.v_proj.bias),
             queries1=_heads(tell1, placed, tell1.q_proj.weight, tell1.q_proj.bias),
@@ -145,7 +145,7 @@ class FactoredDecoder(nn.Module):
             finer4=finer4,
         )
 
-    def ask(self, image: ImageSide, points: Tensor, labels: Tensor) -> Answers:
+    def predict_iou(self, image: PreparedImage, points: Tensor, labels: Tensor) -> Prediction:
         """How good the four masks of each prompt would be, and all it takes to draw them.
 
         points (N, K, 2) in input pixels; labels (N, K): 1 foreground, 0 background, -1 padding, 2 and 3 box corners.
@@ -172,7 +172,7 @@ class FactoredDecoder(nn.Module):
         sides = image.keys3, image.key_places3, image.values3
         tokens = tokens + _look(self.last, tokens + prompt, *sides, twice)
         tokens = decoder.transformer.norm_final_attn(tokens)
-        return Answers(
+        return Prediction(
             decoder.iou_prediction_head(tokens[:, 0]),
             _side_by_side(decoder.output_hypernetworks_mlps, tokens[:, 1:]),
             twice.scale,
@@ -180,7 +180,7 @@ class FactoredDecoder(nn.Module):
             F.linear(twice.basis, self._upscale()),
         )
 
-    def draw(
+    def decode_masks(
         self,
         upscaled: Tensor,
         finer8: Tensor,
@@ -190,7 +190,8 @@ class FactoredDecoder(nn.Module):
         channels: Tensor,
         basis: Tensor,
     ) -> Tensor:
-        """The four masks of each prompt as logits (N, 4, 4g, 4g), given the last of `ImageSide` and of `Answers`.
+        """The four masks of each prompt as logits (N, 4, 4g, 4g), from the last fields of `PreparedImage` and
+        of `Prediction`.
 
         Both transposed convolutions have strides as large as their kernels: each cell becomes 2 x 2 pixels by
         itself, a product, and the pixels find their places at the very end, when there are only the logits to move.
@@ -224,7 +225,7 @@ class FactoredDecoder(nn.Module):
         stride4 = of_cells[..., channels:].unflatten(2, (-1, 2, 2, 2, 2)).permute(0, 1, 3, 5, 4, 6, 2)
         return stride8 + bias8, stride4.flatten(4).flatten(2, 3).flatten(3) + bias4
 
-    def _write_once(self, tokens: Tensor, prompt: Tensor, image: ImageSide) -> tuple[Cells, Tensor]:
+    def _write_once(self, tokens: Tensor, prompt: Tensor, image: PreparedImage) -> tuple[Cells, Tensor]:
         """The image looks at the tokens; the cells of the second layer, and the values written (N, H, T, D)."""
         tell, norm = self.first.cross_attn_image_to_token, self.first.norm4
         keys, values = _keys(tell, tokens + prompt), _split(tell, tell.v_proj(tokens))
@@ -235,7 +236,7 @@ class FactoredDecoder(nn.Module):
         return Cells(scale, scale * channels, basis * norm.weight, norm.bias), values
 
     def _write_twice(
-        self, tokens: Tensor, prompt: Tensor, image: ImageSide, once: Cells, values1: Tensor
+        self, tokens: Tensor, prompt: Tensor, image: PreparedImage, once: Cells, values1: Tensor
     ) -> Cells:
         """The image looks at the tokens again; the cells that the tokens take a last look at."""
         tell, norm = self.second.cross_attn_image_to_token, self.second.norm4
@@ -274,7 +275,7 @@ def _talk(block: TwoWayBlock, tokens: Tensor, prompt: Tensor) -> Tensor:
     return cast(Tensor, block.norm1(block.look_at_each_other(tokens[:, None], prompt[:, None])[:, 0]))
 
 
-def _look_first(look: Attention, tokens: Tensor, image: ImageSide) -> Tensor:
+def _look_first(look: Attention, tokens: Tensor, image: PreparedImage) -> Tensor:
     """The tokens look at an image that nothing has been written into."""
     weights = _over_cells(_queries(look, tokens) @ image.keys1)  # (N, H, T, P)
     return _join(look, weights @ image.values1.transpose(2, 3))
@@ -283,13 +284,13 @@ def _look_first(look: Attention, tokens: Tensor, image: ImageSide) -> Tensor:
 def _look(
     look: Attention, tokens: Tensor, keys: Tensor, places: Tensor, values: Tensor, cells: Cells
 ) -> Tensor:
-    """The tokens look at the cells; keys, places and values are those of `ImageSide`."""
+    """The tokens look at the cells; keys, places and values are those of `PreparedImage`."""
     queries = _queries(look, tokens)
     weights = _over_cells(_meet(queries, keys, places, look.k_proj.weight, cells))  # (N, R, P)
-    seen = (weights * cells.scale).unflatten(1, (look.heads, -1)) @ values.transpose(2, 3)
+    prepared = (weights * cells.scale).unflatten(1, (look.heads, -1)) @ values.transpose(2, 3)
     added = (weights @ cells.channels.transpose(1, 2) @ cells.basis).unflatten(1, (look.heads, -1))
-    seen = seen + added @ _by_head(look, look.v_proj.weight).transpose(1, 2)
-    return _join(look, seen, look.v_proj(cells.constant))
+    prepared = prepared + added @ _by_head(look, look.v_proj.weight).transpose(1, 2)
+    return _join(look, prepared, look.v_proj(cells.constant))
 
 
 def _meet(asking: Tensor, base: Tensor, places: Tensor, weight: Tensor, cells: Cells) -> Tensor:

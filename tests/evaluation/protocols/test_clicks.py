@@ -47,7 +47,7 @@ def test_empty_predictor_scores_zero(photos, empty):
 
 
 class WholePhoto(OneStep):
-    """Answers every prompt with the whole photo."""
+    """Prediction every prompt with the whole photo."""
 
     def __init__(self, engine):
         self.encode, self.config = engine.encode, engine.config

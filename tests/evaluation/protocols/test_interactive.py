@@ -28,7 +28,7 @@ def area(*boxes):
 
 
 class ScriptedEngine(OneStep):
-    """Answers the first click with the first of `answers`, and so on, whatever the clicks are; the last one stays.
+    """Prediction the first click with the first of `answers`, and so on, whatever the clicks are; the last one stays.
 
     It is most confident of mask 0; masks 1 to 3 are `readings`, or the same. The logits are 10 and the number of
     clicks, inside and outside with opposite signs; less 0.5 with a mask as input.

@@ -52,11 +52,11 @@ def measure_efficiency(
             progress(len(runners), steps)
         times: list[dict[str, list[float]]] = [{} for _ in runners]
         for done, job in enumerate(_names(prompts), start=len(runners) + 1):
-            taken = take_turns([partial(runner.ask, job) for runner in runners], seconds)
+            taken = take_turns([partial(runner.run, job) for runner in runners], seconds)
             for timed, one in zip(times, taken, strict=True):
                 timed[job] = one
             progress(done, steps)
-        peaks = [runner.ask(None) for runner in runners]
+        peaks = [runner.run(None) for runner in runners]
     measured = zip(runners, times, peaks, strict=True)
     rows = [_row(runner, timed, peak, max(prompts)) for runner, timed, peak in measured]
     work, notes = _work_by_model(runners)

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help demo test check train-pocket clean
+.PHONY: help demo test check docs train-pocket clean
 
 # the shirt
 DEMO_BOX := --box 61,20,446,382
@@ -24,6 +24,9 @@ check: .venv/stamp  ## lint, formatting, types, and which part may import which
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+docs: .venv/stamp  ## build the documentation into site/, and check its links
+	.venv/bin/mkdocs build --quiet
+
 train-pocket: .venv/stamp  ## train the model inside the package, and put it there (needs POCKETSAM_DATA)
 	@: "$${POCKETSAM_DATA:?set it to the folder that holds train-*.tar and val-000.tar}"
 	set -e; for recipe in recipes/pocket/*.yaml; do .venv/bin/pocketsam train $$recipe; done
@@ -32,7 +35,7 @@ train-pocket: .venv/stamp  ## train the model inside the package, and put it the
 	.venv/bin/pocketsam convert checkpoints/pocket/model.safetensors -o src/pocketsam/weights/pocket --to onnx --half
 
 clean:  ## remove environments, caches and outputs (trained models under runs/ stay)
-	rm -rf .venv .venv-demo out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-demo out site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .venv/stamp: pyproject.toml constraints.txt

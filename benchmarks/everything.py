@@ -43,7 +43,6 @@ from pocketsam.config import SAM, ModelConfig
 from pocketsam.data.datasets import open_dataset
 from pocketsam.data.sample import Dataset
 from pocketsam.engines import Engine, PreparedImage
-from pocketsam.evaluation.journal import Journal
 from pocketsam.evaluation.protocols.proposals import BEST, Everything
 from pocketsam.evaluation.results import PhotoResult, Table, percent
 from pocketsam.evaluation.session import run
@@ -52,6 +51,7 @@ from pocketsam.predict.embedding import photo_mark
 from pocketsam.predict.image import PHOTO_ENDINGS, load_image
 from pocketsam.segmenter import Photo
 from pocketsam.utils.files import write
+from pocketsam.utils.journal import Journal
 from pocketsam.utils.rle import RLE
 
 if TYPE_CHECKING:
@@ -459,7 +459,7 @@ def measure_quality(
     once, weights = OpenedOnce(segmenter), segmenter.engine.config.weights
     engine = type(segmenter.engine).__name__, precision
     marks = [mark((setting, weights, *engine)) for setting in settings]
-    journals = [Journal(OUT / "quality" / f"{name}.jsonl", name) for name in marks]
+    journals = [Journal(OUT / "quality" / f"{name}.jsonl", {"digest": name}) for name in marks]
     found: list[list[PhotoResult]] = [[] for _ in settings]
 
     with progress() as bar:

@@ -15,14 +15,15 @@ import pytest
 from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import DataError
 from pocketsam.errors import InputError, PocketSAMError
-from pocketsam.evaluation.journal import Journal
 from pocketsam.evaluation.protocols.clicks import Clicks
 from pocketsam.evaluation.results import Means
 from pocketsam.evaluation.session import run
 from pocketsam.segmenter import Segmenter
+from pocketsam.utils.journal import Journal
 from shards import annotation_file, blocks, jpeg, paint, write_shard, write_tar
 
 SIZE = 64, 64
+SETTINGS = {"model": "perfect"}
 
 
 @pytest.fixture
@@ -50,13 +51,13 @@ def test_batches_of_1_and_16_give_the_same_with_the_model_inside_the_package(pho
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(photos, perfect, tmp_path):
     undisturbed = run(Clicks(), photos, lambda: perfect)
-    journal = Journal(tmp_path / "journal.jsonl", "signature")
+    journal = Journal(tmp_path / "journal.jsonl", SETTINGS)
     run(Clicks(), photos, lambda: perfect, photos=range(3), journal=journal)
     with journal.path.open("ab") as file:
-        file.write(b'{"photo": 3, "name": "d", "ro')  # killed in the middle of a line
+        file.write(b'{"run": "1b2c", "name": "3", "ent')  # killed in the middle of a line
 
     perfect.engine.encoded = 0
-    again, seen = Journal(journal.path, "signature"), []
+    again, seen = Journal(journal.path, SETTINGS), []
     resumed = run(Clicks(), photos, lambda: perfect, journal=again, after_photo=lambda r: seen.append(r.name))
     assert resumed == undisturbed
     assert seen == list("abcde")
@@ -65,19 +66,21 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(photos, perfect, tm
 
 
 def test_a_journal_of_another_run_is_refused_and_kept(photos, perfect, tmp_path):
-    journal = Journal(tmp_path / "journal.jsonl", "one model")
+    journal = Journal(tmp_path / "journal.jsonl", {"model": "one"})
     run(Clicks(), photos, lambda: perfect, journal=journal)
-    with pytest.raises(InputError, match=r"holds 5 photos of an unfinished run.*choose another folder"):
-        Journal(journal.path, "another model")
-    assert len(Journal(journal.path, "one model").results) == 5
+    with pytest.raises(
+        InputError, match=r"unfinished run of other settings \(5 done\).*choose another place"
+    ):
+        Journal(journal.path, {"model": "another"})
+    assert len(Journal(journal.path, {"model": "one"}).entries) == 5
 
 
 def test_two_runs_that_write_into_one_journal_do_not_mix(photos, perfect, tmp_path):
-    one, other = (Journal(tmp_path / "journal.jsonl", name) for name in ("one", "other"))
+    one, other = (Journal(tmp_path / "journal.jsonl", {"model": name}) for name in ("one", "other"))
     run(Clicks(), photos, lambda: perfect, photos=[0, 1], journal=one)
     run(Clicks(seed=1), photos, lambda: perfect, photos=[1, 2], journal=other)
-    assert [result.photo for result in Journal(one.path, "one").results] == [0, 1]
-    assert [result.photo for result in Journal(one.path, "other").results] == [1, 2]
+    assert list(Journal(one.path, {"model": "one"}).entries) == ["0", "1"]
+    assert list(Journal(one.path, {"model": "other"}).entries) == ["1", "2"]
 
 
 def test_a_photo_that_was_missing_is_looked_for_again(tmp_path, perfect):
@@ -85,10 +88,10 @@ def test_a_photo_that_was_missing_is_looked_for_again(tmp_path, perfect):
     (tmp_path / "a.json").write_bytes(annotation_file("a", masks, "drawn"))
     (tmp_path / "a.jpg").write_bytes(b"not yet")
     dataset = Shards(tmp_path)
-    journal = Journal(tmp_path / "run/journal.jsonl", "s")
+    journal = Journal(tmp_path / "run/journal.jsonl", SETTINGS)
     assert run(Clicks(), dataset, lambda: perfect, journal=journal)[0].missing
     (tmp_path / "a.jpg").write_bytes(jpeg(paint(masks)))
-    (found,) = run(Clicks(), Shards(tmp_path), lambda: perfect, journal=Journal(journal.path, "s"))
+    (found,) = run(Clicks(), Shards(tmp_path), lambda: perfect, journal=Journal(journal.path, SETTINGS))
     assert len(found.rows) == 1
 
 
@@ -96,17 +99,17 @@ def test_a_journal_that_cannot_be_read_or_written_is_named(tmp_path):
     (tmp_path / "odd.jsonl").write_text('{"no": "result"}\n')
     (tmp_path / "folder.jsonl").mkdir()
     for name in ("odd.jsonl", "folder.jsonl"):
-        with pytest.raises(InputError, match=rf"{name}.*remove it"):
-            Journal(tmp_path / name, "s")
+        with pytest.raises(InputError, match=rf"{name}.*delete it"):
+            Journal(tmp_path / name, SETTINGS)
 
 
 def test_a_full_disk_is_named_and_what_was_measured_stays(photos, perfect, tmp_path, monkeypatch):
-    journal = Journal(tmp_path / "journal.jsonl", "s")
+    journal = Journal(tmp_path / "journal.jsonl", SETTINGS)
     run(Clicks(), photos, lambda: perfect, photos=[0], journal=journal)
     journal.path, kept = type(journal.path)("/dev/full"), journal.path
     with pytest.raises(InputError, match=r"/dev/full: .*No space left.*make room"):
         run(Clicks(), photos, lambda: perfect, photos=[1], journal=journal)
-    assert len(Journal(kept, "s").results) == 1
+    assert len(Journal(kept, SETTINGS).entries) == 1
 
 
 def test_what_cannot_be_measured_is_named_and_the_rest_is_measured(tmp_path, perfect):

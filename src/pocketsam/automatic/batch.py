@@ -5,29 +5,26 @@
 A journal notes every photo that is done, so that a killed run goes on where it stopped.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from pocketsam.automatic.generator import Options
 from pocketsam.errors import InputError
 from pocketsam.predict.formats import coco_file, coco_image
 from pocketsam.predict.image import PHOTO_ENDINGS
 from pocketsam.utils.files import check_writable, write_stream
+from pocketsam.utils.journal import Journal
 
 if TYPE_CHECKING:  # it is handed in, ready to open photos
     from pocketsam.segmenter import Photo, Segmenter
 
-JOURNAL = 1
-"""Its version; another one's journals are of other settings."""
+JOURNAL = 2
+"""The version of what the journal keeps; journals of another version are of other settings."""
 
 
 def find_photos(given: Iterable[str | Path]) -> list[Path]:
@@ -147,12 +144,12 @@ def everything_in_photos(
         **(settings or {}),
     }
     place = output.with_name(f"{output.name}.part") if single else folder / "everything.part"
-    with _Journal(place, asked) as journal:
-        outcomes = _find_in_all(segmenter, targets, options, journal, after_photo)
-        done = [photo for photo in photos if outcomes[photo].error is None]
-        if single and done:
-            write_stream(output, _coco(done, journal))
-        journal.remove()
+    journal = Journal(place, asked, on_disk=["annotations"])
+    outcomes = _find_in_all(segmenter, targets, options, journal, after_photo)
+    done = [photo for photo in photos if outcomes[photo].error is None]
+    if single and done:
+        write_stream(output, _coco(done, journal))
+    journal.remove()
     return [outcomes[photo] for photo in photos]
 
 
@@ -187,7 +184,7 @@ def _find_in_all(
     segmenter: "Segmenter",
     targets: Sequence[_Target],
     options: dict[str, Any],
-    journal: "_Journal",
+    journal: Journal,
     after_photo: Callable[[Outcome], None],
 ) -> dict[Path, Outcome]:
     """What becomes of each photo: first of those in the journal, then of the others, which are added to it."""
@@ -219,7 +216,7 @@ def _find_in_all(
     return outcomes
 
 
-def _is_done(target: _Target, journal: "_Journal") -> bool:
+def _is_done(target: _Target, journal: Journal) -> bool:
     entry = journal.entries.get(str(target.photo))
     if entry is None or not all(file.exists() for file in (target.photo, *target.files)):
         return False
@@ -247,7 +244,7 @@ def _opened_ahead(
     yield from coming
 
 
-def _coco(photos: Sequence[Path], journal: "_Journal") -> Iterator[bytes]:
+def _coco(photos: Sequence[Path], journal: Journal) -> Iterator[bytes]:
     """The one COCO file, from the journal. Photos of the same name are told apart by their paths."""
     shared = Counter(photo.name for photo in photos)
     names = [photo.name if shared[photo.name] == 1 else photo.as_posix() for photo in photos]
@@ -257,99 +254,3 @@ def _coco(photos: Sequence[Path], journal: "_Journal") -> Iterator[bytes]:
         (i, one) for i, photo in enumerate(photos, 1) for one in journal.read(str(photo))["annotations"]
     )
     return coco_file(images, annotations)
-
-
-class _Journal:
-    """The photos that are done, in a file of JSON lines, of which the first says what was asked.
-
-    entries: by photo, all but its masks; `read` fetches them from the file, as those of all may not fit into memory.
-    A line that a killed run left half written is dropped.
-    Raises InputError when the file cannot be read or written, or holds results of other settings.
-    """
-
-    def __init__(self, path: Path, asked: dict[str, Any]) -> None:
-        self.path = path
-        self.entries: dict[str, dict[str, Any]] = {}
-        self._places: dict[str, int] = {}
-        header = json.dumps(asked, default=lambda array: np.asarray(array).tolist())
-        try:
-            former, end = self._read_all() if path.exists() else ({}, 0)
-            if self.entries and former != json.loads(header):
-                raise self._other_settings()
-            self._file = path.open("a+b")
-            self._file.truncate(end if self.entries else 0)
-            if not self.entries:
-                self._append(header)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise self._refusal(error) from error
-
-    def __enter__(self) -> "_Journal":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-        if not self.entries:  # there is nothing in it to go on with
-            self.remove()
-
-    def _read_all(self) -> tuple[dict[str, Any], int]:
-        """Notes what is there; returns the first line, and where the last whole line ends."""
-        former: dict[str, Any] = {}
-        end = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                if not end:
-                    former = json.loads(line)
-                    if "journal" not in former:
-                        raise ValueError("it is another file")
-                elif line.endswith(b"\n"):
-                    self._note(json.loads(line), end)
-                else:
-                    break
-                end += len(line)
-        return former, end
-
-    def _note(self, entry: dict[str, Any], place: int) -> None:
-        photo = entry.pop("photo")
-        entry.pop("annotations", None)
-        self.entries[photo], self._places[photo] = entry, place
-
-    def _append(self, line: str) -> int:
-        place = self._file.seek(0, 2)
-        self._file.write(line.encode() + b"\n")
-        self._file.flush()
-        return place
-
-    def add(self, photo: str, entry: dict[str, Any]) -> None:
-        """Write down what was found in a photo. Raises InputError when that cannot be done."""
-        entry = {"photo": photo, **entry}
-        try:
-            place = self._append(json.dumps(entry))
-        except OSError as error:
-            raise self._refusal(error) from error
-        self._note(entry, place)
-
-    def read(self, photo: str) -> dict[str, Any]:
-        """What was written down of a photo."""
-        self._file.seek(self._places[photo])
-        entry: dict[str, Any] = json.loads(self._file.readline())
-        return entry
-
-    def remove(self) -> None:
-        """The run is over, and its results lie elsewhere."""
-        self._file.close()
-        self.path.unlink(missing_ok=True)
-
-    def _other_settings(self) -> InputError:
-        return InputError(
-            f"{self.path}: is of an unfinished run of other settings ({len(self.entries)} done);"
-            " delete it, or choose another place for the results"
-        )
-
-    def _refusal(self, error: Exception) -> InputError:
-        reason = getattr(error, "strerror", None) or error
-        return InputError(
-            f"{self.path}: the results so far cannot be kept there ({reason});"
-            " make room, or delete it and begin afresh"
-        )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,10 +14,10 @@ from pocketsam.errors import InputError
 
 if TYPE_CHECKING:
     from pocketsam.data.sample import Dataset
-    from pocketsam.evaluation.journal import Journal
     from pocketsam.evaluation.results import PhotoResult, Report
     from pocketsam.evaluation.session import EvaluationProtocol
     from pocketsam.segmenter import Segmenter
+    from pocketsam.utils.journal import Journal
 
 PROTOCOLS = ("clicks", "interactive", "boxes", "teacher", "everything", "efficiency")
 COUNTED = ("boxes", "everything")
@@ -230,11 +228,10 @@ def _measure(
 
     record: all that determines the results. ran: what else is to be known of how they came about.
     """
-    from pocketsam.evaluation.journal import Journal
     from pocketsam.evaluation.output import left_out, write_masks, write_report
+    from pocketsam.utils.journal import Journal
 
-    signature = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-    journal = Journal(folder / "journal.jsonl", signature)
+    journal = Journal(folder / "journal.jsonl", record)
     results = _run(protocol, dataset, open_segmenter, count, workers, journal)
     losses = left_out(results)
     if not any(result.rows for result in results):

@@ -17,9 +17,9 @@ from typing import Protocol, TypeAlias
 
 from pocketsam.data.sample import DataError, Dataset, Sample
 from pocketsam.errors import PocketSAMError
-from pocketsam.evaluation.journal import Journal
 from pocketsam.evaluation.results import PhotoResult, Report
 from pocketsam.segmenter import Segmenter
+from pocketsam.utils.journal import Journal
 
 OpenSegmenter: TypeAlias = Callable[[], Segmenter]
 """Makes the model that is measured; every worker makes its own."""
@@ -72,14 +72,15 @@ def run(
     """
     wanted = sorted(set(range(len(dataset)) if photos is None else photos))
     # What was missing may be there now.
-    known = {result.photo: result for result in journal.results if not result.missing} if journal else {}
+    kept = [PhotoResult.from_dict(entry) for entry in journal.entries.values()] if journal else []
+    known = {result.photo: result for result in kept if not result.missing}
     found = {number: known[number] for number in wanted if number in known}
     for result in found.values():
         after_photo(result)
     waiting = [number for number in wanted if number not in found]
     for result in _measure_all(protocol, dataset, open_segmenter, waiting, workers):
         if journal:
-            journal.add(result)
+            journal.add(str(result.photo), result.to_dict())
         found[result.photo] = result
         after_photo(result)
     return [found[number] for number in wanted]

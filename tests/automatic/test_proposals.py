@@ -132,8 +132,8 @@ def test_without_the_photo_there_is_no_overlay(tmp_path):
 
 
 def test_another_ending_is_refused_and_those_it_knows_are_named(tmp_path):
-    known = r"use one of .json .labels.png .png .jpg .jpeg .webp$"
-    with pytest.raises(InputError, match=f"a.npz: the ending says what to write; {known}"):
+    known = r"use one of .json .labelme.json .geojson .labels.png .cutout.png .png .jpg .jpeg .webp$"
+    with pytest.raises(InputError, match=f"a.npz: the suffix says what to write; {known}"):
         proposals_of(LARGE).save(tmp_path / "a.npz")
     assert not list(tmp_path.iterdir())
 

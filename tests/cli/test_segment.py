@@ -160,7 +160,7 @@ GOOD = ("--point", "20,20")
             ("photo.png", "--mask", "small.png"),
             "photo.png: the mask is 5 × 5 pixels, but the photo is 60 × 40",
         ),
-        (("photo.png", *GOOD, "-o", "x.doc"), "x.doc: the ending says what to write"),
+        (("photo.png", *GOOD, "-o", "x.doc"), "x.doc: the suffix says what to write"),
         (("photo.png", *GOOD, "-o", "text.jpg/x.json"), "text.jpg: cannot be written to"),
         (("photo.png", *GOOD, "-o", "text.jpg/out"), "text.jpg/out: is no folder and cannot become one"),
         (("photo.png", *GOOD, "-o", "photo.png"), "photo.png: is the photo itself; choose another name"),

@@ -7,7 +7,7 @@ from pycocotools import mask as coco
 
 from pocketsam.errors import InputError
 from pocketsam.predict.geometry import Geometry
-from pocketsam.predict.masks import Masks, ending
+from pocketsam.predict.masks import Masks
 from pocketsam.predict.prompts import Prompts
 
 HEIGHT, WIDTH = 48, 64
@@ -187,16 +187,6 @@ def test_masks_without_a_photo_have_no_overlay(tmp_path):
     for name in ("a.png", "a.cutout.png"):
         with pytest.raises(InputError, match="carry no photo"):
             masks.save(tmp_path / name)
-
-
-def test_the_longest_ending_decides():
-    assert [ending(name) for name in ("x.labels.png", "x.Png", "labels.png")] == [
-        ".labels.png",
-        ".png",
-        ".png",
-    ]
-    with pytest.raises(InputError, match=r"x.bmp: the ending says what to write; use one of .json"):
-        ending("x.bmp")
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):

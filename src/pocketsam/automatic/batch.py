@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pocketsam.automatic.generator import Options
 from pocketsam.errors import InputError
-from pocketsam.predict.formats import coco_file, coco_image
+from pocketsam.predict.formats.coco import coco_file, coco_image
 from pocketsam.predict.image import PHOTO_ENDINGS
 from pocketsam.utils.files import check_writable, write_stream
 from pocketsam.utils.journal import Journal

@@ -3,16 +3,17 @@
 There may be hundreds of masks, so they are kept as COCO run lengths; none is ever as large as the photo.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketsam.predict.conversions import Conversions
 from pocketsam.predict.drawing import draw_masks
-from pocketsam.predict.formats import OVERLAYS, coco_annotations, coco_of_one, label_map, photo_of, save
+from pocketsam.predict.formats.coco import DEFAULT_NAME
+from pocketsam.predict.formats.result import photo_of
 from pocketsam.utils.rle import RLE
 
 Row: TypeAlias = tuple[
@@ -22,7 +23,7 @@ Index: TypeAlias = slice | Sequence[int] | NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Proposals:
+class Proposals(Conversions):
     """N masks of a photo of H × W pixels, found without a prompt. len() and selecting work as on arrays.
 
     rle: N COCO run lengths {"size": [H, W], "counts": str}; `pocketsam.utils.rle.decode` gives a mask (H, W).
@@ -84,24 +85,22 @@ class Proposals:
         """
         return draw_masks(photo_of(self.image, self.file_name), self.rle)
 
-    def save(self, path: str | Path) -> list[Path]:
-        """Writes the masks to `path`, whose ending says how, and returns the paths written.
-
-        .json           COCO: the photo, one annotation a mask
-        .labels.png     16-bit label map: 0 is background, i + 1 is mask i, small masks above large ones
-        .png .jpg .webp the overlay
-
-        A file is written whole or not at all. Raises InputError for other endings and unwritable paths.
-        """
-        return save(self, path, _ENCODERS)
-
-    def coco_annotations(self) -> list[dict[str, Any]]:
-        """An annotation a mask as COCO has it, but for `id` and `image_id`."""
-        more = (
+    def details(self) -> list[dict[str, Any]]:
+        """What files say of each mask beside its pixels, name and predicted IoU: its stability and its click."""
+        return [
             {"stability_score": round(float(stability), 4), "point": [round(x, 2), round(y, 2)]}
             for stability, (x, y) in zip(self.stability, self.points.tolist(), strict=True)
-        )
-        return coco_annotations(self.rle, self.predicted_iou, more)
+        ]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class name of each mask; everything mode knows no classes."""
+        return (DEFAULT_NAME,) * len(self)
+
+    @property
+    def logits(self) -> None:
+        """Not kept, as there may be hundreds of masks."""
+        return None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -114,19 +113,3 @@ class Proposals:
 
 
 _ARRAYS = ("boxes", "areas", "predicted_iou", "stability", "points", "crop_boxes")
-
-
-def _coco(proposals: Proposals) -> list[bytes]:
-    return [coco_of_one(proposals.file_name, proposals.size, proposals.coco_annotations())]
-
-
-def _labels(proposals: Proposals) -> list[bytes]:
-    return [label_map(proposals.rle, proposals.size)]
-
-
-# The first ending that fits decides, so the longer one comes first.
-_ENCODERS: dict[str, Callable[[Proposals], list[bytes]]] = {
-    ".json": _coco,
-    ".labels.png": _labels,
-    **OVERLAYS,
-}

@@ -135,15 +135,15 @@ def _numbers(option: str, text: str, count: int) -> list[float]:
 def _plan_outputs(photos: list[Path], output: Path | None) -> list[list[Path]]:
     """The files to write for each photo. Raises InputError when there is no place for them."""
     from pocketsam.automatic.batch import make_folder, unique_names
-    from pocketsam.predict.masks import ENDINGS, ending
+    from pocketsam.predict.formats import format_of, means_a_file
 
     if len(photos) == 1 and output is not None and output.suffix and not output.is_dir():
-        ending(output)
+        format_of(output)
         check_writable(output.parent, missing=True)
         if output.exists() and photos[0].exists() and output.samefile(photos[0]):
             raise InputError(f"{output}: is the photo itself; choose another name for the result")
         return [[output]]
-    if output is not None and not output.is_dir() and output.name.lower().endswith(ENDINGS):
+    if output is not None and not output.is_dir() and means_a_file(output):
         raise InputError(f"{output}: is one file, but there are {len(photos)} photos; give a folder")
     folder = output or Path()
     make_folder(folder, len(photos))

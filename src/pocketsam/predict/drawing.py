@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketsam.predict.outlines import find_contours
 from pocketsam.predict.prompts import BACKGROUND, FOREGROUND, Prompts
 from pocketsam.utils.rle import RLE, areas, decode_box
 
@@ -41,7 +42,7 @@ def draw_masks(image: NDArray[np.uint8], masks: Sequence[RLE]) -> NDArray[np.uin
         mask, x0, y0 = decode_box(masks[i])
         if mask.size:
             _tint(canvas, image, mask, (x0, y0), _colour(i))
-            outlines.append((find_contours(mask, holes=True, corner=(x0, y0)), _colour(i)))
+            outlines.append((find_contours(mask, (x0, y0)), _colour(i)))
     for contours, colour in outlines:
         cv2.drawContours(canvas, contours, -1, WHITE, 2 * line, cv2.LINE_AA)
         cv2.drawContours(canvas, contours, -1, colour, line, cv2.LINE_AA)
@@ -52,24 +53,14 @@ def draw_prompts(canvas: NDArray[np.uint8], prompts: Prompts, masks: NDArray[np.
     """Draws the prompts of N objects onto `canvas`. masks: (N,) the mask whose colour a box takes."""
     if prompts.boxes is not None:
         for box, i in zip(prompts.boxes, masks, strict=True):
+            if np.isnan(box).any():  # among joined prompts, an object without a box
+                continue
             # A box's edges lie between pixels: the last pixels inside are x1 - 1 and y1 - 1.
             x0, y0, x1, y1 = (round(float(edge)) for edge in box)
             cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), _colour(i), _line_width(canvas))
     for (x, y), label in zip(prompts.points.reshape(-1, 2), prompts.labels.ravel(), strict=True):
         if label in CLICK_COLOURS:
             _draw_click(canvas, float(x), float(y), int(label))
-
-
-def find_contours(
-    mask: NDArray[np.bool_], holes: bool, corner: tuple[int, int] = (0, 0)
-) -> list[NDArray[np.int32]]:
-    """The outlines of a mask (H, W) through its outermost pixels, each (K, 1, 2) int32 (x, y).
-
-    corner: where the mask's upper left pixel is, if it is only a part of the photo.
-    """
-    mode = cv2.RETR_CCOMP if holes else cv2.RETR_EXTERNAL
-    contours, _ = cv2.findContours(mask.view(np.uint8), mode, cv2.CHAIN_APPROX_SIMPLE, offset=corner)
-    return [np.asarray(contour, np.int32) for contour in contours]
 
 
 def _colour(i: np.intp) -> tuple[int, int, int]:

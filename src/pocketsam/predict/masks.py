@@ -1,43 +1,39 @@
-"""Masks: the one result, and every file it can become.
+"""Masks: what prompts give, one result for one object or for many.
 
 A result keeps the decoder's low-resolution logits, which are small. Masks at the photo's resolution, boxes,
 areas, COCO run lengths and polygons are made from them when they are first asked for.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from io import BytesIO
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.predict import formats
-from pocketsam.predict.drawing import draw_masks, draw_prompts, find_contours
-from pocketsam.predict.formats import (
-    OVERLAYS,
-    coco_annotations,
-    coco_of_one,
-    encode_image,
-    label_map,
-    photo_of,
-)
+from pocketsam.errors import InputError
+from pocketsam.predict.conversions import Conversions
+from pocketsam.predict.drawing import draw_masks, draw_prompts
+from pocketsam.predict.formats.coco import DEFAULT_NAME
+from pocketsam.predict.formats.result import photo_of
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.prompts import Prompts
-from pocketsam.utils.rle import RLE, areas, boxes, encode
+from pocketsam.predict.refine import refine
+from pocketsam.utils.rle import RLE, areas, boxes, decode, encode
 
 Index: TypeAlias = int | slice | list[int] | NDArray[Any]
 
 
-class Masks:
+class Masks(Conversions):
     """N masks of one photo of H × W pixels. len(), indexing and slicing work as on a list and give Masks.
 
     logits: (N, h, w) float32 at low resolution, above 0 inside; they can be passed back as `mask_input`.
     predicted_iou: (N,) float32, the model's own estimate of each mask's quality.
     geometry: the photo's pixels against the model's.
     image: uint8 (H, W, 3) RGB, for overlays and cut-outs. file_name: the photo's, for COCO.
-    objects: (N,) int, the prompted object each mask belongs to. prompts: what was asked, drawn on overlays.
+    objects: (N,) int, the prompted object each mask belongs to. prompts: those of the objects, drawn on overlays.
+    names: N class names, for files; "object" for each when not given.
+    rle: N run lengths of the masks at the photo's resolution, where they are not simply those of the logits.
     """
 
     def __init__(
@@ -49,6 +45,8 @@ class Masks:
         file_name: str = "photo",
         objects: NDArray[np.intp] | None = None,
         prompts: Prompts | None = None,
+        names: Sequence[str] | None = None,
+        rle: list[RLE] | None = None,
     ) -> None:
         self.logits = logits
         self.predicted_iou = predicted_iou
@@ -57,20 +55,36 @@ class Masks:
         self.file_name = file_name
         self.objects = np.arange(len(logits)) if objects is None else objects
         self.prompts = prompts
+        self.names = (DEFAULT_NAME,) * len(logits) if names is None else tuple(names)
+        self._rle = rle
+
+    @classmethod
+    def join(cls, parts: Sequence["Masks"]) -> "Masks":
+        """The masks of all `parts`, which are of one photo and one model, in order; their objects are counted on."""
+        starts = np.cumsum([0, *(part._object_count for part in parts)])
+        prompts = [part.prompts for part in parts if part.prompts is not None]
+        return parts[0]._with(
+            logits=np.concatenate([part.logits for part in parts]),
+            predicted_iou=np.concatenate([part.predicted_iou for part in parts]),
+            objects=np.concatenate(
+                [part.objects + start for part, start in zip(parts, starts[:-1], strict=True)]
+            ),
+            prompts=Prompts.join(prompts) if len(prompts) == len(parts) else None,
+            names=[name for part in parts for name in part.names],
+            rle=[rle for part in parts for rle in part.rle],
+        )
 
     def __len__(self) -> int:
         return len(self.logits)
 
     def __getitem__(self, index: Index) -> "Masks":
         kept = np.atleast_1d(np.arange(len(self))[index])
-        return Masks(
-            self.logits[kept],
-            self.predicted_iou[kept],
-            self.geometry,
-            self.image,
-            self.file_name,
-            self.objects[kept],
-            self.prompts,
+        return self._with(
+            logits=self.logits[kept],
+            predicted_iou=self.predicted_iou[kept],
+            objects=self.objects[kept],
+            names=[self.names[i] for i in kept],
+            rle=None if self._rle is None else [self._rle[i] for i in kept],
         )
 
     def __iter__(self) -> Iterator["Masks"]:
@@ -81,21 +95,29 @@ class Masks:
         size = f"{self.geometry.width} × {self.geometry.height}"
         return f"Masks({len(self)} of {self.file_name}, {size}, predicted IoU {iou})"
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the photo."""
+        return self.geometry.height, self.geometry.width
+
     @cached_property
     def binary(self) -> NDArray[np.bool_]:
         """(N, H, W) bool at the photo's resolution."""
-        size = (self.geometry.height, self.geometry.width)
-        return np.array([self._binary(i) for i in range(len(self))], np.bool_).reshape(-1, *size)
+        return np.array([self._binary(i) for i in range(len(self))], np.bool_).reshape(-1, *self.size)
 
     def _binary(self, i: int) -> NDArray[np.bool_]:
         if "binary" in self.__dict__:
             return np.asarray(self.binary[i])
+        if self._rle is not None:
+            return decode(self._rle[i])
         return self.geometry.logits_to_photo(self.logits[i]) > 0
 
     @cached_property
     def rle(self) -> list[RLE]:
         """N COCO run-length encodings: {"size": [H, W], "counts": str}."""
         # One mask at a time: all of them at the resolution of a large photo may not fit into memory.
+        if self._rle is not None:
+            return self._rle
         return [encode(self._binary(i)) for i in range(len(self))]
 
     @cached_property
@@ -108,14 +130,41 @@ class Masks:
         """(N, 4) float32 XYXY, the pixels' edges: x1 is the last column plus one. Zeros for an empty mask."""
         return boxes(self.rle)
 
-    @cached_property
-    def polygons(self) -> list[list[NDArray[np.float32]]]:
-        """The outer outlines of each mask, (K, 2) float32 (x, y) in photo pixels.
+    def refined(self) -> "Masks":
+        """These masks with outlines that follow the edges in the photo: see `refine`. Logits and predicted IoU stay.
 
-        They run through the centres of the outermost pixels. What is thinner than two pixels has no outline.
+        Raises InputError when the masks were made without the photo.
         """
-        contours = [find_contours(self._binary(i), holes=False) for i in range(len(self))]
-        return [[np.float32(0.5) + c[:, 0].astype(np.float32) for c in one if len(c) > 2] for one in contours]
+        photo = photo_of(self.image, self.file_name)
+        rle = [refine(logits, photo, self.geometry) for logits in self.logits]
+        return self._with(rle=rle)
+
+    def named(self, names: Sequence[str]) -> "Masks":
+        """These masks with a class name for each prompted object. Raises InputError for another number of names."""
+        count = self._object_count
+        if isinstance(names, str) or len(names) != count:
+            given = "one string" if isinstance(names, str) else str(len(names))
+            raise InputError(f"names must be a list of {count} class names, one for each object, not {given}")
+        return self._with(names=[names[i] for i in self.objects])
+
+    @property
+    def _object_count(self) -> int:
+        return int(self.objects.max(initial=-1)) + 1 if self.prompts is None else len(self.prompts)
+
+    def _with(self, **changes: Any) -> "Masks":
+        """These masks with other values of some arguments of the constructor."""
+        fields: dict[str, Any] = {
+            "logits": self.logits,
+            "predicted_iou": self.predicted_iou,
+            "geometry": self.geometry,
+            "image": self.image,
+            "file_name": self.file_name,
+            "objects": self.objects,
+            "prompts": self.prompts,
+            "names": self.names,
+            "rle": self._rle,
+        }
+        return Masks(**fields | changes)
 
     def overlay(self) -> NDArray[np.uint8]:
         """The photo uint8 (H, W, 3) with the masks and their prompts drawn on it.
@@ -128,64 +177,6 @@ class Masks:
             draw_prompts(canvas, self.prompts[objects], first_masks)
         return canvas
 
-    def save(self, path: str | Path) -> list[Path]:
-        """Writes the masks to `path`, whose ending says how, and returns the paths written.
-
-        .json           COCO: the photo, one annotation a mask
-        .cutout.png     the photo with all else transparent; several masks give NAME.0.cutout.png and so on
-        .labels.png     16-bit label map: 0 is background, i + 1 is mask i, small masks above large ones
-        .npy, .npz      the low-resolution logits; .npz has the predicted IoU and the objects too
-        .png .jpg .webp the overlay
-
-        A file is written whole or not at all. Raises InputError for other endings and unwritable paths.
-        """
-        return formats.save(self, path, _ENCODERS)
-
-
-def ending(path: str | Path) -> str:
-    """The ending of `path` that `Masks.save` goes by. Raises InputError when it knows none."""
-    return formats.ending(path, ENDINGS)
-
-
-def _coco(masks: Masks) -> list[bytes]:
-    objects = ({"object": int(number)} for number in masks.objects)
-    annotations = coco_annotations(masks.rle, masks.predicted_iou, objects)
-    return [coco_of_one(masks.file_name, _size(masks), annotations)]
-
-
-def _cutouts(masks: Masks) -> list[bytes]:
-    photo = photo_of(masks.image, masks.file_name)
-    alphas = (masks._binary(i)[..., None] * np.uint8(255) for i in range(len(masks)))
-    return [encode_image(np.concatenate([photo, alpha], axis=2), "PNG") for alpha in alphas]
-
-
-def _labels(masks: Masks) -> list[bytes]:
-    return [label_map(masks.rle, _size(masks))]
-
-
-def _size(masks: Masks) -> tuple[int, int]:
-    return masks.geometry.height, masks.geometry.width
-
-
-def _npy(masks: Masks) -> list[bytes]:
-    file = BytesIO()
-    np.save(file, masks.logits)
-    return [file.getvalue()]
-
-
-def _npz(masks: Masks) -> list[bytes]:
-    file = BytesIO()
-    np.savez_compressed(file, logits=masks.logits, predicted_iou=masks.predicted_iou, objects=masks.objects)
-    return [file.getvalue()]
-
-
-# The first ending that fits decides, so the longer ones come first.
-_ENCODERS: dict[str, Callable[[Masks], list[bytes]]] = {
-    ".json": _coco,
-    ".cutout.png": _cutouts,
-    ".labels.png": _labels,
-    ".npy": _npy,
-    ".npz": _npz,
-    **OVERLAYS,
-}
-ENDINGS = tuple(_ENCODERS)
+    def details(self) -> list[dict[str, Any]]:
+        """What files say of each mask beside its pixels, name and predicted IoU: the number of its object."""
+        return [{"object": int(number)} for number in self.objects]

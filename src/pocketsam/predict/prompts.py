@@ -3,7 +3,7 @@
 One call holds the prompts of N objects. An object may have points, a box, a mask, or any mix of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ class Prompts:
 
     points: (N, P, 2) float32, (x, y) in photo pixels; P may be 0.
     labels: (N, P) int32: 1 foreground, 0 background, -1 padding.
-    boxes: (N, 4) float32 XYXY in photo pixels, or None.
+    boxes: (N, 4) float32 XYXY in photo pixels, or None; after `join`, NaN for an object without a box.
     mask_input: (N, h, w) float32 low-resolution logits, or None.
     """
 
@@ -70,6 +70,28 @@ class Prompts:
         if checked_boxes is None and logits is None and (kinds == PADDING).all(axis=1).any():
             raise InputError("an object has only padding points (label -1): give it a click, a box or a mask")
         return cls(clicks, kinds, checked_boxes, logits)
+
+    @classmethod
+    def join(cls, parts: Sequence["Prompts"]) -> "Prompts":
+        """The prompts of all `parts`, to be drawn together; masks are left out, and they make no tokens.
+
+        Where parts differ in the number of points, padding fills up; where some have no boxes, NaN.
+        """
+        most = max(part.points.shape[1] for part in parts)
+        missing = [most - part.points.shape[1] for part in parts]
+        points = [
+            np.pad(part.points, ((0, 0), (0, n), (0, 0))) for part, n in zip(parts, missing, strict=True)
+        ]
+        labels = [
+            np.pad(part.labels, ((0, 0), (0, n)), constant_values=PADDING)
+            for part, n in zip(parts, missing, strict=True)
+        ]
+        nowhere = np.full((1, 4), np.nan, np.float32)
+        boxes = [nowhere.repeat(len(part), axis=0) if part.boxes is None else part.boxes for part in parts]
+        boxed = any(part.boxes is not None for part in parts)
+        return cls(
+            np.concatenate(points), np.concatenate(labels), np.concatenate(boxes) if boxed else None, None
+        )
 
     def __len__(self) -> int:
         return len(self.points)

@@ -1,0 +1,22 @@
+"""Cut-outs: the photo with all that is outside the mask transparent, a PNG for each mask."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketsam.predict.formats.pictures import encode_image
+from pocketsam.predict.formats.result import Result, photo_of
+from pocketsam.utils.rle import decode
+
+
+def encode(result: Result, suffix: str) -> Iterator[bytes]:
+    """One PNG after the other, as those of hundreds of masks may not fit into memory."""
+    return (encode_image(pixels, suffix) for pixels in cutouts(result))
+
+
+def cutouts(result: Result) -> Iterator[NDArray[np.uint8]]:
+    """The photo uint8 (H, W, 4) RGBA with alpha 0 outside each mask. Raises InputError without a photo."""
+    photo = photo_of(result.image, result.file_name)
+    for rle in result.rle:
+        yield np.concatenate([photo, decode(rle)[..., None] * np.uint8(255)], axis=2)

@@ -1,0 +1,9 @@
+"""Overlays: pictures to look at, with the masks drawn on the photo."""
+
+from pocketsam.predict.formats.pictures import encode_image
+from pocketsam.predict.formats.result import Result
+
+
+def encode(result: Result, suffix: str) -> list[bytes]:
+    """A PNG, JPEG or WebP file, whichever the suffix means."""
+    return [encode_image(result.overlay(), suffix)]

@@ -34,8 +34,8 @@ from pocketsam.evaluation.protocols.agreement import POINT, Teacher
 from pocketsam.evaluation.protocols.clicks import Clicks
 from pocketsam.evaluation.results import Means
 from pocketsam.evaluation.session import run
+from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import FILE_NAME, load_model, save_model
-from pocketsam.models.sam import MODELS
 from pocketsam.segmenter import Segmenter
 from pocketsam.training.config import read_recipe
 from pocketsam.training.loop import LOG_FILE, train
@@ -223,7 +223,7 @@ def throughput(given: argparse.Namespace) -> None:
     """Photos a second with stored embeddings, and with the teacher in the loop."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sam = MODELS[given.teacher]().eval()
+        sam = build(given.teacher, 1024).eval()
         config = PUBLISHED[given.teacher].config
         save_model(folder / "teacher" / FILE_NAME, sam.state_dict(), config)
         photos = _noise(folder / "photos", given.batch)

@@ -21,6 +21,7 @@ from rich.progress import track
 
 from pocketsam.evaluation.protocols.efficiency import measure_efficiency
 from pocketsam.evaluation.timing import Contender
+from pocketsam.models.architectures import ARCHITECTURES
 from pocketsam.zoo import MODELS
 
 # (engine, precision). The first is what the others are measured against.
@@ -31,17 +32,7 @@ ENGINES = (
     ("openvino", "float32"),
     ("openvino", "bfloat16"),
 )
-ARCHITECTURES = (
-    "pocket",
-    "mobile_sam",
-    "efficient_sam_ti",
-    "efficient_sam_s",
-    "slimsam_77",
-    "slimsam_50",
-    "sam_vit_b",
-    "sam_vit_l",
-    "sam_vit_h",
-)
+PUBLISHED = [name for name, architecture in ARCHITECTURES.items() if architecture.published]
 LARGE = ("sam_vit_l", "sam_vit_h")
 """Their engines run one after the other: side by side they would take up to 36 GB."""
 JOBS = ("encode", "decode 1", "decode 64")
@@ -64,7 +55,7 @@ def table(
 ) -> None:
     """Print the table as Markdown."""
     rows = []
-    for name in track(models or ARCHITECTURES, console=Console(stderr=True), config="models"):
+    for name in track(models or PUBLISHED, console=Console(stderr=True), description="models"):
         for row in measure(name, threads, device, seconds):
             rows.append(row)
             print(name, row["engine"], row["precision"], row["seconds"], row["peak_bytes"], file=sys.stderr)
@@ -96,25 +87,9 @@ def make(name: str, folder: Path) -> None:
 
     torch.manual_seed(0)
     config = MODELS[name].config
-    sam = build(name, config.image_size).eval().requires_grad_(False)
+    sam = ARCHITECTURES[name].build(config.image_size).eval().requires_grad_(False)
     save_model(folder / FILE_NAME, sam.state_dict(), config)
     export_onnx(sam, config, folder)
-
-
-def build(name: str, image_size: int) -> Any:
-    """The architecture with random weights."""
-    from pocketsam.models import sam
-    from pocketsam.models.encoders import sam_vit
-
-    sizes = {  # width, depth, heads, hidden, global blocks
-        "slimsam_77": (168, 12, 12, 696, (2, 5, 8, 11)),
-        "slimsam_50": (384, 12, 12, 1536, (2, 5, 8, 11)),
-        "sam_vit_l": (1024, 24, 16, 4096, (5, 11, 17, 23)),
-        "sam_vit_h": (1280, 32, 16, 5120, (7, 15, 23, 31)),
-    }
-    if name in sizes:
-        return sam.Sam(sam_vit.SamViT(*sizes[name]), image_size)
-    return sam.MODELS[name](image_size)
 
 
 def markdown(rows: list[dict[str, Any]], threads: int, device: str, seconds: float) -> Iterator[str]:

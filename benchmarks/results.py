@@ -72,14 +72,14 @@ def make_models() -> None:
     """The two models beside `pocket`."""
     import torch
 
+    from pocketsam.models.architectures import build
     from pocketsam.models.checkpoints import FILE_NAME, load_model, save_model
-    from pocketsam.models.sam import MODELS as ARCHITECTURES
 
     sam, config = load_model(ROOT / "checkpoints/pocket" / FILE_NAME)
     torch.manual_seed(0)
     others = {
         "pocket-256": (sam.state_dict(), replace(config, name="pocket-256", image_size=256)),
-        "random": (ARCHITECTURES["pocket"](512).state_dict(), replace(config, name="random")),
+        "random": (build("pocket", 512).state_dict(), replace(config, name="random")),
     }
     for name, (weights, described) in others.items():
         save_model(OUT / "models" / name / FILE_NAME, weights, described)

@@ -9,7 +9,7 @@ from pocketsam import zoo
 from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.errors import ModelError
 from pocketsam.graphs import ONNX_FILES
-from pocketsam.models.sam import pocket
+from pocketsam.models.architectures import build
 from pocketsam.zoo import MODELS, locate
 
 MANIFESTS = sorted((Path(__file__).parent / "parity").glob("*.json"))
@@ -134,6 +134,6 @@ def test_the_parameters_are_those_of_the_published_tensors(manifest):
 
 def test_the_parameters_of_pocket_are_those_of_its_network():
     with torch.device("meta"):
-        parameters = dict(pocket().named_parameters())
+        parameters = dict(build("pocket", 512).named_parameters())
     counted = (tensor.numel() for name, tensor in parameters.items() if not name.startswith(CLASSIFIER))
     assert MODELS["pocket"].parameters == sum(counted)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from pocketsam import Segmenter
 from pocketsam.cli.app import app
 from pocketsam.graphs import ONNX_FILES
-from pocketsam.models.sam import efficient_sam_ti, patches, pocket
+from pocketsam.models.architectures import build
 
 
 def pocketsam(*arguments):
@@ -23,7 +23,7 @@ def checkpoint(tmp_path_factory) -> Path:
     """An EfficientSAM as it is published, at the size of its published file."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("published") / "efficient_sam_vitt.pt"
-    torch.save({"model": efficient_sam_ti().state_dict()}, path)
+    torch.save({"model": build("efficient_sam_ti", 1024).state_dict()}, path)
     return path
 
 
@@ -41,7 +41,7 @@ def test_a_published_file_becomes_safetensors_that_say_what_they_are(checkpoint,
 
 def test_both_forms_at_once_and_both_run(tmp_path, samples):
     torch.manual_seed(0)
-    torch.save(patches(64).state_dict(), tmp_path / "mine.pth")
+    torch.save(build("patches", 64).state_dict(), tmp_path / "mine.pth")
     done = pocketsam(
         "convert", tmp_path / "mine.pth", "-o", tmp_path / "m", "--to", "onnx", "--to", "safetensors"
     )
@@ -61,7 +61,7 @@ def test_without_an_output_the_folder_is_named_after_the_model(checkpoint, tmp_p
 
 
 def test_what_the_weights_cannot_tell_can_be_said(tmp_path):
-    torch.save(pocket(64).state_dict(), tmp_path / "weights.bin")
+    torch.save(build("pocket", 64).state_dict(), tmp_path / "weights.bin")
     done = pocketsam("convert", tmp_path / "weights.bin", "--as", "pocket", "-o", tmp_path / "m")
     assert done.exit_code == 0, done.output
     with safe_open(tmp_path / "m" / "model.safetensors", "pt") as file:
@@ -87,7 +87,7 @@ def test_half_halves(checkpoint, tmp_path):
 
 
 def test_half_precision_files_of_both_forms_are_of_one_model(tmp_path):
-    torch.save(patches(64).state_dict(), tmp_path / "x.pt")
+    torch.save(build("patches", 64).state_dict(), tmp_path / "x.pt")
     done = pocketsam(
         "convert", tmp_path / "x.pt", "-o", tmp_path / "m", "--half", "--to", "onnx", "--to", "safetensors"
     )
@@ -97,7 +97,7 @@ def test_half_precision_files_of_both_forms_are_of_one_model(tmp_path):
 
 
 def test_a_folder_never_holds_two_models(tmp_path):
-    torch.save(patches(64).state_dict(), tmp_path / "x.pt")
+    torch.save(build("patches", 64).state_dict(), tmp_path / "x.pt")
     for words in (("--to", "onnx"), ()):
         done = pocketsam("convert", tmp_path / "x.pt", "-o", tmp_path / "m", *words)
     assert done.exit_code == 2

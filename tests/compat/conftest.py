@@ -13,7 +13,7 @@ from PIL import Image
 from pocketsam import compat
 from pocketsam.config import ModelConfig
 from pocketsam.export.onnx import export_onnx
-from pocketsam.models.sam import patches
+from pocketsam.models.architectures import build
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small model of random weights that sees a photo as SAM does, in 128 × 128 pixels."""
     torch.manual_seed(1)
     folder = tmp_path_factory.mktemp("compat") / "tiny"
-    export_onnx(patches(128), ModelConfig("tiny", image_size=128), folder)
+    export_onnx(build("patches", 128), ModelConfig("tiny", image_size=128), folder)
     return folder
 
 

@@ -10,8 +10,8 @@ from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.engines.openvino import OpenVinoEngine
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.export.onnx import export_onnx
+from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import FILE_NAME, save_model
-from pocketsam.models.sam import patches
 
 SIZE = 64
 
@@ -23,7 +23,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
     thresholds = {"pred_iou_thresh": 0.75, "stability_score_thresh": 0.5, "confident_logit": -1.25}
     config = ModelConfig("small", SIZE, "squash", licence="CC0-1.0", **thresholds)
-    save_model(folder / FILE_NAME, weights=patches(SIZE).state_dict(), config=config)
+    save_model(folder / FILE_NAME, weights=build("patches", SIZE).state_dict(), config=config)
     return folder
 
 

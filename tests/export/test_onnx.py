@@ -14,7 +14,8 @@ from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import ModelError
 from pocketsam.export.onnx import export_onnx
 from pocketsam.graphs import ONNX_FILES
-from pocketsam.models.sam import Sam, pocket
+from pocketsam.models.architectures import build
+from pocketsam.models.sam import Sam
 
 SIZE = 128
 DESCRIPTION = ModelConfig("pocket", SIZE, "squash")
@@ -23,7 +24,7 @@ DESCRIPTION = ModelConfig("pocket", SIZE, "squash")
 @pytest.fixture(scope="module")
 def sam() -> Sam:
     torch.manual_seed(0)
-    sam = pocket(SIZE)
+    sam = build("pocket", SIZE)
     for module in sam.modules():
         if isinstance(
             module, torch.nn.BatchNorm2d
@@ -87,7 +88,7 @@ def test_half_precision_halves_the_files_and_keeps_the_masks(
 
 def test_graphs_of_different_weights_are_refused(exported: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    export_onnx(pocket(SIZE), DESCRIPTION, tmp_path)
+    export_onnx(build("pocket", SIZE), DESCRIPTION, tmp_path)
     shutil.copy(exported / "encoder.onnx", tmp_path)
     with pytest.raises(ModelError, match="different models"):
         OnnxEngine(tmp_path)

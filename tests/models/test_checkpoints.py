@@ -13,9 +13,10 @@ from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import ModelError
 from pocketsam.export.onnx import export_onnx
+from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import FILE_NAME, digest, load_model, save_model, save_tensors
 from pocketsam.models.encoders.sam_vit import SamViT
-from pocketsam.models.sam import Sam, patches, pocket
+from pocketsam.models.sam import Sam
 
 DESCRIPTION = ModelConfig(
     "patches", 64, "squash", pred_iou_thresh=0.75, stability_score_thresh=0.5, confident_logit=-1.25
@@ -25,7 +26,7 @@ DESCRIPTION = ModelConfig(
 @pytest.fixture(scope="module")
 def sam() -> Sam:
     torch.manual_seed(0)
-    return patches(64)
+    return build("patches", 64)
 
 
 def test_a_model_comes_back_bit_for_bit(sam: Sam, tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_the_digest_is_that_of_the_weights_whatever_keeps_them(sam: Sam, tmp_pat
 
 
 def test_a_forced_architecture_must_be_the_one_in_the_file(sam: Sam, tmp_path: Path) -> None:
-    torch.save(pocket(64).state_dict(), tmp_path / "x.pt")
+    torch.save(build("pocket", 64).state_dict(), tmp_path / "x.pt")
     with pytest.raises(ModelError, match=r"x\.pt: is pocket, not sam_vit_b"):
         load_model(tmp_path / "x.pt", replace(SAM, architecture="sam_vit_b"))
     torch.save(sam.state_dict(), tmp_path / "y.pt")
@@ -146,8 +147,8 @@ def test_files_that_hold_something_else(content: object, reason: str, tmp_path: 
 
 
 def test_a_block_that_is_missing_is_named(tmp_path: Path) -> None:
-    weights = pocket(64).state_dict()
-    for key in ("image_encoder.layers.1.blocks.0.attn.attention_biases", "image_encoder.neck.0.weight"):
+    weights = build("pocket", 64).state_dict()
+    for key in ("image_encoder.blocks.1.depthwise.conv.weight", "image_encoder.neck.skip8.weight"):
         torch.save({name: tensor for name, tensor in weights.items() if name != key}, tmp_path / "x.pt")
         with pytest.raises(ModelError, match=f"missing: {key}"):
             load_model(tmp_path / "x.pt")

@@ -20,6 +20,7 @@ from pocketsam.export.onnx import export_onnx
 from pocketsam.models.checkpoints import FILE_NAME, load_model
 from pocketsam.models.encoders.patches import Patches
 from pocketsam.models.factored import FactoredDecoder
+from pocketsam.models.mask_decoder import Variant
 from pocketsam.models.sam import Sam
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "pocket" / FILE_NAME
@@ -59,10 +60,10 @@ PROMPTS = st.builds(
 )
 
 
-def random_sam(plain: bool) -> Sam:
+def random_sam(variant: Variant) -> Sam:
     """With biases, and scales of normalisations, that are not those of a start, which hide mistakes: 0 and 1."""
-    torch.manual_seed(int(plain))
-    sam = Sam(Patches(), SIZE, plain).eval()
+    torch.manual_seed(int(variant == "efficient_sam"))
+    sam = Sam(Patches(), SIZE, variant).eval()
     for tensor in sam.parameters():
         if tensor.ndim == 1:
             tensor.data += 0.3 * torch.randn_like(tensor)
@@ -86,7 +87,7 @@ class Model:
 @pytest.fixture(scope="module")
 def models() -> dict[str, Model]:
     trained, _ = load_model(CHECKPOINT)
-    sams = {"sam": random_sam(False), "efficient_sam": random_sam(True), "trained": trained}
+    sams = {"sam": random_sam("sam"), "efficient_sam": random_sam("efficient_sam"), "trained": trained}
     return {kind: Model(sam) for kind, sam in sams.items()}
 
 
@@ -153,7 +154,7 @@ def test_it_rounds_no_worse_than_the_plain_decoder(
 
 @torch.no_grad()
 def test_a_mask_that_is_said_to_be_missing_is_none(models: dict[str, Model]) -> None:
-    prompts = Prompts.decode_masks(side=8, objects=1, points=1, masked=True, seed=0)
+    prompts = Prompts.draw(side=8, objects=1, points=1, masked=True, seed=0)
     decoder, mask = FactoredDecoder(models["sam"](prompts, torch.float32)), prompts.mask_input
     absent = decoder.prepare(prompts.embedding, mask, torch.zeros(1))
     for ours, without in zip(absent, decoder.prepare(prompts.embedding), strict=True):
@@ -167,7 +168,7 @@ def folder(
     request: pytest.FixtureRequest, models: dict[str, Model], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
     """The name of a model, and its decoder in ONNX for images of SIZE * SIZE pixels."""
-    sam = models[request.param](Prompts.decode_masks(SIZE // 16, 1, 1, False, 0), torch.float32)
+    sam = models[request.param](Prompts.draw(SIZE // 16, 1, 1, False, 0), torch.float32)
     path = tmp_path_factory.mktemp(request.param)
     export_onnx(sam, ModelConfig(request.param, SIZE), path)
     return request.param, path
@@ -181,7 +182,7 @@ def test_exported_it_answers_as_the_plain_decoder_does(
     kind, path = folder
     opened, side = engine(path, threads=2), SIZE // 16
     for objects, points, seed in [(5, 2, 0), (1, 1, 1), (4, 6, 2), (3, 0, 3)]:
-        prompts = Prompts.decode_masks(side, objects, points, masked=False, seed=seed)
+        prompts = Prompts.draw(side, objects, points, masked=False, seed=seed)
         random = np.random.default_rng(seed)
         prompts.labels[:1, :2] = torch.tensor([2, 3])[:points]  # a box
         masks = 5 * random.standard_normal((objects, 1, SIZE // 4, SIZE // 4)).astype(np.float32)

@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import SamConfig, SamModel, SamVisionConfig
 
+from pocketsam.models.architectures import architecture_of
 from pocketsam.models.checkpoints import load_model
 from pocketsam.models.encoders.sam_vit import SamViT
-from pocketsam.models.published import architecture_of
 from pocketsam.models.sam import Sam
 
 DEPTH = 3  # two blocks with windows and a global one: the others are the same again

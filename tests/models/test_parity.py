@@ -18,9 +18,9 @@ from parity.synthetic_weights import FOLDER
 from pocketsam.engines import Engine, decode, open_engine
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.export.onnx import export_onnx
+from pocketsam.models.architectures import architecture_of, like
 from pocketsam.models.checkpoints import load_model, load_strictly
-from pocketsam.models.published import architecture_of, rename
-from pocketsam.models.sam import like
+from pocketsam.models.published import rename
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import preprocess
 from pocketsam.predict.prompts import Prompts

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from pocketsam.models.architectures import ARCHITECTURES, build
 from pocketsam.models.encoders.tiny_vit import WindowAttention
 from pocketsam.models.layers import from_windows, to_windows
-from pocketsam.models.sam import MODELS, pocket
 
 SIZE = 128
 
@@ -13,18 +13,25 @@ SIZE = 128
 @pytest.fixture(scope="module")
 def sam() -> torch.nn.Module:
     torch.manual_seed(0)
-    return pocket(SIZE).eval()
+    return build("pocket", SIZE).eval()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("size", [64, 192])
+def test_embeddings_follow_the_input(name: str, size: int) -> None:
+    with torch.device("meta"):  # shapes without numbers
+        sam = build(name, size).eval()
+        embedding = sam.encode(torch.empty(1, 3, size, size))
+    assert embedding.shape == (1, sam.embedding_channels, size // 16, size // 16)
+
+
+@pytest.mark.parametrize("name", ["pocket", "patches", "efficient_sam_ti"])
 @pytest.mark.parametrize("size", [64, 192])
 @torch.no_grad()
-def test_sizes_follow_the_input(name: str, size: int) -> None:
-    sam = MODELS[name](size).eval()
-    embedding = sam.encode(torch.randn(1, 3, size, size))
-    assert embedding.shape == (1, 256, size // 16, size // 16)
+def test_masks_follow_the_input(name: str, size: int) -> None:
+    sam = build(name, size).eval()
     points, labels = torch.rand(1, 2, 1, 2) * size, torch.ones(1, 2, 1)
-    logits, iou = sam.decode(embedding, points, labels)
+    logits, iou = sam.decode(sam.encode(torch.randn(1, 3, size, size)), points, labels)
     assert logits.shape == (1, 2, 4, size // 4, size // 4)
     assert iou.shape == (1, 2, 4)
 
@@ -32,7 +39,7 @@ def test_sizes_follow_the_input(name: str, size: int) -> None:
 @pytest.mark.parametrize("size", [0, 100, -64])
 def test_sizes_that_do_not_divide_are_refused(size: int) -> None:
     with pytest.raises(ValueError, match="multiple of 64"):
-        pocket(size)
+        build("pocket", size)
 
 
 @torch.no_grad()

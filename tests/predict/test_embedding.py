@@ -15,8 +15,8 @@ from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import InputError
 from pocketsam.export.onnx import export_onnx
+from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import digest
-from pocketsam.models.sam import patches
 from pocketsam.predict.embedding import Embedding, load_embedding, photo_mark
 
 MODEL = ModelConfig("small", 64, "squash", weights="ab" * 32)
@@ -236,7 +236,7 @@ def test_an_unwritable_place_is_named(segmenter, tmp_path):
 
 
 def test_what_one_engine_saves_another_uses(tmp_path):
-    sam = patches(64)
+    sam = build("patches", 64)
     config = replace(MODEL, weights=digest(sam.state_dict()))
     export_onnx(sam, config, tmp_path)
     one, other = (Segmenter(engine=e) for e in (TorchEngine(sam, config), OnnxEngine(tmp_path)))

@@ -18,8 +18,9 @@ from pocketsam.data.sample import DataError
 from pocketsam.embeddings.job import embed
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import InputError, ModelError
+from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import load_model, save_model
-from pocketsam.models.sam import MODELS, Sam, patches
+from pocketsam.models.sam import Sam
 from pocketsam.training.config import Recipe, read_recipe
 from pocketsam.training.loop import train
 from pocketsam.training.samples import Samples, batches
@@ -60,7 +61,7 @@ def make_teacher(folder: Path, seed: int, size: int = 128, resize: str = "pad") 
     torch.manual_seed(seed)
     config = ModelConfig(folder.name, size, resize, click_masks=(0, 1, 2, 3))  # type: ignore[arg-type]
     path = folder / "model.safetensors"
-    save_model(path, patches(size).state_dict(), config)
+    save_model(path, build("patches", size).state_dict(), config)
     return path
 
 
@@ -275,7 +276,7 @@ def assert_near(some: dict[str, Tensor], others: dict[str, Tensor]) -> None:
 
 def test_a_teacher_answers_in_the_students_pixels_and_cells(teacher: Path) -> None:
     sam, config = load_model(teacher)
-    student = patches(64)
+    student = build("patches", 64)
     embedding = torch.randn(1, 256, 8, 8)
     points = torch.rand(1, 2, 2, 2) * 128
     labels = torch.tensor([[[1, -1], [2, 3]]])
@@ -331,15 +332,15 @@ def test_any_encoder_can_be_a_student(model: str, shard: Path, teacher: Path) ->
     assert float(run.advance([batch])["loss"]) > 0
     path = shard.with_name("student.safetensors")
     save_model(path, run.sam.state_dict(), run.config)
-    assert load_model(path)[0].state_dict().keys() == MODELS[model](64).state_dict().keys()
+    assert load_model(path)[0].state_dict().keys() == build(model, 64).state_dict().keys()
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_efficient_sam_teaches_students_of_its_kind(name: str, shard: Path, tmp_path: Path) -> None:
     path = tmp_path / "efficient" / "model.safetensors"
-    save_model(path, MODELS["efficient_sam_ti"](64).state_dict(), replace(EFFICIENT_SAM, image_size=64))
+    save_model(path, build("efficient_sam_ti", 64).state_dict(), replace(EFFICIENT_SAM, image_size=64))
     run = Run(recipe(shard, path, batch=1, rounds=2, **{"method": name} | METHODS[name]), fabric())
-    assert run.sam.is_plain
+    assert run.sam.variant == "efficient_sam"
     answers = (0,) if name == "full-stage" or name.startswith("coupled") else (1, 2, 3)
     assert run.config.prompt_masks == answers
     seen: list[int] = []

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 from pocketsam.data.sample import DataError
 from pocketsam.errors import InputError, ModelError
+from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import load_model, save_model
-from pocketsam.models.sam import MODELS
 from pocketsam.training.config import Recipe, read_recipe
 from pocketsam.training.loop import train
 from pocketsam.training.samples import Item, Samples
@@ -134,7 +134,7 @@ def test_a_run_can_start_from_the_mean_of_several(tmp_path: Path) -> None:
 def test_weights_of_two_architectures_have_no_mean(tmp_path: Path) -> None:
     first = run(write_recipe(tmp_path, "a", steps=1))
     config = load_model(first)[1]
-    save_model(tmp_path / "other.safetensors", MODELS["vit_tiny"](64).state_dict(), config)
+    save_model(tmp_path / "other.safetensors", build("vit_tiny", 64).state_dict(), config)
     init = [str(first), str(tmp_path / "other.safetensors")]
     with pytest.raises(
         ModelError, match=r"other.safetensors: is of another architecture than .*; average weights of one"

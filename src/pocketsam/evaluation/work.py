@@ -98,14 +98,14 @@ def _parameters(module: "nn.Module") -> int:
 
 def network_of(source: Path, config: ModelConfig) -> "Sam":
     """The model's network. Raises ModelError where neither weights nor a known name say what it is."""
+    from pocketsam.models.architectures import ARCHITECTURES
     from pocketsam.models.checkpoints import FILE_NAME, load_model
-    from pocketsam.models.sam import MODELS
 
     weights = source / FILE_NAME if source.is_dir() else source
     if weights.exists():
         return load_model(weights, config)[0]
-    if config.architecture in MODELS:
-        return MODELS[config.architecture](config.image_size)
+    if config.architecture in ARCHITECTURES:
+        return ARCHITECTURES[config.architecture].build(config.image_size)
     raise ModelError(
         f"{source}: ONNX files do not tell the parameters and multiply-adds of this network; put its"
         f" {FILE_NAME} beside them"

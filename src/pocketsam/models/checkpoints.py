@@ -20,9 +20,10 @@ from torch import Tensor
 
 from pocketsam.config import EFFICIENT_SAM, METADATA_KEY, SAM, ModelConfig
 from pocketsam.errors import ModelError
+from pocketsam.models.architectures import ARCHITECTURES, architecture_of, like
 from pocketsam.models.layers import Shapes
-from pocketsam.models.published import architecture_of, rename
-from pocketsam.models.sam import Sam, like
+from pocketsam.models.published import rename
+from pocketsam.models.sam import Sam, variant_of
 
 FILE_NAME = "model.safetensors"
 
@@ -200,12 +201,18 @@ def _refusal(path: Path, reason: str) -> str:
 def _describe(path: Path, metadata: Mapping[str, str], shapes: Shapes) -> ModelConfig:
     """What the file says of its model or, where it says nothing, what its family expects."""
     if METADATA_KEY not in metadata:
-        plain = "prompt_encoder.invalid_points.weight" in shapes
-        return replace(EFFICIENT_SAM if plain else SAM, name=path.stem, licence="")
+        return replace(_family(shapes), name=path.stem, licence="")
     try:
         return ModelConfig.from_json(metadata[METADATA_KEY])
     except (TypeError, ValueError) as error:
         raise ModelError(f"{path}: has an invalid config ({error}); convert the model again") from error
+
+
+def _family(shapes: Shapes) -> ModelConfig:
+    """What a network with these shapes expects, as far as they tell."""
+    if found := architecture_of(shapes):
+        return ARCHITECTURES[found].config
+    return SAM if variant_of(shapes) == "sam" else EFFICIENT_SAM
 
 
 def _build(path: Path, shapes: Shapes, image_size: int) -> Sam:

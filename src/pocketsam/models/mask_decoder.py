@@ -9,7 +9,7 @@ self-attention that keeps what it was given (in the first block too, and the pro
 over the whole map in the upscaling.
 """
 
-from typing import cast
+from typing import Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,15 @@ from torch.nn import functional as F
 
 from pocketsam.models.layers import MLP, Activation, LayerNorm2d
 
+Variant: TypeAlias = Literal["sam", "efficient_sam"]
+"""Whose prompt encoder and mask decoder: SAM's or EfficientSAM's."""
+
 MASK_TOKENS = 4  # one mask for an unambiguous prompt, three for an ambiguous one
+
+
+def activation_of(variant: Variant) -> Activation:
+    """ReLU in SAM's decoder, GELU in EfficientSAM's."""
+    return F.relu if variant == "sam" else F.gelu
 
 
 class Attention(nn.Module):
@@ -31,11 +39,6 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(channels, inner)
         self.v_proj = nn.Linear(channels, inner)
         self.out_proj = nn.Linear(inner, channels)
-        # Keys start as queries do, a little stronger than usual: from the first step on like attends to like,
-        # and near to near, which a decoder that starts from scratch would have to find out first.
-        with torch.no_grad():
-            self.q_proj.weight.mul_(1.5)
-            self.k_proj.weight.copy_(self.q_proj.weight)
 
     def split(self, x: Tensor) -> Tensor:
         """(B, N, L, inner) -> (B, N, heads, L, inner / heads)."""
@@ -66,14 +69,14 @@ class TokenMLP(nn.Module):
 class TwoWayBlock(nn.Module):
     """Tokens look at each other, then at the image, think, and then the image looks at the tokens."""
 
-    def __init__(self, channels: int, heads: int, hidden: int, first: bool, plain: bool) -> None:
+    def __init__(self, channels: int, heads: int, hidden: int, first: bool, variant: Variant) -> None:
         super().__init__()
-        self.first, self.plain = first, plain
+        self.first, self.variant = first, variant
         self.self_attn = Attention(channels, heads)
         self.norm1 = nn.LayerNorm(channels)
         self.cross_attn_token_to_image = Attention(channels, heads, downsample=2)
         self.norm2 = nn.LayerNorm(channels)
-        self.mlp = TokenMLP(channels, hidden, F.gelu if plain else F.relu)
+        self.mlp = TokenMLP(channels, hidden, activation_of(variant))
         self.norm3 = nn.LayerNorm(channels)
         self.norm4 = nn.LayerNorm(channels)
         self.cross_attn_image_to_token = Attention(channels, heads, downsample=2)
@@ -91,7 +94,7 @@ class TwoWayBlock(nn.Module):
 
     def look_at_each_other(self, tokens: Tensor, prompt: Tensor) -> Tensor:
         """Self-attention of the tokens, which in the first block still are the prompt."""
-        if self.plain:
+        if self.variant == "efficient_sam":
             tokens = tokens if self.first else tokens + prompt
             return tokens + cast(Tensor, self.self_attn(tokens, tokens, tokens))
         if self.first:  # there is nothing to add, and nothing to keep
@@ -104,10 +107,12 @@ class TwoWayTransformer(nn.Module):
     """Two blocks and a last look of the tokens at the image."""
 
     def __init__(
-        self, channels: int, plain: bool, depth: int = 2, heads: int = 8, hidden: int = 2048
+        self, channels: int, variant: Variant, depth: int = 2, heads: int = 8, hidden: int = 2048
     ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(TwoWayBlock(channels, heads, hidden, i == 0, plain) for i in range(depth))
+        self.layers = nn.ModuleList(
+            TwoWayBlock(channels, heads, hidden, i == 0, variant) for i in range(depth)
+        )
         self.final_attn_token_to_image = Attention(channels, heads, downsample=2)
         self.norm_final_attn = nn.LayerNorm(channels)
 
@@ -139,19 +144,19 @@ class MapNorm(nn.Module):
 class MaskDecoder(nn.Module):
     """Image embedding + prompt tokens -> four masks an object and the IoU it expects of each.
 
-    plain: EfficientSAM's decoder instead of SAM's (see the top of this file).
+    variant: SAM's decoder or EfficientSAM's (see the top of this file).
     """
 
-    def __init__(self, channels: int = 256, plain: bool = False) -> None:
+    def __init__(self, channels: int = 256, variant: Variant = "sam") -> None:
         super().__init__()
-        activation = F.gelu if plain else F.relu
+        activation = activation_of(variant)
         self.channels = channels
-        self.transformer = TwoWayTransformer(channels, plain)
+        self.transformer = TwoWayTransformer(channels, variant)
         self.iou_token = nn.Embedding(1, channels)
         self.mask_tokens = nn.Embedding(MASK_TOKENS, channels)
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(channels, channels // 4, 2, 2),
-            MapNorm(channels // 4) if plain else LayerNorm2d(channels // 4),
+            LayerNorm2d(channels // 4) if variant == "sam" else MapNorm(channels // 4),
             nn.GELU(),
             nn.ConvTranspose2d(channels // 4, channels // 8, 2, 2),
             nn.GELU(),

@@ -84,7 +84,7 @@ class PromptEncoder(nn.Module):
         return self.no_mask_embed.weight.view(1, -1, 1, 1)
 
 
-class PlainPromptEncoder(nn.Module):
+class EfficientSamPromptEncoder(nn.Module):
     """EfficientSAM's prompt encoder: clicks and boxes as tokens; a mask cannot be a prompt.
 
     Padding is a point like any other, at (-1, -1), and a background click is a position without a kind: negative

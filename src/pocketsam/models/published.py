@@ -8,8 +8,6 @@ import re
 from collections.abc import Mapping
 from typing import TypeAlias, TypeVar
 
-from pocketsam.models.layers import Shapes
-
 T = TypeVar("T")
 Rules: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -92,41 +90,3 @@ def _rename(name: str, rules: Rules) -> str:
         if changed:
             return name
     return name
-
-
-def architecture_of(shapes: Shapes) -> str:
-    """The published name of the architecture with these shapes, such as "sam_vit_b"; "" if it has none."""
-    return next((name for name, telling in _TELLING.items() if _tells(telling, shapes)), "")
-
-
-def _tells(telling: tuple[int, Shapes], shapes: Shapes) -> bool:
-    tensors, some = telling
-    return len(shapes) == tensors and all(shapes.get(name) == shape for name, shape in some.items())
-
-
-def _sam_vit(tensors: int, width: int, hidden: int) -> tuple[int, Shapes]:
-    mlp = "image_encoder.blocks.0.mlp.lin1.weight"
-    return tensors, {"image_encoder.pos_embed": (1, 64, 64, width), mlp: (hidden, width)}
-
-
-def _vit(width: int) -> tuple[int, Shapes]:
-    mlp = "image_encoder.blocks.0.mlp.lin1.weight"
-    return 278, {"image_encoder.pos_embed": (1, 197, width), mlp: (4 * width, width)}
-
-
-def _tiny_vit(window: int) -> tuple[int, Shapes]:
-    return 439, {"image_encoder.layers.2.blocks.0.attn.attention_biases": (5, window**2)}
-
-
-# How many tensors there are, which counts the blocks, and the shapes that tell one from another.
-_TELLING: dict[str, tuple[int, Shapes]] = {
-    "sam_vit_b": _sam_vit(314, 768, 3072),
-    "sam_vit_l": _sam_vit(482, 1024, 4096),
-    "sam_vit_h": _sam_vit(594, 1280, 5120),
-    "slimsam_50": _sam_vit(314, 384, 1536),
-    "slimsam_77": _sam_vit(314, 168, 696),
-    "efficient_sam_ti": _vit(192),
-    "efficient_sam_s": _vit(384),
-    "mobile_sam": _tiny_vit(14),
-    "pocket": (527, {"image_encoder.neck.skip8.weight": (64, 48, 1, 1)}),
-}

@@ -1,42 +1,32 @@
 """A promptable segmentation model: an image encoder, SAM's prompt encoder and SAM's mask decoder."""
 
-from collections.abc import Callable
 from typing import cast
 
 from torch import Tensor, nn
 
-from pocketsam.models.encoders.efficientnet_lite import LITE, EfficientNetLite
-from pocketsam.models.encoders.patches import Patches
-from pocketsam.models.encoders.sam_vit import SamViT
-from pocketsam.models.encoders.tiny_vit import TinyViT
-from pocketsam.models.encoders.vit import ViT
+from pocketsam.models.encoders.base import ImageEncoder
 from pocketsam.models.layers import Shapes
-from pocketsam.models.mask_decoder import MaskDecoder
-from pocketsam.models.prompt_encoder import PlainPromptEncoder, PromptEncoder
+from pocketsam.models.mask_decoder import MaskDecoder, Variant
+from pocketsam.models.prompt_encoder import EfficientSamPromptEncoder, PromptEncoder
 
 
 class Sam(nn.Module):
     """B images of `image_size` x `image_size` pixels, N objects in each, several prompts for each object.
 
     The size is a property of the model, not of its weights: any multiple of 64 that the encoder takes.
-    plain: EfficientSAM's prompt encoder and decoder instead of SAM's.
+    variant: whose prompt encoder and mask decoder it has, SAM's or EfficientSAM's.
     """
 
-    def __init__(self, image_encoder: nn.Module, image_size: int, plain: bool = False) -> None:
+    def __init__(self, image_encoder: ImageEncoder, image_size: int, variant: Variant = "sam") -> None:
         super().__init__()
         if image_size <= 0 or image_size % 64:
             raise ValueError(f"image_size must be a positive multiple of 64, not {image_size}")
-        self.image_size = image_size
+        self.image_size, self.variant = image_size, variant
         self.image_encoder = image_encoder
-        self.prompt_encoder: PromptEncoder | PlainPromptEncoder = (
-            PlainPromptEncoder() if plain else PromptEncoder()
+        self.prompt_encoder: PromptEncoder | EfficientSamPromptEncoder = (
+            PromptEncoder() if variant == "sam" else EfficientSamPromptEncoder()
         )
-        self.mask_decoder = MaskDecoder(plain=plain)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether prompt encoder and decoder are EfficientSAM's."""
-        return isinstance(self.prompt_encoder, PlainPromptEncoder)
+        self.mask_decoder = MaskDecoder(variant=variant)
 
     @property
     def embedding_side(self) -> int:
@@ -46,7 +36,7 @@ class Sam(nn.Module):
     @property
     def embedding_channels(self) -> int:
         """Of the image embedding: 256 or, with finer maps beside them, more."""
-        return cast(int, self.image_encoder.embedding_channels)
+        return self.image_encoder.embedding_channels
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Normalised pixels (B, 3, S, S) -> image embedding (B, 256, S/16, S/16), or with finer maps beside it."""
@@ -90,109 +80,9 @@ class Sam(nn.Module):
         return cast(tuple[Tensor, Tensor, Tensor], self.mask_decoder(embedding, dense, sparse, positions))
 
 
-def sam_vit_b(image_size: int = 1024) -> Sam:
-    """SAM with its smallest encoder; ViT-L and ViT-H are `like` their checkpoints."""
-    return Sam(SamViT(image_size=image_size), image_size)
-
-
-def mobile_sam(image_size: int = 1024) -> Sam:
-    """MobileSAM and TinySAM: TinyViT-5M in the published layout."""
-    return Sam(TinyViT(), image_size)
-
-
-def efficient_sam_ti(image_size: int = 1024) -> Sam:
-    """EfficientSAM with ViT-Tiny."""
-    return Sam(ViT(192, hidden=768), image_size, plain=True)
-
-
-def efficient_sam_s(image_size: int = 1024) -> Sam:
-    """EfficientSAM with ViT-Small."""
-    return Sam(ViT(384, hidden=1536), image_size, plain=True)
-
-
-def tiny_vit(
-    widths: tuple[int, ...], heads: tuple[int, ...], windows: tuple[int, ...] = (7, 7, 14, 7)
-) -> Callable[[int], Sam]:
-    """SAM with a TinyViT (arXiv 2207.10666, table 1) of these widths and heads a stage."""
-
-    def build(image_size: int = 1024) -> Sam:
-        return Sam(TinyViT(widths, heads=heads, windows=windows), image_size)
-
-    return build
-
-
-def vit(width: int) -> Callable[[int], Sam]:
-    """SAM's own decoder behind EfficientSAM's plain ViT."""
-
-    def build(image_size: int = 1024) -> Sam:
-        return Sam(ViT(width, hidden=4 * width), image_size)
-
-    return build
-
-
-def efficientnet_lite(variant: int) -> Callable[[int], Sam]:
-    """SAM with an EfficientNet-Lite, 0 to 4."""
-
-    def build(image_size: int = 512) -> Sam:
-        return Sam(EfficientNetLite(*LITE[variant]), image_size)
-
-    return build
-
-
-pocket = efficientnet_lite(2)
-"""The model inside the package."""
-
-
-def patches(image_size: int = 128) -> Sam:
-    """A decoder to be taught geometry, on the cheapest encoder (see `models/patches.py`)."""
-    return Sam(Patches(), image_size)
-
-
-MODELS = {
-    "sam_vit_b": sam_vit_b,
-    "mobile_sam": mobile_sam,
-    "efficient_sam_ti": efficient_sam_ti,
-    "efficient_sam_s": efficient_sam_s,
-    "pocket": pocket,
-    "tiny_vit_1m": tiny_vit((32, 48, 64, 128), (1, 2, 2, 4), (8, 8, 16, 8)),
-    "tiny_vit_5m": mobile_sam,
-    "tiny_vit_11m": tiny_vit((64, 128, 256, 448), (2, 4, 8, 14)),
-    "tiny_vit_21m": tiny_vit((96, 192, 384, 576), (3, 6, 12, 18)),
-    "efficientnet_lite0": efficientnet_lite(0),
-    "efficientnet_lite1": efficientnet_lite(1),
-    "efficientnet_lite2": efficientnet_lite(2),
-    "efficientnet_lite3": efficientnet_lite(3),
-    "efficientnet_lite4": efficientnet_lite(4),
-    "vit_tiny": vit(192),
-    "vit_small": vit(384),
-    "patches": patches,
-}
-"""The architectures that a recipe can train from nothing. tiny_vit_1m is ours, for trials on a small machine."""
-
-# A tensor that one kind of encoder has and no other, most telling first.
-_ENCODERS: dict[str, type[EfficientNetLite | TinyViT | SamViT | ViT | Patches]] = {
-    "blocks.0.depthwise.conv.weight": EfficientNetLite,
-    "patch_embed.seq.0.c.weight": TinyViT,
-    "blocks.0.attn.rel_pos_h": SamViT,
-    "pos_embed": ViT,
-    "proj.weight": Patches,
-}
-
-
-def like(shapes: Shapes, image_size: int) -> Sam:
-    """The architecture whose state dict has these shapes, by the family's own names, pruned ones included.
-
-    image_size: for encoders that take any; SAM's ViT brings its own.
-    Raises LookupError where the tensors are of no known architecture, or too few to tell.
-    """
-    encoder = {name.removeprefix("image_encoder."): shape for name, shape in shapes.items()}
-    kind = next((kind for name, kind in _ENCODERS.items() if name in encoder), None)
-    if kind is None:
-        raise LookupError("no known image encoder")
-    image_encoder = kind.like(encoder)
-    if isinstance(image_encoder, SamViT):
-        image_size = image_encoder.image_size
-    return Sam(image_encoder, image_size, plain="prompt_encoder.invalid_points.weight" in shapes)
+def variant_of(shapes: Shapes) -> Variant:
+    """Whose prompt encoder and mask decoder these shapes of a state dict are."""
+    return "efficient_sam" if "prompt_encoder.invalid_points.weight" in shapes else "sam"
 
 
 def count_parameters(sam: Sam) -> int:

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pocketsam.errors import InputError
+from pocketsam.models.architectures import ARCHITECTURES
 from pocketsam.training.augment import Augmentation
 from pocketsam.training.losses import PixelLoss
 from pocketsam.training.tasks.full_stage import Stages
@@ -21,22 +22,8 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: Literal[
-        "pocket",
-        "patches",
-        "mobile_sam",
-        "efficientnet_lite0",
-        "efficientnet_lite1",
-        "efficientnet_lite2",
-        "efficientnet_lite3",
-        "efficientnet_lite4",
-        "tiny_vit_1m",
-        "tiny_vit_5m",
-        "tiny_vit_11m",
-        "tiny_vit_21m",
-        "vit_tiny",
-        "vit_small",
-    ]
+    model: str
+    """An architecture's name, see `models/architectures.py`."""
     image_size: int = Field(512, multiple_of=64, gt=0)
     out: str
     """The folder of the run: checkpoints, curves, the model that did best."""
@@ -99,6 +86,16 @@ class Recipe(BaseModel):
     devices: int | Literal["auto"] = "auto"
     validate_every: int = Field(500, gt=0)
     checkpoint_every: int = Field(200, gt=0)
+
+    @field_validator("model")
+    @classmethod
+    def _is_trainable(cls, name: str) -> str:
+        names = [one.name for one in ARCHITECTURES.values() if one.trainable]
+        if name not in names:
+            raise ValueError(
+                f"{name!r} is no architecture that can be trained; choose one of {', '.join(names)}"
+            )
+        return name
 
     @field_validator("init", mode="before")
     @classmethod

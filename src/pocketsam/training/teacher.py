@@ -32,7 +32,7 @@ class Teacher(nn.Module):
         self.sam, self.config = sam.requires_grad_(False).eval(), config
         self.normalise = Normalise(config.mean, config.std)
         if not in_the_loop:
-            self.sam.image_encoder = nn.Identity()  # of no use, and most of the weights
+            self.sam.image_encoder = nn.Identity()  # type: ignore[assignment]  # of no use, and most of the weights
 
     def train(self, mode: bool = True) -> "Teacher":
         """Stays as it is: its batch normalisation must not follow the student's photos."""

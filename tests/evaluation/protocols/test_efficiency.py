@@ -15,8 +15,9 @@ from pocketsam.evaluation.protocols.efficiency import measure_efficiency
 from pocketsam.evaluation.timing import Contender, take_turns
 from pocketsam.evaluation.work import count_work
 from pocketsam.export.onnx import export_onnx
+from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import FILE_NAME, save_model
-from pocketsam.models.sam import count_parameters, mobile_sam, patches
+from pocketsam.models.sam import count_parameters
 
 SIZE = 64
 
@@ -27,7 +28,7 @@ def weights(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("weights")
     config = ModelConfig("small", SIZE, "squash")
-    save_model(folder / FILE_NAME, patches(SIZE).state_dict(), config)
+    save_model(folder / FILE_NAME, build("patches", SIZE).state_dict(), config)
     return folder
 
 
@@ -41,7 +42,7 @@ def folder(weights, tmp_path_factory) -> Path:
 
 
 def test_parameters_and_multiply_adds_are_those_counted_by_hand():
-    sam = patches(SIZE)
+    sam = build("patches", SIZE)
     work = {part.module: part for part in count_work(sam, ModelConfig("small", SIZE, "squash"))}
     cells, tokens, width = 16, 5 + 2, 256  # five tokens of the decoder's own; the click, and its padding
     inner = width // 2
@@ -66,7 +67,7 @@ def test_parameters_and_multiply_adds_are_those_counted_by_hand():
 
 
 def test_a_published_model_counts_as_published():
-    sam = mobile_sam()
+    sam = build("mobile_sam", 1024)
     parts = [part for part in count_work(sam, SAM) if "." not in part.module and " " not in part.module]
     assert [part.module for part in parts] == ["image_encoder", "prompt_encoder", "mask_decoder"]
     parameters = sum(part.parameters for part in parts)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from pocketsam.models.architectures import build
 from pocketsam.models.layers import Normalise
-from pocketsam.models.sam import patches
 from pocketsam.training.losses import mask_loss
 from pocketsam.training.tasks.supervised import Supervise, judge
 
@@ -53,7 +53,7 @@ def test_a_clear_prompt_is_about_mask_0_alone(logits: Tensor, target: Tensor) ->
 
 
 def test_later_rounds_feed_the_logits_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    sam = patches(64)
+    sam = build("patches", 64)
     calls: list[tuple[Tensor, Tensor, Tensor | None]] = []
     decode = sam.decode
 

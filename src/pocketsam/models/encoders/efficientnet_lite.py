@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pocketsam.models.encoders.base import ImageEncoder
 from pocketsam.models.encoders.depthwise import depthwise_conv2d
 from pocketsam.models.layers import LayerNorm2d, Shapes, count
 
@@ -23,17 +24,6 @@ STRIDES = (1, 2, 2, 2, 1, 2, 1)
 STEM_WIDTH = 32
 PYRAMID_STAGES = (1, 2, 4, 6)
 """The stages whose outputs, at strides 4, 8, 16 and 32, make the pyramid."""
-MEAN, STD = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
-"""What the published weights expect of red, green and blue, 0 to 255."""
-
-LITE = {
-    0: ((16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1)),
-    1: ((16, 24, 40, 80, 112, 192, 320), (1, 3, 3, 4, 4, 5, 1)),
-    2: ((16, 24, 48, 88, 120, 208, 352), (1, 3, 3, 4, 4, 5, 1)),
-    3: ((24, 32, 48, 96, 136, 232, 384), (1, 3, 3, 5, 5, 6, 1)),
-    4: ((24, 32, 56, 112, 160, 272, 448), (1, 4, 4, 6, 6, 8, 1)),
-}
-"""Widths and depths of the stages, by variant."""
 
 
 class ConvNorm(nn.Module):
@@ -115,7 +105,7 @@ class FeaturePyramid(nn.Module):
         return torch.cat([x, *finer], dim=1)
 
 
-class EfficientNetLite(nn.Module):
+class EfficientNetLite(ImageEncoder):
     """Pixels (B, 3, S, S), normalised, S a multiple of 64 -> image embedding (B, 1024, S/16, S/16)."""
 
     embedding_channels = 1024
@@ -136,8 +126,13 @@ class EfficientNetLite(nn.Module):
         self.neck = FeaturePyramid((fine, middle, main, coarse))
 
     @classmethod
+    def matches(cls, shapes: Shapes) -> bool:
+        """See `ImageEncoder.matches`."""
+        return "blocks.0.depthwise.conv.weight" in shapes
+
+    @classmethod
     def like(cls, shapes: Shapes) -> "EfficientNetLite":
-        """The encoder whose state dict has these shapes. Raises KeyError where too few are given to tell."""
+        """See `ImageEncoder.like`."""
         blocks = [shapes[f"blocks.{i}.project.conv.weight"][0] for i in range(count(shapes, "blocks"))]
         stages = [(width, len(list(group))) for width, group in itertools.groupby(blocks)]
         widths, depths = zip(*stages, strict=True)
@@ -152,6 +147,3 @@ class EfficientNetLite(nn.Module):
             if i in self.outputs:
                 maps.append(x)
         return maps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.neck(*self.forward_features(x)))

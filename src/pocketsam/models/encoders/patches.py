@@ -4,27 +4,30 @@ It sees no farther than a patch, which is enough for drawn shapes; the prompt en
 plain geometry on it (a box means its inside, a click its surroundings) at a fraction of a real encoder's cost.
 """
 
-from typing import cast
-
 from torch import Tensor, nn
 
+from pocketsam.models.encoders.base import ImageEncoder
 from pocketsam.models.layers import LayerNorm2d, Shapes
 
 
-class Patches(nn.Module):
+class Patches(ImageEncoder):
     """Normalised pixels (B, 3, S, S) -> embedding (B, 256, S/16, S/16)."""
-
-    embedding_channels = 256
 
     def __init__(self, channels: int = 256, patch: int = 16) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, channels, patch, patch)
-        self.norm = LayerNorm2d(channels)
+        self.neck = LayerNorm2d(channels)
+
+    @classmethod
+    def matches(cls, shapes: Shapes) -> bool:
+        """See `ImageEncoder.matches`."""
+        return "proj.weight" in shapes
 
     @classmethod
     def like(cls, shapes: Shapes) -> "Patches":
-        """The encoder whose state dict has these shapes."""
+        """See `ImageEncoder.like`."""
         return cls()  # there is but one
 
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.norm(self.proj(x)))
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        """One map (B, 256, S/16, S/16)."""
+        return [self.proj(x)]

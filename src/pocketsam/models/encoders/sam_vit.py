@@ -6,12 +6,13 @@ windows and MLPs follow from the shapes, so uniformly pruned networks (SlimSAM, 
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pocketsam.models.encoders.base import ImageEncoder
 from pocketsam.models.layers import Shapes, check_heads, count, from_windows, neck, pad_to, to_windows
 
 PATCH = 16
@@ -94,10 +95,8 @@ class Block(nn.Module):
         return x + cast(Tensor, self.mlp(self.norm2(x)))
 
 
-class SamViT(nn.Module):
+class SamViT(ImageEncoder):
     """Pixels (B, 3, S, S), normalised -> image embedding (B, 256, S/16, S/16), for the one S it was made for."""
-
-    embedding_channels = 256
 
     def __init__(
         self,
@@ -120,8 +119,18 @@ class SamViT(nn.Module):
         self.neck = neck(width)
 
     @classmethod
+    def for_size(cls, image_size: int, **arguments: Any) -> "SamViT":
+        """See `ImageEncoder.for_size`."""
+        return cls(**arguments, image_size=image_size)
+
+    @classmethod
+    def matches(cls, shapes: Shapes) -> bool:
+        """See `ImageEncoder.matches`."""
+        return "blocks.0.attn.rel_pos_h" in shapes
+
+    @classmethod
     def like(cls, shapes: Shapes) -> "SamViT":
-        """The encoder whose state dict has these shapes. Raises KeyError where too few are given to tell."""
+        """See `ImageEncoder.like`."""
         _, side, _, width = shapes["pos_embed"]
         depth = count(shapes, "blocks")
         rows, head_width = zip(*(shapes[f"blocks.{i}.attn.rel_pos_h"] for i in range(depth)), strict=True)
@@ -135,8 +144,9 @@ class SamViT(nn.Module):
             image_size=side * PATCH,
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        """One map (B, width, S/16, S/16)."""
         x = self.patch_embed(x).permute(0, 2, 3, 1) + self.pos_embed
         for block in self.blocks:
             x = block(x)
-        return cast(Tensor, self.neck(x.permute(0, 3, 1, 2)))
+        return [x.permute(0, 3, 1, 2)]

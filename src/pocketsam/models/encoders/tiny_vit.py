@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pocketsam.models.encoders.base import ImageEncoder
 from pocketsam.models.layers import Shapes, check_heads, count, from_windows, neck, pad_to, to_windows
 
 
@@ -146,10 +147,8 @@ class Stage(nn.Module):
         return x if self.downsample is None else cast(Tensor, self.downsample(x))
 
 
-class TinyViT(nn.Module):
+class TinyViT(ImageEncoder):
     """Pixels (B, 3, S, S), normalised, S a multiple of 64 -> image embedding (B, 256, S/16, S/16)."""
-
-    embedding_channels = 256
 
     def __init__(
         self,
@@ -177,8 +176,13 @@ class TinyViT(nn.Module):
         self.neck = neck(widths[-1])
 
     @classmethod
+    def matches(cls, shapes: Shapes) -> bool:
+        """See `ImageEncoder.matches`."""
+        return "patch_embed.seq.0.c.weight" in shapes
+
+    @classmethod
     def like(cls, shapes: Shapes) -> "TinyViT":
-        """The TinyViT whose state dict has these shapes. Raises KeyError where too few are given to tell."""
+        """See `ImageEncoder.like`."""
         stages = range(count(shapes, "layers"))
         depths = [count(shapes, f"layers.{i}.blocks") for i in stages]
         biases = [shapes[f"layers.{i}.blocks.0.attn.attention_biases"] for i in stages[1:]]
@@ -192,8 +196,9 @@ class TinyViT(nn.Module):
             classes=shapes["head.weight"][0],
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        """One map (B, the last stage's width, S/16, S/16)."""
         x = self.patch_embed(x.contiguous(memory_format=torch.channels_last))
         for layer in self.layers:
             x = layer(x)
-        return cast(Tensor, self.neck(x))
+        return [x]

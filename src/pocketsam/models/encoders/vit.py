@@ -1,4 +1,4 @@
-"""The plain ViT of EfficientSAM (arXiv 2312.00863, section 3): global attention, absolute positions.
+"""The ViT of EfficientSAM (arXiv 2312.00863, section 3): global attention, absolute positions.
 
 The positions are those of the 224-pixel pretraining, 14 x 14 and a class token that nothing uses any more; they are
 stretched to the map at hand. Parameter names and shapes are those of the published `efficient_sam_vit*.pt`, but for
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pocketsam.models.encoders.sam_vit import MLP, PatchEmbed
+from pocketsam.models.encoders.base import ImageEncoder
+from pocketsam.models.encoders.sam_vit import MLP, PATCH, PatchEmbed
 from pocketsam.models.layers import Shapes, check_heads, count, neck
 
 HEAD_WIDTH = 64
@@ -49,10 +50,8 @@ class Block(nn.Module):
         return x + cast(Tensor, self.mlp(self.norm2(x)))
 
 
-class ViT(nn.Module):
+class ViT(ImageEncoder):
     """Pixels (B, 3, S, S), normalised, S a multiple of 16 -> image embedding (B, 256, S/16, S/16)."""
-
-    embedding_channels = 256
 
     def __init__(
         self, width: int = 192, depth: int = 12, hidden: int = 768, pretrained_side: int = 14
@@ -64,8 +63,13 @@ class ViT(nn.Module):
         self.neck = neck(width)
 
     @classmethod
+    def matches(cls, shapes: Shapes) -> bool:
+        """See `ImageEncoder.matches`."""
+        return "pos_embed" in shapes and "blocks.0.attn.rel_pos_h" not in shapes
+
+    @classmethod
     def like(cls, shapes: Shapes) -> "ViT":
-        """The encoder whose state dict has these shapes. Raises KeyError where too few are given to tell."""
+        """See `ImageEncoder.like`."""
         _, positions, width = shapes["pos_embed"]
         hidden = shapes["blocks.0.mlp.lin1.weight"][0]
         return cls(width, count(shapes, "blocks"), hidden, math.isqrt(positions - 1))
@@ -76,10 +80,22 @@ class ViT(nn.Module):
         learned = learned.unflatten(2, (math.isqrt(learned.shape[2]), -1))
         return F.interpolate(learned, (side, side), mode="bicubic", align_corners=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def tokens(self, x: Tensor) -> Tensor:
+        """Every patch as a token with its position, row by row: (B, 3, S, S) -> (B, L, width), L = (S/16)²."""
         x = self.patch_embed(x)
-        side = x.shape[2]
-        x = (x + self.positions(side)).flatten(2).transpose(1, 2)
+        return (x + self.positions(x.shape[2])).flatten(2).transpose(1, 2)
+
+    def attend(self, tokens: Tensor) -> Tensor:
+        """The blocks: (B, L, width) -> the same shape.
+
+        A token carries its position, so that these may be any subset of an image's, as masked-image pretraining
+        takes them.
+        """
         for block in self.blocks:
-            x = block(x)
-        return cast(Tensor, self.neck(x.transpose(1, 2).unflatten(2, (side, side))))
+            tokens = block(tokens)
+        return tokens
+
+    def forward_features(self, x: Tensor) -> list[Tensor]:
+        """One map (B, width, S/16, S/16)."""
+        side = x.shape[2] // PATCH
+        return [self.attend(self.tokens(x)).transpose(1, 2).unflatten(2, (side, side))]

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from pocketsam.config import ModelConfig
 from pocketsam.embeddings.store import EmbeddingStore
 from pocketsam.errors import ModelError
+from pocketsam.models.architectures import ARCHITECTURES
 from pocketsam.models.checkpoints import load_published, load_strictly
-from pocketsam.models.encoders.efficientnet_lite import MEAN, STD, EfficientNetLite
 from pocketsam.models.layers import Normalise
-from pocketsam.models.prompt_encoder import PromptEncoder
+from pocketsam.models.mask_decoder import Attention
 from pocketsam.models.published import rename_classifier
-from pocketsam.models.sam import MODELS, Sam
+from pocketsam.models.sam import Sam
 from pocketsam.training.config import Recipe
 from pocketsam.training.tasks.decoupled import Decoupled
 from pocketsam.training.tasks.full_stage import FullStage
@@ -47,15 +47,30 @@ def build(recipe: Recipe) -> tuple[Sam, ModelConfig, Method]:
 
 
 def _student(recipe: Recipe, teacher: Teacher | None) -> Sam:
-    sam = MODELS[recipe.model](recipe.image_size)
+    sam = ARCHITECTURES[recipe.model].build(recipe.image_size)
     if teacher:
-        sam = Sam(sam.image_encoder, recipe.image_size, plain=teacher.sam.is_plain)
+        sam = Sam(sam.image_encoder, recipe.image_size, teacher.sam.variant)
         copy_decoder(teacher, sam)
+    else:
+        initialise_attention(sam)
     if recipe.encoder_weights:
         _initialise_encoder(sam.image_encoder, Path(recipe.encoder_weights))
     if recipe.init:
         _initialise(sam, [Path(path) for path in recipe.init], recipe.decoder_is_frozen)
     return sam
+
+
+@torch.no_grad()
+def initialise_attention(sam: Sam) -> None:
+    """Start the mask decoder's keys as its queries, a little stronger than usual.
+
+    From the first step on like attends to like, and near to near, which a decoder that starts from random weights
+    would have to find out first.
+    """
+    for module in sam.mask_decoder.modules():
+        if isinstance(module, Attention):
+            module.q_proj.weight.mul_(1.5)
+            module.k_proj.weight.copy_(module.q_proj.weight)
 
 
 def _initialise_encoder(encoder: nn.Module, path: Path) -> None:
@@ -108,17 +123,8 @@ def _config(recipe: Recipe, sam: Sam, teacher: Teacher | None) -> ModelConfig:
         )
         own = {} if recipe.decoder_is_frozen else {"click_masks": (0, 1, 2, 3), "prompt_masks": (0,)}
         return replace(student, **own)  # type: ignore[arg-type]
-    config = ModelConfig(
-        recipe.model,
-        recipe.image_size,
-        "squash",
-        click_masks=(0, 1, 2, 3),
-        takes_masks=isinstance(sam.prompt_encoder, PromptEncoder),
-        licence=recipe.licence,
-    )
-    if isinstance(sam.image_encoder, EfficientNetLite):
-        config = replace(config, mean=MEAN, std=STD)
-    return config
+    config = ARCHITECTURES[recipe.model].config
+    return replace(config, name=recipe.model, image_size=recipe.image_size, licence=recipe.licence)
 
 
 def _method(recipe: Recipe, sam: Sam, config: ModelConfig, teacher: Teacher | None) -> Method:

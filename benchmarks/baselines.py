@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from pocketsam.data.sa1b import Shards
-from pocketsam.evaluation.prompting import tightest_box
+from pocketsam.utils.boxes import tight_box
 
 GRABCUT_ROUNDS = 3
 
@@ -40,27 +40,27 @@ def main(
             if not truth.any():
                 continue
             for name, baseline in baselines.items():
-                mask = baseline(sample.image, tightest_box(truth))
+                mask = baseline(sample.image, tight_box(truth))
                 scores[name].append(np.count_nonzero(mask & truth) / np.count_nonzero(mask | truth))
     for name, values in scores.items():
         print(f"{name:12} {100 * np.mean(values):.1f}  ({len(values)} masks)")
 
 
-def fill_box(image: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.bool_]:
+def fill_box(image: NDArray[np.uint8], box: NDArray[np.int64]) -> NDArray[np.bool_]:
     mask = np.zeros(image.shape[:2], bool)
     x0, y0, x1, y1 = box.astype(int)
     mask[y0:y1, x0:x1] = True
     return mask
 
 
-def fill_ellipse(image: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.bool_]:
+def fill_ellipse(image: NDArray[np.uint8], box: NDArray[np.int64]) -> NDArray[np.bool_]:
     y, x = np.ogrid[: image.shape[0], : image.shape[1]]
     centre, radii = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
     inside = ((x + 0.5 - centre[0]) / radii[0]) ** 2 + ((y + 0.5 - centre[1]) / radii[1]) ** 2 <= 1
     return np.asarray(inside)
 
 
-def cut_out(image: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.bool_]:
+def cut_out(image: NDArray[np.uint8], box: NDArray[np.int64]) -> NDArray[np.bool_]:
     """GrabCut, and the box where it finds nothing (or the box is the whole photo, which it cannot start from)."""
     x0, y0, x1, y1 = (int(v) for v in box)
     labels, models = np.zeros(image.shape[:2], np.uint8), (np.zeros((1, 65)), np.zeros((1, 65)))

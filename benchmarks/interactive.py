@@ -19,12 +19,12 @@ from rich.progress import track
 from rich.table import Table
 
 from pocketsam import Segmenter
+from pocketsam.config import BACKGROUND, FOREGROUND
 from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import Sample
 from pocketsam.evaluation.overlap import iou
 from pocketsam.evaluation.prompting import deepest_pixel, draw_clicks
 from pocketsam.predict.masks import Masks
-from pocketsam.predict.prompts import BACKGROUND, FOREGROUND
 
 # A part counts from this share of the answer, and this many pixels, on.
 PART_SHARE, PART_PIXELS = 0.05, 25

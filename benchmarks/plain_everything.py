@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pocketsam.config import ModelConfig
+from pocketsam.config import FOREGROUND, ModelConfig
 from pocketsam.models.mask_decoder import MASK_TOKENS, Attention, TwoWayTransformer
 from pocketsam.models.sam import Sam
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import preprocess
-from pocketsam.predict.prompts import FOREGROUND
 from pocketsam.utils.rle import RLE, encode
 
 PADDING = -1

@@ -23,7 +23,7 @@ class OneStep:
 
     def predict_iou(self, prepared, points, labels):
         embedding, mask_input = prepared
-        side = self.config.image_size // 4
+        side = self.config.mask_size
         masks = np.zeros((len(points), 1, side, side), np.float32)
         if mask_input is not None:
             masks[:] = mask_input

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from pocketsam.automatic.generator import Options, segment_everything
+from pocketsam.automatic.generator import segment_everything
+from pocketsam.automatic.options import Options
 from pocketsam.config import SAM, ModelConfig
 from pocketsam.engines import Engine, PreparedImage, open_engine
 from pocketsam.engines import decode as decode_prompts
@@ -393,7 +394,7 @@ class SamPredictor:
         square = Geometry.of(config, config.image_size, config.image_size)  # model pixels already
         tokens = prompts.tokens(square, config.pad_points_to)
         assert self._embedding is not None, "features are not set"
-        side = config.image_size // 4
+        side = config.mask_size
         answer = np.zeros((0, 4, side, side), np.float32), np.zeros((0, 4), np.float32)
         if len(prompts):  # a detector may have found no boxes
             mask_tokens = prompts.mask_tokens(square)
@@ -448,7 +449,7 @@ def _asked_for(
 
 
 class SamAutomaticMaskGenerator:
-    """Masks of all there is in a photo. The options are those of `everything.Options`.
+    """Masks of all there is in a photo. The options are those of `automatic.options.Options`.
 
     output_mode: the form of "segmentation": "binary_mask" (H, W) bool; "uncompressed_rle", COCO run lengths as a
     list of numbers; or "coco_rle", as a string.

@@ -16,6 +16,16 @@ LARGEST_SIZE = 8192
 LARGEST_CHANNELS = 4096
 """Likewise."""
 
+LARGEST_GRID = 1024
+"""Points a side of everything mode's grid: a million prompts a photo."""
+
+_LIMITS = {
+    "pred_iou_thresh": (0, 1),
+    "stability_score_thresh": (0, 1),
+    "confident_logit": (-math.inf, math.inf),
+    "min_mask_region_cells": (0, math.inf),
+}
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -46,9 +56,23 @@ class ModelConfig:
     pred_iou_thresh: float = 0.88
     stability_score_thresh: float = 0.95
     confident_logit: float = 8.5
-    """What everything mode asks of a mask: see `everything.Options`. SAM's; a small model is less sure of itself."""
+    points_per_side: int = 32
+    """Everything mode's defaults for this model: see `automatic.options.Options`. These are SAM's."""
+    min_mask_region_cells: float = 0.0
+    """Everything mode fills holes and removes islands of less than so many cells of the mask grid; 0 leaves masks as
+    they are. In cells, as photos differ in size: a cell is one value of the decoder's logits."""
     weights: str = ""
     """sha256 of the weights: by it the ONNX files of a folder, and saved embeddings, know their model."""
+
+    @property
+    def mask_size(self) -> int:
+        """The side of the decoder's logits, and of a mask as a prompt, in cells."""
+        return self.image_size // 4
+
+    @property
+    def embedding_size(self) -> int:
+        """The side of the image embedding, in cells."""
+        return self.image_size // 16
 
     def to_json(self) -> str:
         """The config as one line of JSON."""
@@ -66,6 +90,18 @@ class ModelConfig:
         except (RecursionError, OverflowError, TypeError) as error:
             raise ValueError(str(error)) from error
 
+
+EVERYTHING_DEFAULTS = (
+    "points_per_side",
+    "pred_iou_thresh",
+    "stability_score_thresh",
+    "confident_logit",
+    "min_mask_region_cells",
+)
+"""The fields that are defaults of everything mode, which can be set when a model is converted."""
+
+PADDING, BACKGROUND, FOREGROUND, BOX_START, BOX_END = -1, 0, 1, 2, 3
+"""The labels of the points that a prompt encoder takes: no point; off and on the object; two corners of a box."""
 
 SAM = ModelConfig("sam", licence="Apache-2.0")
 """What the published SAM, MobileSAM and SlimSAM expect."""
@@ -109,10 +145,9 @@ def _checked(values: object) -> dict[str, Any]:
     _within("image_size", known["image_size"], range(64, LARGEST_SIZE + 1, 64))
     _within("embedding_channels", known.get("embedding_channels", 256), range(1, LARGEST_CHANNELS + 1))
     _within("pad_points_to", known.get("pad_points_to", 0), range(65))
+    _within("points_per_side", known.get("points_per_side", 32), range(1, LARGEST_GRID + 1))
     thresholds = {
-        name: _number(name, known[name])
-        for name in ("pred_iou_thresh", "stability_score_thresh", "confident_logit")
-        if name in known
+        name: _number(name, known[name], *limits) for name, limits in _LIMITS.items() if name in known
     }
     return (
         known
@@ -144,9 +179,11 @@ def _masks(values: object, least: int) -> tuple[int, ...]:
     return masks
 
 
-def _number(field: str, value: object) -> float:
+def _number(field: str, value: object, least: float, most: float) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
         raise ValueError(f"{field} is {value!r}, no number")
+    if not least <= value <= most:  # type: ignore[operator]
+        raise ValueError(f"{field} is {value!r}, not from {least:g} to {most:g}")
     return float(value)  # type: ignore[arg-type]
 
 

@@ -5,7 +5,7 @@ photo = segmenter.open("photo.jpg")
 masks = photo.segment(points=[(120, 300)])
 """
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pocketsam.automatic.generator import Options, segment_everything
+from pocketsam.automatic.generator import segment_everything
+from pocketsam.automatic.options import Options
 from pocketsam.automatic.proposals import Proposals
 from pocketsam.engines import Engine, PreparedImage, decode, open_engine
 from pocketsam.errors import InputError
@@ -179,7 +180,7 @@ class Photo:
         return Candidates(logits, predicted_iou, prompts, self.geometry, config, self.image, name)
 
     def everything(self, **options: Any) -> Proposals:
-        """The masks of all there is in the photo, unprompted. options: the fields of `everything.Options`.
+        """The masks of all there is in the photo, unprompted. options: the fields of `automatic.options.Options`.
 
         Raises InputError when an option makes no sense, or only the photo's embedding was opened.
         """
@@ -187,10 +188,7 @@ class Photo:
             raise InputError(
                 f"{self.name}: everything mode needs the photo; open it, with its embedding if you like"
             )
-        unknown = options.keys() - {field.name for field in fields(Options)}
-        if unknown:
-            raise InputError(f"everything mode has no option {sorted(unknown)[0]!r}")
-        found = segment_everything(self._engine, self.image, Options(**options), self._prepared)
+        found = segment_everything(self._engine, self.image, Options.of(**options), self._prepared)
         return replace(found, image=self.image, file_name=Path(self.name).name)
 
     def _decode(self, *prompts: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

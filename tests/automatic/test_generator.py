@@ -5,24 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from pocketsam.automatic.generator import (
-    Options,
-    crop_boxes,
-    fill_small_holes,
-    mask_box,
-    nms,
-    point_grid,
-    remove_small_islands,
-    segment_everything,
-    stability_score,
-)
+from naive import naive_nms
+from pocketsam.automatic.filters import stability_score
+from pocketsam.automatic.generator import segment_everything
+from pocketsam.automatic.options import Options
 from pocketsam.automatic.proposals import Proposals
+from pocketsam.automatic.schedule import point_grid
 from pocketsam.config import ModelConfig
-from pocketsam.errors import InputError
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import preprocess
 from predictors import OneStep
@@ -121,7 +112,7 @@ def as_published(engine: ColourEngine, image: np.ndarray, options: Options) -> l
     if len(layers) > 1:
         sizes = [(r["crop"][2] - r["crop"][0]) * (r["crop"][3] - r["crop"][1]) for r in records]
         records = published_nms(records, [1 / size for size in sizes], options.crop_nms_thresh)
-    if options.min_mask_region_area > 0:
+    if options.min_mask_region_area:
         for record in records:
             holes_filled = record["mask"].copy()
             holes = published_regions(~record["mask"])
@@ -157,20 +148,6 @@ def published_nms(
     records: list[dict[str, Any]], scores: list[float], threshold: float
 ) -> list[dict[str, Any]]:
     return [records[i] for i in naive_nms([r["box"] for r in records], scores, threshold)]
-
-
-def naive_nms(boxes, scores, threshold):
-    kept: list[int] = []
-    for i in sorted(range(len(boxes)), key=lambda i: -scores[i]):
-        if not any(naive_iou(boxes[i], boxes[j]) > threshold for j in kept):
-            kept.append(i)
-    return kept
-
-
-def naive_iou(a, b):
-    overlap = max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - overlap
-    return overlap / union if union else 0
 
 
 def published_regions(mask: np.ndarray) -> list[list[tuple[int, int]]]:
@@ -328,7 +305,7 @@ def confident_readings(image: np.ndarray, point: tuple[float, float]) -> list[np
 
 def test_where_every_second_point_finds_nothing_no_other_is_asked():
     engine = Counting()
-    found = segment_everything(engine, photo(), Options(8, 64, 1.5, hierarchical=True))
+    found = segment_everything(engine, photo(), Options(8, 64, 1.0, hierarchical=True))
     assert len(found) == 0
     assert len(engine.asked) == 16
 
@@ -362,7 +339,7 @@ def test_only_masks_that_the_model_believes_in_are_drawn():
     segment_everything(engine, photo(), Options(9, 64, 0.97, hierarchical=False))
     assert 0 < engine.drawn < len(engine.asked) == 81
     nobody = Counting()
-    assert len(segment_everything(nobody, photo(), Options(9, 64, 1.5, hierarchical=False))) == 0
+    assert len(segment_everything(nobody, photo(), Options(9, 64, 1.0, hierarchical=False))) == 0
     assert nobody.drawn == 0
 
 
@@ -446,7 +423,7 @@ def test_a_threshold_of_0_lets_every_confidence_pass():
 
 
 def test_nothing_found_is_an_answer():
-    options = Options(points_per_side=3, pred_iou_thresh=1.5, crop_n_layers=1, min_mask_region_area=10)
+    options = Options(points_per_side=3, pred_iou_thresh=1.0, crop_n_layers=1, min_mask_region_area=10)
     found = segment_everything(ColourEngine(), photo(), options)
     assert len(found) == 0
     assert found.rle == []
@@ -455,108 +432,9 @@ def test_nothing_found_is_an_answer():
     assert found.areas.shape == found.predicted_iou.shape == found.stability.shape == (0,)
 
 
-def test_a_mask_without_a_pixel_has_no_stability_and_no_box():
-    assert stability_score(np.full((4, 4), -9, np.float32), 1.0) == 0
-    assert mask_box(np.zeros((4, 4), bool)).tolist() == [0, 0, 0, 0]
-
-
-def test_the_stability_of_a_slope():
-    logits = np.tile(np.arange(-5, 5, dtype=np.float32), (3, 1))
-    assert stability_score(logits, 1.0) == pytest.approx(3 / 5)  # 2, 3, 4 against 0, 1, 2, 3, 4
-
-
-def test_a_box_names_the_outermost_pixels():
-    mask = np.zeros((6, 8), bool)
-    mask[2, 1:5] = mask[4, 3] = True
-    assert mask_box(mask).tolist() == [1, 2, 4, 4]
-
-
-def test_a_grid_has_the_centres_of_its_cells_row_by_row():
-    assert point_grid(1).tolist() == [[0.5, 0.5]]
-    assert point_grid(2).tolist() == [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75]]
-
-
-def test_crops_cover_the_photo_and_overlap():
-    layers, crops = zip(*crop_boxes(100, 200, 2, 0.34), strict=True)
-    assert [layers.count(layer) for layer in (0, 1, 2)] == [1, 4, 16]
-    assert crops[:4] == ((0, 0, 200, 100), (0, 0, 117, 67), (0, 33, 117, 100), (83, 0, 200, 67))
-    for layer in (1, 2):
-        covered = np.zeros((100, 200), int)
-        for x0, y0, x1, y1 in (crop for of, crop in crop_boxes(100, 200, 2, 0.34) if of == layer):
-            covered[y0:y1, x0:x1] += 1
-        assert covered.min() == 1
-        assert covered.max() >= 4
-
-
-@given(height=st.integers(1, 40), width=st.integers(1, 40), ratio=st.floats(0, 0.99))
-def test_no_crop_is_empty_and_none_leaves_the_photo(height, width, ratio):
-    for _, (x0, y0, x1, y1) in crop_boxes(height, width, 3, ratio):
-        assert 0 <= x0 < x1 <= width
-        assert 0 <= y0 < y1 <= height
-
-
-COORDINATE = st.integers(0, 12)
-BOX = st.builds(lambda x, y, w, h: (x, y, x + w, y + h), *[COORDINATE] * 4)
-
-
-@given(
-    boxes=st.lists(BOX, max_size=12),
-    scores=st.lists(st.sampled_from([0.1, 0.5, 0.9]), min_size=12, max_size=12),
-    threshold=st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]),
-)
-def test_nms_is_the_double_loop(boxes, scores, threshold):
-    scores = scores[: len(boxes)]
-    kept = nms(np.array(boxes, np.int64).reshape(-1, 4), np.array(scores), threshold)
-    assert kept.tolist() == naive_nms(boxes, scores, threshold)
-
-
-def test_small_holes_are_filled_and_large_ones_stay():
-    mask = np.zeros((20, 20), bool)
-    mask[2:18, 2:18] = True
-    mask[4, 4] = mask[5, 5] = False  # one hole: corners connect
-    mask[10:14, 10:14] = False
-    filled, changed = fill_small_holes(mask, 3)
-    assert changed
-    assert filled[4, 4]
-    assert not filled[10:14, 10:14].any()
-    assert fill_small_holes(mask, 2)[1] is False
-    assert fill_small_holes(mask, 17)[0][11, 11]
-
-
-def test_small_islands_go_but_the_largest_stays():
-    mask = np.zeros((20, 20), bool)
-    mask[2:6, 2:6] = mask[10:12, 10:12] = True
-    cleaned, changed = remove_small_islands(mask, 5)
-    assert changed
-    assert cleaned.sum() == 16
-    cleaned, changed = remove_small_islands(mask, 100)
-    assert changed
-    assert cleaned.sum() == 16
-    assert remove_small_islands(mask, 4)[1] is False
-    assert remove_small_islands(np.zeros((4, 4), bool), 4)[1] is False
-
-
 def test_proposals_are_selected_like_an_array():
     found = segment_everything(ColourEngine(), photo(), Options(points_per_side=9, **LOOSE))
     picked = found[np.array([2, 0])]
     assert isinstance(picked, Proposals)
     assert picked.rle == [found.rle[2], found.rle[0]]
     assert picked.areas.tolist() == found.areas[[2, 0]].tolist()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"points_per_side": None}, "either points_per_side or point_grids"),
-        ({"point_grids": [np.zeros((1, 2))]}, "either points_per_side or point_grids"),
-        ({"points_per_side": 0}, "points_per_side is 0; give 1 or more"),
-        ({"points_per_batch": 0}, "points_per_batch is 0"),
-        ({"crop_n_layers": -1}, "crop_n_layers is -1"),
-        ({"crop_overlap_ratio": 1.0}, "crop_overlap_ratio is 1.0"),
-        ({"points_per_side": None, "point_grids": [[[0.5, 0.5]]], "crop_n_layers": 1}, "need 2"),
-    ],
-)
-def test_options_that_make_no_sense_are_refused_in_one_line(options, message):
-    with pytest.raises(InputError, match=message) as error:
-        Options(**options)
-    assert "\n" not in str(error.value)

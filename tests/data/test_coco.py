@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from pocketsam.data.coco import CocoSet, write_coco
-from pocketsam.data.decode import run_lengths
 from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import DataError
-from pocketsam.utils.rle import decode, encode
+from pocketsam.utils.rle import decode, encode, run_lengths
 from shards import blocks, jpeg, paint, write_shard
 
 SIZE = (40, 60)

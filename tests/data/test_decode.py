@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from pocketsam.data.decode import decode_photo, run_lengths, to_rle
-from pocketsam.utils.rle import decode, encode
+from pocketsam.data.decode import decode_photo, to_rle
+from pocketsam.utils.rle import decode, encode, run_lengths
 from shards import blocks, jpeg, paint
 
 (SQUARE,) = blocks((5, 5, 9, 9), size=(10, 12))

@@ -13,19 +13,10 @@ from pocketsam.evaluation.prompting import (
     draw_clicks,
     draw_pair,
     draw_points,
-    tightest_box,
 )
 from shards import blocks
 
 MASKS = arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12)))
-
-
-def test_the_tightest_box_of_one_pixel_is_that_pixel():
-    assert tightest_box(blocks((7, 4, 8, 5))[0]).tolist() == [7, 4, 8, 5]
-
-
-def test_the_tightest_box_spans_all_parts_of_a_mask():
-    assert tightest_box(blocks((7, 4, 9, 5), (30, 20, 33, 40)).any(axis=0)).tolist() == [7, 4, 33, 40]
 
 
 def test_clicks_change_with_seed_photo_and_mask_only():

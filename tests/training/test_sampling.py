@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pocketsam.models.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
+from pocketsam.config import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
 from pocketsam.training.sampling import (
     CELL,
     Dice,

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from pocketsam import Segmenter
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.evaluation.overlap import ious
-from pocketsam.evaluation.prompting import tightest_box
 from pocketsam.export.onnx import export_onnx
 from pocketsam.predict.candidates import choose
 from pocketsam.predict.image import load_image, preprocess
 from pocketsam.segmenter import Photo
+from pocketsam.utils.boxes import tight_box
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINT = ROOT / "checkpoints" / "pocket"
@@ -59,7 +59,7 @@ def torch_engine() -> TorchEngine:
 def test_a_box_gives_the_object(name: str, shipped: Segmenter) -> None:
     image = load_image(SAMPLES / name)
     truth = TRUTHS[name](image)
-    mask = shipped.open(image).segment(boxes=tightest_box(truth))
+    mask = shipped.open(image).segment(boxes=tight_box(truth))
     assert ious(mask, truth[None])[0] > 0.8
 
 

@@ -7,24 +7,42 @@ A journal notes every photo that is done, so that a killed run goes on where it 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from pocketsam.automatic.generator import Options
+from pocketsam.automatic.options import Options
+from pocketsam.automatic.proposals import Proposals
+from pocketsam.engines import Engine
 from pocketsam.errors import InputError
 from pocketsam.predict.formats.coco import coco_file, coco_image
 from pocketsam.predict.image import PHOTO_ENDINGS
 from pocketsam.utils.files import check_writable, write_stream
 from pocketsam.utils.journal import Journal
-
-if TYPE_CHECKING:  # it is handed in, ready to open photos
-    from pocketsam.segmenter import Photo, Segmenter
+from pocketsam.utils.prefetch import prefetch
 
 JOURNAL = 2
 """The version of what the journal keeps; journals of another version are of other settings."""
+
+
+class OpenPhoto(Protocol):
+    """An encoded photo, such as a `Photo`."""
+
+    def everything(self, **options: Any) -> Proposals:
+        """The masks of all objects in it."""
+        ...
+
+
+class PhotoOpener(Protocol):
+    """What opens and encodes photos, such as a `Segmenter`. engine: what runs its model."""
+
+    engine: Engine
+
+    def open(self, source: Path, /) -> OpenPhoto:
+        """The photo in a file. Raises InputError when it cannot be read."""
+        ...
 
 
 def find_photos(given: Iterable[str | Path]) -> list[Path]:
@@ -101,7 +119,7 @@ class Outcome:
 
 
 def everything_in_photos(
-    segmenter: "Segmenter",
+    segmenter: PhotoOpener,
     photos: Iterable[str | Path],
     output: str | Path,
     *,
@@ -181,7 +199,7 @@ class _Target:
 
 
 def _find_in_all(
-    segmenter: "Segmenter",
+    segmenter: PhotoOpener,
     targets: Sequence[_Target],
     options: dict[str, Any],
     journal: Journal,
@@ -200,19 +218,15 @@ def _find_in_all(
             note(Outcome(target.photo, journal.entries[str(target.photo)]["masks"], resumed=True))
         else:
             waiting.append(target)
-    thread = ThreadPoolExecutor(max_workers=1)
-    try:
-        opened = _opened_ahead(thread, segmenter, [target.photo for target in waiting])
-        for target in waiting:
+    with prefetch(segmenter.open, [target.photo for target in waiting]) as opened:
+        for target, photo in zip(waiting, opened, strict=True):
             try:
-                entry = _find(next(opened), target, options)
+                entry = _find(photo, target, options)
             except (InputError, OSError, MemoryError) as error:
                 note(Outcome(target.photo, error=failure(target.photo, error)))
                 continue
             journal.add(str(target.photo), entry)
             note(Outcome(target.photo, entry["masks"]))
-    finally:
-        thread.shutdown(cancel_futures=True)
     return outcomes
 
 
@@ -223,25 +237,13 @@ def _is_done(target: _Target, journal: Journal) -> bool:
     return bool(entry["mark"] == target.mark())
 
 
-def _find(photo: "Future[Photo]", target: _Target, options: dict[str, Any]) -> dict[str, Any]:
+def _find(photo: Future[OpenPhoto], target: _Target, options: dict[str, Any]) -> dict[str, Any]:
     """Write the files of a photo, and give what the journal keeps: its masks too, unless they have their own file."""
     found = photo.result().everything(**options)
     for file in target.files:
         found.save(file)
     entry = {"mark": target.mark(), "size": found.size, "masks": len(found)}
     return entry if target.masks else entry | {"annotations": found.coco_annotations()}
-
-
-def _opened_ahead(
-    thread: ThreadPoolExecutor, segmenter: "Segmenter", photos: Sequence[Path]
-) -> Iterator["Future[Photo]"]:
-    """The photos, opened: while one is worked on, the thread reads and encodes the next."""
-    coming = [thread.submit(segmenter.open, photo) for photo in photos[:1]]
-    for photo in photos[1:]:
-        current = coming.pop()
-        coming.append(thread.submit(segmenter.open, photo))
-        yield current
-    yield from coming
 
 
 def _coco(photos: Sequence[Path], journal: Journal) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from pocketsam.predict.image import MAX_PIXELS
-from pocketsam.utils.rle import RLE
+from pocketsam.utils.rle import RLE, run_lengths
 
 
 def decode_photo(encoded: bytes) -> NDArray[np.uint8]:
@@ -51,29 +51,12 @@ def to_rle(segmentation: object, height: int, width: int) -> RLE:
     text = counts.encode(errors="replace") if isinstance(counts, str) else counts
     if not isinstance(text, bytes):
         raise ValueError("has a damaged mask: its run lengths are neither text nor numbers")
-    _check_runs(run_lengths(text), height * width)
+    try:
+        runs = run_lengths(text)
+    except ValueError as error:
+        raise ValueError(f"has a damaged mask: {error}") from error
+    _check_runs(runs, height * width)
     return {"size": [height, width], "counts": text.decode("ascii")}
-
-
-def run_lengths(text: bytes) -> NDArray[np.int64]:
-    """The numbers that COCO's compressed run lengths stand for, (N,). Raises ValueError where they are damaged.
-
-    Five bits a character, the lowest first; bit 5 says that the number goes on, bit 4 of its last character that it
-    is negative. From the fourth on, each number is the difference to the last but one.
-    """
-    bits = np.frombuffer(text, np.uint8).astype(np.int64) - 48
-    if not len(bits) or bits.min() < 0 or bits.max() > 63 or bits[-1] & 32:
-        raise ValueError("has a damaged mask: its run lengths are no compressed COCO RLE")
-    ends = np.flatnonzero(bits & 32 == 0)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    place = np.arange(len(bits)) - np.repeat(starts, ends - starts + 1)
-    if place.max() > 6:  # 35 bits: more than any photo has pixels
-        raise ValueError("has a damaged mask: a run is too long")
-    numbers = np.add.reduceat((bits & 31) << (5 * place), starts)
-    numbers[bits[ends] & 16 > 0] -= 1 << 5 * (place[ends][bits[ends] & 16 > 0] + 1)
-    numbers[1::2] = numbers[1::2].cumsum()
-    numbers[2::2] = numbers[2::2].cumsum()
-    return np.asarray(numbers, np.int64)
 
 
 def _check_runs(runs: NDArray[Any], pixels: int) -> None:

@@ -7,7 +7,7 @@ tar member is read by seeking, so memory holds the index only, whatever the size
 
 import json
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,15 +100,6 @@ class Shards(Sequence[Entry]):
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{entry}: its .json is not in SA-1B's layout ({error!r})") from error
         return Sample(entry.name, image, rles, ids, source, str(entry), tuple(left_out))
-
-
-def read(
-    paths: str | Path | Iterable[str | Path], start: int = 0, part: int = 0, parts: int = 1
-) -> Iterator[Sample]:
-    """Sample after sample, from number `start` on, every `parts`-th of them beginning with `part`."""
-    shards = Shards(paths)
-    for i in range(start + part, len(shards), parts):
-        yield shards.read(i)
 
 
 def _entries(path: Path) -> list[Entry]:

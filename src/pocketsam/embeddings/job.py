@@ -8,9 +8,9 @@ as long as that holds its lock, and the others go on to the next.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -26,6 +26,7 @@ from pocketsam.embeddings.store import ShardFiles, Signature, shard_name, shard_
 from pocketsam.embeddings.writer import ShardWriter, create_store, find_trouble, writing
 from pocketsam.engines import Engine
 from pocketsam.predict.image import preprocess
+from pocketsam.utils.prefetch import prefetch
 
 
 @dataclass(frozen=True)
@@ -136,10 +137,9 @@ def embed(
     shards = find_shards(paths)
     job = _Job(engine, shards, Path(store), bits, after_photo, say)
     outcomes = []
-    with ThreadPoolExecutor(max_workers=1) as job.thread:
-        for shard in shards:
-            outcomes.append(job.do(shard))
-            after_shard(outcomes[-1])
+    for shard in shards:
+        outcomes.append(job.do(shard))
+        after_shard(outcomes[-1])
     return Summary(tuple(outcomes), job.progress.seconds)
 
 
@@ -184,8 +184,6 @@ def _check_names(entries: Sequence[Entry]) -> None:
 
 class _Job:
     """What all shards of a job share. Raises as `embed` does."""
-
-    thread: ThreadPoolExecutor
 
     def __init__(
         self,
@@ -234,24 +232,16 @@ class _Job:
         with ShardWriter(self.store, shard.name, self.signature, shard.photos) as writer:
             rest = shard.entries[writer.done :]
             self._advance(done=writer.done)
+            read = partial(_read, config=self.engine.config)
             since = perf_counter()
-            for entry, image in zip(rest, self._read_ahead(rest), strict=True):
-                writer.add(entry.name, entry.photo.size, self.engine.encode(image.result())[0])
-                now = perf_counter()
-                self._advance(done=1, embedded=1, seconds=now - since)
-                since = now
+            with prefetch(read, rest) as images:
+                for entry, image in zip(rest, images, strict=True):
+                    writer.add(entry.name, entry.photo.size, self.engine.encode(image.result())[0])
+                    now = perf_counter()
+                    self._advance(done=1, embedded=1, seconds=now - since)
+                    since = now
             writer.finish()
         return len(rest)
-
-    def _read_ahead(self, entries: Sequence[Entry]) -> Iterator[Future[NDArray[np.float32]]]:
-        """The photos as the encoder takes them: while one is encoded, the thread reads and prepares the next."""
-        config = self.engine.config
-        coming = [self.thread.submit(_read, entry, config) for entry in entries[:1]]
-        for entry in entries[1:]:
-            current = coming.pop()
-            coming.append(self.thread.submit(_read, entry, config))
-            yield current
-        yield from coming
 
     def _advance(self, done: int, embedded: int = 0, seconds: float = 0.0) -> None:
         now = self.progress

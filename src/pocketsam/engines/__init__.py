@@ -105,7 +105,7 @@ def decode(
     has_mask (N,) is 1.
     prepared: what `engine.prepare` made of the embedding, where that is at hand.
     """
-    side = engine.config.image_size // 4
+    side = engine.config.mask_size
     logits, iou = np.empty((len(points), 4, side, side), np.float32), np.empty((len(points), 4), np.float32)
     plain = np.flatnonzero(has_mask == 0)
     groups = [(plain, engine.prepare(embedding) if prepared is None else prepared)] if plain.size else []
@@ -126,7 +126,7 @@ def mask_or_none(
     """A mask as a prompt, (1, 1, S/4, S/4), and whether there is one, (1,), as the exported graphs take them."""
     if mask_input is not None:
         return mask_input, np.ones(1, np.float32)
-    side = config.image_size // 4
+    side = config.mask_size
     return np.zeros((1, 1, side, side), np.float32), np.zeros(1, np.float32)
 
 

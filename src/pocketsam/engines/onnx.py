@@ -74,7 +74,7 @@ class OnnxEngine:
         """See `Engine.decode_masks`."""
         together = len(objects) == 1 or self._threads == 1
         graph = self._graphs["decoder_masks"] if together else self._decode_masks_alone
-        side = self.config.image_size // 4
+        side = self.config.mask_size
         logits = np.empty((len(objects), 4, side, side), np.float32)
 
         def draw(k: int) -> None:

@@ -112,7 +112,7 @@ class OpenVinoEngine:
         self, prediction: Prediction, objects: Sequence[int] | NDArray[np.intp]
     ) -> NDArray[np.float32]:
         """See `Engine.decode_masks`."""
-        side = self.config.image_size // 4
+        side = self.config.mask_size
         logits = np.empty((len(objects), 4, side, side), np.float32)
 
         def draw(k: int) -> None:

@@ -106,7 +106,7 @@ class TorchEngine:
         """See `Engine.decode_masks`."""
         of_image, to_draw = prediction.mask_inputs
         chosen = torch.as_tensor(np.asarray(objects, np.int64), device=self.device)
-        side = self.config.image_size // 4
+        side = self.config.mask_size
         logits = np.empty((len(chosen), 4, side, side), np.float32)
         for start in range(0, len(chosen), self._tile):
             tile = slice(start, start + self._tile)

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pocketsam.config import FOREGROUND
 from pocketsam.data.sample import Dataset
 from pocketsam.evaluation.results import Curves, PhotoResult, Row, percent
 from pocketsam.predict.drawing import draw_masks, draw_prompts
-from pocketsam.predict.prompts import FOREGROUND, Prompts
+from pocketsam.predict.prompts import Prompts
 from pocketsam.utils.rle import boxes, decode, encode
 
 PANEL, CAPTION, SEAM, GAP, COLUMNS = 220, 22, 3, 14, 4

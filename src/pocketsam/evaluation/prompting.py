@@ -4,14 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.predict.prompts import BACKGROUND, FOREGROUND
-
-
-def tightest_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The smallest box around a mask (H, W) that has pixels: (4,) XYXY, pixel edges (x1 = last + 1)."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    columns = np.flatnonzero(mask.any(axis=0))
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)
+from pocketsam.config import BACKGROUND, FOREGROUND
+from pocketsam.utils.boxes import tight_box
 
 
 def draw_clicks(mask: NDArray[np.bool_], count: int, seed: int, name: str, number: int) -> NDArray[np.int64]:
@@ -34,8 +28,8 @@ def deepest_pixel(region: NDArray[np.bool_]) -> tuple[int, int, float]:
     """
     if not region.any():
         return 0, 0, 0.0
-    # Nothing outside the tightest box is nearer to the region than the frame around the box.
-    left, top, right, bottom = tightest_box(region).astype(int)
+    # Nothing outside the tight box is nearer to the region than the frame around the box.
+    left, top, right, bottom = tight_box(region)
     framed = np.pad(region[top:bottom, left:right], 1).astype(np.uint8)
     depth = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     y, x = np.unravel_index(depth.argmax(), depth.shape)

@@ -10,9 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from pocketsam.config import PADDING
 from pocketsam.models.layers import LayerNorm2d
-
-PADDING, BACKGROUND, FOREGROUND, BOX_START, BOX_END = -1, 0, 1, 2, 3
 
 
 class FourierPositions(nn.Module):

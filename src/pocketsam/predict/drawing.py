@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketsam.config import BACKGROUND, FOREGROUND
 from pocketsam.predict.outlines import find_contours
-from pocketsam.predict.prompts import BACKGROUND, FOREGROUND, Prompts
+from pocketsam.predict.prompts import Prompts
 from pocketsam.utils.rle import RLE, areas, decode_box
 
 # Masks take these in turn. All colours are RGB.

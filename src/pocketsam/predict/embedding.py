@@ -111,7 +111,7 @@ def _read(path: Path) -> Embedding:
 
 
 def _check_values(path: Path, values: NDArray[np.float32], model: ModelConfig) -> None:
-    side = model.image_size // 16
+    side = model.embedding_size
     shape = (1, model.embedding_channels, side, side)
     if values.shape != shape:
         raise InputError(f"{path}: has the shape {values.shape}, this model's is {shape}; save it again")

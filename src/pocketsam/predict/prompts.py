@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pocketsam.config import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
 from pocketsam.errors import InputError
 from pocketsam.predict.geometry import Geometry
-
-FOREGROUND, BACKGROUND, PADDING = 1, 0, -1
-BOX_CORNERS = (2, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +119,7 @@ class Prompts:
         if self.boxes is not None:
             corners = geometry.to_model(self.boxes.reshape(n, 2, 2))
             coordinates = np.concatenate([coordinates, corners], axis=1)
-            kinds = np.concatenate([kinds, np.tile(np.array(BOX_CORNERS, np.int32), (n, 1))], axis=1)
+            kinds = np.concatenate([kinds, np.tile(np.array([BOX_START, BOX_END], np.int32), (n, 1))], axis=1)
         clicked_only = self.boxes is None and kinds.shape[1] > 0
         missing = max(0, pad_points_to - kinds.shape[1]) if pad_points_to else int(clicked_only)
         coordinates = np.pad(coordinates, ((0, 0), (0, missing), (0, 0)))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pocketsam.models.prompt_encoder import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
+from pocketsam.config import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
 
 
 class Dice:

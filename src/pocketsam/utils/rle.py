@@ -43,13 +43,13 @@ def decode(rle: RLE) -> NDArray[np.bool_]:
 
 
 def decode_box(rle: RLE) -> tuple[NDArray[np.bool_], int, int]:
-    """What a mask's tightest box holds, (h, w), and the box's upper left corner: what `encode_at` takes.
+    """What a mask's tight box holds, (h, w), and the box's upper left corner: what `encode_at` takes.
 
     Time and memory go with the columns that the mask reaches over. (0, 0), 0, 0 for an empty mask.
     """
     x0, y0, x1, y1 = boxes([rle])[0].astype(int).tolist()
     height = rle["size"][0]
-    counts = _counts(rle["counts"])
+    counts = run_lengths(rle["counts"].encode())
     counts = counts[: len(counts) // 2 * 2]  # without the empty pixels at the end
     counts[:1] -= x0 * height
     pixels = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
@@ -58,23 +58,28 @@ def decode_box(rle: RLE) -> tuple[NDArray[np.bool_], int, int]:
     return np.ascontiguousarray(columns.reshape(-1, height)[:, y0:y1].T), x0, y0
 
 
-def _counts(compressed: str) -> NDArray[np.int64]:
-    """The lengths of the runs of 0s and 1s in turn, as pycocotools compresses them.
+def run_lengths(compressed: bytes) -> NDArray[np.int64]:
+    """The lengths (N,) of the runs of 0s and 1s in turn that COCO's compressed text stands for.
 
-    A number is a row of characters with 5 bits each, the lowest first; a sixth bit says that more follow. From the
-    fourth on it is the difference to the number before the last.
+    Five bits a character, the lowest first; bit 5 says that the number goes on, bit 4 of its last character that it
+    is negative. From the fourth on, each number is the difference to the last but one.
+    Raises ValueError when the text is damaged.
     """
-    codes = np.frombuffer(compressed.encode(), np.uint8).astype(np.int64) - ord("0")
-    ends = np.flatnonzero(codes < 32) + 1
+    bits = np.frombuffer(compressed, np.uint8).astype(np.int64) - ord("0")
+    if not len(bits) or bits.min() < 0 or bits.max() > 63 or bits[-1] & 32:
+        raise ValueError("the run lengths are no compressed COCO RLE")
+    ends = np.flatnonzero(bits & 32 == 0) + 1
     lengths = np.diff(ends, prepend=0)
+    if lengths.max() > 7:  # 35 bits: more than any photo has pixels
+        raise ValueError("a run is too long")
     starts = ends - lengths
-    bits = 5 * (np.arange(len(codes)) - np.repeat(starts, lengths))
-    numbers = np.add.reduceat((codes & 31) << bits, starts)
-    negative = codes[ends - 1] & 16 > 0
+    shifts = 5 * (np.arange(len(bits)) - np.repeat(starts, lengths))
+    numbers = np.add.reduceat((bits & 31) << shifts, starts)
+    negative = bits[ends - 1] & 16 > 0
     numbers[negative] -= 1 << 5 * lengths[negative]
     for start in (1, 2):
         numbers[start::2] = np.cumsum(numbers[start::2])
-    return numbers
+    return np.asarray(numbers, np.int64)
 
 
 def areas(rles: Sequence[RLE]) -> NDArray[np.int64]:
@@ -84,7 +89,7 @@ def areas(rles: Sequence[RLE]) -> NDArray[np.int64]:
 
 
 def boxes(rles: Sequence[RLE]) -> NDArray[np.float32]:
-    """Tightest boxes of N masks, (N, 4) XYXY, pixel edges: x1 is the last column plus one. Zeros for an empty one."""
+    """Tight boxes of N masks, (N, 4) float32 XYXY, as `utils.boxes` has them; zeros for an empty mask."""
     found = np.asarray(coco.toBbox(list(rles)), np.float32).reshape(-1, 4)
     found[:, 2:] += found[:, :2]
     return found

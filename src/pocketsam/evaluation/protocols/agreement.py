@@ -14,13 +14,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketsam.config import BACKGROUND, FOREGROUND
 from pocketsam.data.sample import Sample
 from pocketsam.errors import InputError
 from pocketsam.evaluation.overlap import ious
 from pocketsam.evaluation.prompting import draw_pair, draw_points
 from pocketsam.evaluation.results import Curves, Means, PhotoResult, Report, Row, Table, mean_report, percent
 from pocketsam.evaluation.session import OpenSegmenter
-from pocketsam.predict.prompts import BACKGROUND, FOREGROUND
 from pocketsam.segmenter import Photo, Segmenter
 
 POINT = "point"

@@ -25,6 +25,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketsam.config import FOREGROUND
 from pocketsam.data.sample import Sample
 from pocketsam.errors import InputError
 from pocketsam.evaluation.overlap import iou
@@ -41,7 +42,6 @@ from pocketsam.evaluation.results import (
     percent,
 )
 from pocketsam.predict.masks import Masks
-from pocketsam.predict.prompts import FOREGROUND
 from pocketsam.segmenter import Photo, Segmenter
 from pocketsam.utils.rle import RLE, areas
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pycocotools import mask as coco
 
-from pocketsam.automatic.generator import Options
+from pocketsam.automatic.options import Options
 from pocketsam.automatic.proposals import Proposals
 from pocketsam.data.sample import Sample
 from pocketsam.evaluation.average_precision import average_recall

@@ -11,8 +11,8 @@ from random import Random
 import torch
 from torch import Tensor, nn
 
+from pocketsam.config import BOX_END
 from pocketsam.models.layers import Normalise
-from pocketsam.models.prompt_encoder import BOX_END
 from pocketsam.models.sam import Sam
 from pocketsam.training.losses import (
     PixelLoss,

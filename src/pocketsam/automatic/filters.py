@@ -1,0 +1,106 @@
+"""The filters of everything mode: which masks are kept (arXiv 2304.02643, appendix B, "Automatic mask generation").
+
+A mask is kept if its outline hardly moves with the threshold, if no edge of its crop cuts it off, and if no better
+mask fills almost the same box. Where the user wants it, small holes are filled and small islands removed.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketsam.automatic.proposals import Proposals
+from pocketsam.automatic.schedule import Crop
+from pocketsam.utils.boxes import outermost_pixels
+from pocketsam.utils.rle import decode, encode
+
+EDGE_PIXELS = 20
+"""A box that comes this close to the edge of a crop is taken to be cut off by it."""
+COARSE_CELLS = 100
+"""The stability of a mask of fewer cells than this is not estimated from its cells."""
+COARSE_MARGIN = 0.1
+"""How much the stability measured in cells may differ from that in pixels; in practice it is a few hundredths."""
+
+
+def stability_score(logits: NDArray[np.float32], offset: float) -> float:
+    """How little a mask changes with the threshold: the IoU of the masks cut at +offset and -offset. 0 if empty."""
+    larger = np.count_nonzero(logits > -offset)
+    return float(np.count_nonzero(logits > offset) / larger) if larger else 0.0
+
+
+def is_clearly_unstable(cells: NDArray[np.float32], offset: float, threshold: float) -> bool:
+    """Whether a mask's low-resolution logits (h, w) are so unstable that it would not be stable in pixels either."""
+    enough = bool(np.count_nonzero(cells > -offset) >= COARSE_CELLS)
+    return enough and stability_score(cells, offset) < threshold - COARSE_MARGIN
+
+
+def is_cut_off(box: NDArray[np.int64], crop: Crop, photo_size: tuple[int, ...]) -> bool:
+    """Whether the box ends at an edge of the crop that is not an edge of the photo, whose size is (H, W)."""
+    height, width = photo_size
+    near_crop = abs(box - np.array(crop)) <= EDGE_PIXELS
+    near_photo = abs(box - np.array((0, 0, width, height))) <= EDGE_PIXELS
+    return bool((near_crop & ~near_photo).any())
+
+
+def nms(boxes: NDArray[Any], scores: NDArray[Any], threshold: float) -> NDArray[np.intp]:
+    """Non-maximum suppression: the indices of the boxes (N, 4) XYXY to keep, best first; scores (N,).
+
+    A box goes if its IoU with a better one that stays is greater than the threshold; of equals the first stays.
+    """
+    boxes = boxes.astype(np.float64)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    waiting, kept = np.argsort(-np.asarray(scores, np.float64), kind="stable"), []
+    while waiting.size:
+        best, waiting = waiting[0], waiting[1:]
+        kept.append(best)
+        corner = np.maximum(boxes[best, :2], boxes[waiting, :2])
+        sides = np.minimum(boxes[best, 2:], boxes[waiting, 2:]) - corner
+        overlap = sides.clip(min=0).prod(axis=1)
+        union = areas[best] + areas[waiting] - overlap
+        # Two boxes one pixel wide have no area here, and no IoU: both stay.
+        iou = np.divide(overlap, union, out=np.zeros_like(union), where=union > 0)
+        waiting = waiting[iou <= threshold]
+    return np.array(kept, np.intp)
+
+
+def without_small_regions(proposals: Proposals, smallest: float, same: float) -> Proposals:
+    """The proposals without holes and islands of less than `smallest` pixels.
+
+    Masks whose boxes thereby have an IoU greater than `same` are duplicates; those that had no small region stay.
+    """
+    rle, boxes, changed = list(proposals.rle), proposals.boxes.copy(), np.zeros(len(proposals), np.bool_)
+    areas = proposals.areas.copy()
+    for i, encoded in enumerate(proposals.rle):
+        mask, filled = fill_small_holes(decode(encoded), smallest)
+        mask, removed = remove_small_islands(mask, smallest)
+        if filled or removed:
+            rle[i], boxes[i], changed[i] = encode(mask), outermost_pixels(mask), True
+            areas[i] = np.count_nonzero(mask)
+    return replace(proposals, rle=rle, boxes=boxes, areas=areas)[nms(boxes, ~changed, same)]
+
+
+def fill_small_holes(mask: NDArray[np.bool_], smallest: float) -> tuple[NDArray[np.bool_], bool]:
+    """A mask (H, W) without holes of less than `smallest` pixels, and whether it had any.
+
+    As published, whatever is outside the mask and connected to no more than that is a hole, at the photo's edge too.
+    """
+    regions, areas = _regions(~mask)
+    small = np.flatnonzero(areas < smallest) + 1
+    return mask | np.isin(regions, small), bool(small.size)
+
+
+def remove_small_islands(mask: NDArray[np.bool_], smallest: float) -> tuple[NDArray[np.bool_], bool]:
+    """A mask (H, W) without islands of less than `smallest` pixels, and whether it had any; the largest one stays."""
+    regions, areas = _regions(mask)
+    if (areas >= smallest).all():
+        return mask, False
+    large = np.flatnonzero(areas >= smallest) + 1
+    return np.isin(regions, large if large.size else areas.argmax() + 1), True
+
+
+def _regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The connected regions of a mask, also across corners: their numbers (H, W) from 1 on; the area of each."""
+    _, regions, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    return np.asarray(regions, np.int32), np.asarray(statistics[1:, cv2.CC_STAT_AREA], np.int32)

@@ -1,0 +1,38 @@
+import numpy as np
+
+from pocketsam.utils.boxes import outermost_pixels, tight_box
+from shards import blocks
+
+
+def test_the_right_and_bottom_edges_are_exclusive():
+    mask = np.zeros((6, 8), bool)
+    mask[2, 1:5] = mask[4, 3] = True
+    box = tight_box(mask)
+    assert (box.tolist(), box.dtype) == ([1, 2, 5, 5], np.int64)
+
+
+def test_the_tightest_box_of_one_pixel_is_that_pixel():
+    assert tight_box(blocks((7, 4, 8, 5))[0]).tolist() == [7, 4, 8, 5]
+
+
+def test_the_tightest_box_spans_all_parts_of_a_mask():
+    assert tight_box(blocks((7, 4, 9, 5), (30, 20, 33, 40)).any(axis=0)).tolist() == [7, 4, 33, 40]
+
+
+def test_the_outermost_pixels_are_inclusive():
+    mask = np.zeros((6, 8), bool)
+    mask[2, 1:5] = mask[4, 3] = True
+    assert outermost_pixels(mask).tolist() == [1, 2, 4, 4]
+
+
+def test_the_whole_image_and_a_single_pixel():
+    assert tight_box(np.ones((3, 5), bool)).tolist() == [0, 0, 5, 3]
+    one = np.zeros((3, 5), bool)
+    one[0, 0] = True
+    assert tight_box(one).tolist() == [0, 0, 1, 1]
+    assert outermost_pixels(one).tolist() == [0, 0, 0, 0]
+
+
+def test_an_empty_mask_has_a_box_of_zeros():
+    for empty in (np.zeros((4, 4), bool), np.zeros((0, 0), bool)):
+        assert tight_box(empty).tolist() == outermost_pixels(empty).tolist() == [0, 0, 0, 0]

@@ -284,7 +284,7 @@ def test_bad_input_ends_in_one_line_and_exit_code_2(pocketsam, words, message):
 
 def test_options_that_make_no_sense_are_said_once(engine):
     photos = [draw(Path("photos"), a=1, b=1)]
-    with pytest.raises(InputError, match="points_per_side is 0; give 1 or more"):
+    with pytest.raises(InputError, match="points_per_side is 0; give a whole number from 1 to 1024"):
         everything_in_photos(Segmenter(engine=engine), photos, "all.json", points_per_side=0)
     assert not engine.encoded
     assert files() == ["photos/a.jpg", "photos/b.jpg"]

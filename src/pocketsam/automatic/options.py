@@ -113,7 +113,7 @@ _LIMITS: dict[str, tuple[type[Real], float, float]] = {
 
 def _check(name: str, value: object, kind: type[Real], least: float, most: float) -> None:
     """InputError when the value is not a finite number of its kind from `least` to `most`; None always passes."""
-    if value is None or (isinstance(value, kind) and math.isfinite(value) and least <= value <= most):
+    if value is None or (isinstance(value, kind) and math.isfinite(value) and least <= float(value) <= most):
         return
     number = "a whole number" if kind is Integral else "a number"
     limits = f" from {least:g} to {most:g}" if math.isfinite(most) else f", {least:g} or more"

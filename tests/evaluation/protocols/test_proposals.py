@@ -110,5 +110,5 @@ def test_a_photo_without_masks_adds_nothing(tmp_path, perfect):
 
 
 def test_a_setting_that_makes_no_sense_is_named_at_once():
-    with pytest.raises(InputError, match="points_per_side is 0; give 1 or more"):
+    with pytest.raises(InputError, match="points_per_side is 0; give a whole number from 1 to 1024"):
         Everything(points_per_side=0)

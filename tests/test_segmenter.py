@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
+import pocketsam
 from pocketsam import Segmenter
 from pocketsam.config import ModelConfig
 from pocketsam.errors import InputError, ModelError
 from pocketsam.predict.candidates import choose, rank
+from pocketsam.predict.objects import ObjectPrompt
 
 PHOTO = np.zeros((48, 64, 3), np.uint8)  # the fake engine's input is 64 × 64: photo and model pixels agree
 
@@ -64,10 +66,75 @@ def test_the_decoder_takes_no_more_prompts_at_a_time_than_told(engine):
 
 
 def test_all_masks_are_sorted_by_predicted_iou_object_after_object(photo):
-    masks = photo.segment(points=[[(20, 20)], [(40, 30)]], all_masks=True)
+    masks = photo.segment(points=[[(20, 20)], [(40, 30)]], multimask=True)
     assert masks.predicted_iou.tolist() == pytest.approx([0.9, 0.8, 0.7] * 2)
     assert masks.objects.tolist() == [0, 0, 0, 1, 1, 1]
     assert masks.areas[2] > masks.areas[0] > masks.areas[1]
+
+
+def test_objects_may_be_given_in_different_ways_and_keep_their_order(photo):
+    box, click, clicks = (
+        ObjectPrompt(box=(8, 8, 40, 32), name="cap"),
+        ObjectPrompt(((50, 30),), (1,)),
+        ObjectPrompt(((20, 20), (30, 30)), (1, 0), name="shoe"),
+    )
+    masks = photo.segment_objects([click, box, clicks, click])
+    assert masks.names == ("object", "cap", "shoe", "object")
+    assert masks.objects.tolist() == [0, 1, 2, 3]
+    assert masks.predicted_iou.tolist() == pytest.approx([0.9, 0.5, 0.5, 0.9])
+    np.testing.assert_array_equal(masks[1].binary, photo.segment(boxes=box.box).binary)
+    np.testing.assert_array_equal(masks[3].binary, masks[0].binary)
+    np.testing.assert_array_equal(masks.prompts.boxes[1], box.box)
+    assert masks.overlay().shape == PHOTO.shape
+    three = photo.segment_objects([box, click], multimask=True)
+    assert three.objects.tolist() == [0, 0, 0, 1, 1, 1]
+    with pytest.raises(InputError, match="there is no object"):
+        photo.segment_objects([])
+
+
+def test_objects_have_class_names(photo):
+    boxes = [(8, 8, 40, 32), (0, 0, 16, 16)]
+    masks = photo.segment(boxes=boxes, names=["shoe", "cap"])
+    assert masks.names == ("shoe", "cap")
+    assert masks[1].names == ("cap",)
+    assert photo.segment(boxes=boxes).names == ("object", "object")
+    assert photo.segment(boxes=boxes, names=["a", "b"], multimask=True).names == ("a",) * 3 + ("b",) * 3
+    for names, given in ((["shoe"], "1"), ("ab", "one string")):
+        with pytest.raises(InputError, match=f"names must be a list of 2 class names, .* not {given}"):
+            photo.segment(boxes=boxes, names=names)
+
+
+def test_a_mask_of_nothing_is_empty(photo):
+    masks = photo.segment(boxes=[(8, 8, 40, 32), (1, 1, 1.5, 1.5)])
+    assert masks.empty.tolist() == [False, True]
+
+
+def test_outlines_are_refined_on_demand(engine):
+    photo = Segmenter(engine=engine).open(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
+    plain, refined = (photo.segment(boxes=(8, 8, 40, 32), refine=refine) for refine in (False, True))
+    np.testing.assert_array_equal(plain.logits, refined.logits)
+    assert (plain.refined().binary == refined.binary).all()
+
+
+def test_candidates_have_a_short_repr(photo):
+    assert (
+        repr(photo.candidates(points=[[(20, 20)], [(40, 30)]]))
+        == "Candidates(2 × 4 masks of the array, 64 × 48)"
+    )
+
+
+@pytest.mark.parametrize("threads", ["2", 0, 1.5])
+def test_threads_are_a_whole_number(threads):
+    with pytest.raises(InputError, match=rf"threads is {threads!r}; give a whole number from 1 on, or None"):
+        Segmenter(threads=threads)
+
+
+def test_the_api_is_listed():
+    assert dir(pocketsam) == sorted(pocketsam.__all__)
+    assert all(hasattr(pocketsam, name) for name in dir(pocketsam))
+    assert pocketsam.Photo.__module__ == "pocketsam.segmenter"
+    with pytest.raises(AttributeError, match="has no attribute 'Segmentor'"):
+        pocketsam.Segmentor  # noqa: B018
 
 
 def test_logits_can_be_passed_back(engine, photo):
@@ -136,6 +203,6 @@ def test_the_model_in_the_package_answers_every_kind_of_prompt(samples):
     assert both.binary.shape == (2, 400, 429)
     alone = photo.segment(boxes=boxes[1])
     np.testing.assert_allclose(alone.logits[0], both.logits[1], rtol=1e-3, atol=1e-3)
-    assert len(photo.segment(points=(180, 250), all_masks=True)) == 3
+    assert len(photo.segment(points=(180, 250), multimask=True)) == 3
     refined = photo.segment(points=[[(180, 250)], [(300, 100)]], mask_input=both.logits)
     assert np.isfinite(refined.predicted_iou).all()

@@ -1,10 +1,11 @@
-"""The story: open a photo once, then ask for masks as often as you like.
+"""The API: open a photo once, then segment it any number of times.
 
 segmenter = Segmenter()
 photo = segmenter.open("photo.jpg")
 masks = photo.segment(points=[(120, 300)])
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from pocketsam.predict.embedding import Embedding, check_photo, load_embedding, 
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import Source, load_image, preprocess, source_name
 from pocketsam.predict.masks import Masks
+from pocketsam.predict.objects import ObjectPrompt, alike, arguments
 from pocketsam.predict.prompts import Prompts
 from pocketsam.zoo import locate
 
@@ -36,7 +38,8 @@ class Segmenter:
     threads: how many CPU threads to use; all cores of this process when not given.
     batch: how many prompts the decoder takes at a time, which bounds the memory of a call with many.
     compile: whether PyTorch compiles the model first.
-    Raises ModelError when the model or the engine is unknown or cannot be used.
+    Raises ModelError when the model or the engine is unknown or cannot be used, InputError when threads or batch is
+    no whole number from 1 on.
     """
 
     def __init__(
@@ -50,8 +53,10 @@ class Segmenter:
         batch: int = 64,
         compile: bool = False,
     ) -> None:
-        if batch < 1:
-            raise InputError(f"batch is {batch}, but the decoder takes at least 1 prompt at a time")
+        if not isinstance(batch, int) or batch < 1:
+            raise InputError(f"batch is {batch!r}, but the decoder takes at least 1 prompt at a time")
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise InputError(f"threads is {threads!r}; give a whole number from 1 on, or None for all cores")
         self.batch = batch
         if not isinstance(engine, str):
             self.engine = engine
@@ -68,10 +73,11 @@ class Segmenter:
         )
 
     def open(self, source: Source | None = None, embedding: str | Path | None = None) -> "Photo":
-        """A photo that answers prompts: `source` is read (see `load_image`) and encoded, once.
+        """The photo in `source`, read and encoded, ready to be segmented.
 
-        embedding: a file that `Photo.save_embedding` wrote. With the photo it saves the encoding; alone, it stands
-        for the photo, but for its pixels.
+        source: a path, the bytes of a file, an open file, a PIL image, or an array: see `load_image`.
+        embedding: a file that `Photo.save_embedding` wrote. Given with the photo, the encoder need not run. Given
+        alone, it replaces the photo; only what shows pixels, such as an overlay, then cannot be made.
         Raises InputError when either cannot be read, or the embedding is of another photo or another model.
         """
         image = None if source is None else load_image(source)
@@ -86,7 +92,7 @@ class Segmenter:
 
 
 class Photo:
-    """An encoded photo that answers prompts.
+    """An encoded photo, ready to be segmented.
 
     image: uint8 (H, W, 3) RGB, upright; None where only its embedding was opened, and nothing can be drawn on it.
     geometry: its pixels against the model's.
@@ -144,19 +150,51 @@ class Photo:
         labels: ArrayLike | None = None,
         boxes: ArrayLike | None = None,
         mask_input: ArrayLike | None = None,
-        all_masks: bool = False,
+        multimask: bool = False,
+        refine: bool = False,
+        names: Sequence[str] | None = None,
     ) -> Masks:
-        """The masks of the N objects that the prompts ask for, in the prompts' order.
+        """The masks of N objects, one mask for each object, in the order of the prompts.
 
-        points: (x, y) in photo pixels: (2,) one click, (P, 2) clicks on one object, (N, P, 2) on N objects.
-        labels: 1 foreground (the default), 0 background, -1 padding; as points without the last axis.
-        boxes: (4,) or (N, 4) XYXY in photo pixels.
-        mask_input: logits of an earlier answer (`masks.logits`), or of `photo.geometry.mask_to_model(mask)`.
-        all_masks: not one mask an object but the three readings of an ambiguous prompt, most confident first.
-        Raises InputError when the prompts make no sense on this photo.
+        An object is given by points, a box or a mask, or by several of these together. What is given must be given
+        for all N objects; `segment_objects` takes objects that are given in different ways.
+
+        points: (x, y) in pixels of the photo. Shape (2,): a click on one object. (P, 2): P clicks on one object.
+            (N, P, 2): P clicks on each of N objects.
+        labels: for each point, 1 if it lies on the object (the default), 0 if it does not, -1 to ignore it. Its shape
+            is that of `points` without the last axis.
+        boxes: x0, y0, x1, y1 in pixels of the photo, shape (4,) or (N, 4). The part of a box outside the photo is cut
+            off; `masks.prompts.boxes` are the boxes that were used.
+        mask_input: the logits of earlier masks (`masks.logits`), or `photo.geometry.mask_to_model(mask)`; shape
+            (h, w), (N, h, w) or (N, 1, h, w).
+        multimask: give three masks for each object instead of one, the most confident first. A click may mean
+            a whole object, a part, or a part of that.
+        refine: whether the outlines follow the edges in the photo; see `Masks.refined`.
+        names: N class names, which are written to files; "object" for each when not given.
+        Raises InputError when a prompt does not fit the photo, the prompts are of different numbers of objects, or
+        `refine` is set and only the photo's embedding was opened.
         """
         candidates = self.candidates(points, labels, boxes, mask_input)
-        return candidates.ranked() if all_masks else candidates.best()
+        masks = candidates.ranked() if multimask else candidates.best()
+        if names is not None:
+            masks = masks.named(names)
+        return masks.refined() if refine else masks
+
+    def segment_objects(
+        self, objects: Sequence[ObjectPrompt], multimask: bool = False, refine: bool = False
+    ) -> Masks:
+        """The masks of objects of which some are clicked on, some are in a box, and some have names; in their order.
+
+        multimask, refine: as in `segment`. Raises InputError as `segment` does, and when there is no object.
+        """
+        if not objects:
+            raise InputError("there is no object; give an ObjectPrompt for each")
+        groups = alike(objects)
+        parts = [
+            self.segment(**arguments([objects[i] for i in group]), multimask=multimask) for group in groups
+        ]
+        masks = Masks.join(parts, [i for group in groups for i in group])
+        return masks.refined() if refine else masks
 
     def candidates(
         self,
@@ -165,9 +203,9 @@ class Photo:
         boxes: ArrayLike | None = None,
         mask_input: ArrayLike | None = None,
     ) -> Candidates:
-        """All four masks that the decoder gives for each prompt, for those who choose by rules of their own.
+        """All four masks that the decoder gives for each prompt, so that a program can choose by a rule of its own.
 
-        Takes and raises what `segment` does.
+        The arguments, and the errors, are those of `segment`.
         """
         config = self._engine.config
         if mask_input is not None and not config.takes_masks:
@@ -180,7 +218,7 @@ class Photo:
         return Candidates(logits, predicted_iou, prompts, self.geometry, config, self.image, name)
 
     def everything(self, **options: Any) -> Proposals:
-        """The masks of all there is in the photo, unprompted. options: the fields of `automatic.options.Options`.
+        """The masks of all objects in the photo, without a prompt. options: the fields of `automatic.options.Options`.
 
         Raises InputError when an option makes no sense, or only the photo's embedding was opened.
         """
@@ -192,9 +230,9 @@ class Photo:
         return replace(found, image=self.image, file_name=Path(self.name).name)
 
     def _decode(self, *prompts: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The engine's answer to the prompts of any number of objects, batch by batch."""
-        ask = partial(decode, self._engine, self.embedding, prepared=self._prepared)
+        """Logits and predicted IoU of the prompts of any number of objects, batch by batch."""
+        decode_batch = partial(decode, self._engine, self.embedding, prepared=self._prepared)
         starts = range(0, len(prompts[0]), self._batch)
-        answers = [ask(*(values[i : i + self._batch] for values in prompts)) for i in starts]
-        logits, predicted_iou = zip(*answers, strict=True)
+        decoded = [decode_batch(*(values[i : i + self._batch] for values in prompts)) for i in starts]
+        logits, predicted_iou = zip(*decoded, strict=True)
         return np.concatenate(logits), np.concatenate(predicted_iou)

@@ -66,12 +66,104 @@ def test_points_can_go_with_one_box_but_not_with_two(pocketsam, samples, engine)
     code, _, err = pocketsam(samples / "cap.jpg", "--box", "0,0,90,90", "--box", "5,5,9,9", "--point", "5,5")
     assert code == 2
     assert (
-        err == "pocketsam: points belong to one object; give one --box at most with them, or leave them out\n"
+        err == "pocketsam: points belong to one object; give one box at most with them, or leave them out\n"
     )
 
 
+def test_points_of_one_name_are_clicks_on_one_object(pocketsam, samples, engine):
+    words = [
+        "--point",
+        "shoe:1=200,100",
+        "--point",
+        "shoe:2=90,90",
+        "--negative",
+        "shoe:1=9,9",
+        "--box",
+        "cap=5,5,80,80",
+    ]
+    code, out, err = pocketsam(samples / "cap.jpg", *words, "-o", "cap.json")
+    assert (code, err) == (0, "")
+    assert "3 masks" in out
+    assert [call["labels"].tolist() for call in engine.decoded] == [[[1, 0, -1]], [[1, -1]], [[2, 3]]]
+    document = json.loads(Path("cap.json").read_text())
+    names = {category["id"]: category["name"] for category in document["categories"]}
+    assert [names[one["category_id"]] for one in document["annotations"]] == ["shoe", "shoe", "cap"]
+    assert [one["object"] for one in document["annotations"]] == [0, 1, 2]
+
+
+def test_a_box_beyond_the_photo_is_cut_and_that_is_said(pocketsam, samples):
+    code, _, err = pocketsam(samples / "cap.jpg", "--box", "100,100,999,400")
+    assert code == 0
+    assert err == (
+        f"pocketsam: {samples / 'cap.jpg'}: the box (100, 100, 999, 400) reaches beyond the photo;"
+        " (100, 100, 400, 400) was used\n"
+    )
+
+
+EMPTY = ("--box", "100,100,101,101")  # no middle of a cell of the fake engine's logits lies in it
+
+
+def test_when_nothing_is_found_that_is_said_and_nothing_is_written(pocketsam, samples):
+    code, out, err = pocketsam(samples / "cap.jpg", *EMPTY)
+    assert (code, out, files()) == (2, "", [])
+    assert err == f"pocketsam: {samples / 'cap.jpg'}: no object found for the box (100, 100, 101, 101)\n"
+
+
+def test_objects_that_are_found_are_written_beside_those_that_are_not(pocketsam, samples):
+    code, out, err = pocketsam(samples / "cap.jpg", *EMPTY, "--box", "cap=20,20,300,300", "-o", "cap.json")
+    assert code == 0
+    assert "2 masks" in out
+    assert err.endswith("no object found for the box (100, 100, 101, 101)\n")
+    assert [one["empty"] for one in annotations("cap.json")] == [True, False]
+
+
+def test_refined_outlines_are_written_on_demand(pocketsam, samples):
+    for name, *more in (("plain.json",), ("refined.json", "--refine")):
+        assert pocketsam(samples / "cap.jpg", "--box", "40,60,360,400", *more, "-o", name)[0] == 0
+    plain, refined = (annotations(name)[0] for name in ("plain.json", "refined.json"))
+    assert plain["segmentation"] != refined["segmentation"]
+    assert plain["predicted_iou"] == refined["predicted_iou"]
+
+
+@pytest.fixture
+def two_photos():
+    Path("photos").mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (60, 40)).save(f"photos/{name}.png")
+
+
+def test_a_file_gives_each_photo_its_own_prompts(pocketsam, two_photos, engine):
+    Path("photos/prompts.csv").write_text(
+        "photo,points,labels,boxes,name\n"
+        'b.png,"20,20 30,30",1 0,,shoe\n'
+        'b.png,,,"10,10,40,30 5,5,20,20",cap\n'
+        'a.png,"30,20",,,\n'
+    )
+    code, out, err = pocketsam("--prompts", "photos/prompts.csv", "-o", "out")
+    assert (code, err) == (0, "")
+    assert out.count("3 masks") == out.count("1 mask,") == 1
+    assert files(Path("out")) == ["a.masks.json", "a.overlay.jpg", "b.masks.json", "b.overlay.jpg"]
+    assert [one["object"] for one in annotations("out/b.masks.json")] == [0, 1, 2]
+    assert [call["labels"].tolist() for call in engine.decoded] == [[[1, 0, -1]], [[2, 3]] * 2, [[1, -1]]]
+
+
+def test_the_photos_of_a_prompts_file_may_lie_in_another_folder(pocketsam, two_photos):
+    Path("prompts.json").write_text(json.dumps([{"photo": "a.png", "points": [[20, 20]], "name": "shoe"}]))
+    assert pocketsam("photos", "--prompts", "prompts.json", "-o", "a.labelme.json")[0] == 0
+    (shape,) = json.loads(Path("a.labelme.json").read_text())["shapes"]
+    assert shape["label"] == "shoe"
+
+
+def test_a_prompts_file_with_one_missing_photo_finishes_the_others(pocketsam, two_photos):
+    Path("photos/p.csv").write_text('photo,points\nc.png,"20,20"\na.png,"20,20"\n')
+    code, out, err = pocketsam("--prompts", "photos/p.csv", "-o", "out")
+    assert code == 2
+    assert "out/a.masks.json" in out
+    assert err.splitlines()[0] == "pocketsam: photos/c.png: there is no such file; check the path"
+
+
 def test_all_masks_are_written_on_demand(pocketsam, samples):
-    pocketsam(samples / "cap.jpg", "--point", "200,150", "--all-masks", "-o", "cap.json")
+    pocketsam(samples / "cap.jpg", "--point", "200,150", "--multimask", "-o", "cap.json")
     assert [a["predicted_iou"] for a in annotations("cap.json")] == [0.9, 0.8, 0.7]
 
 
@@ -94,7 +186,7 @@ def test_a_folder_with_one_broken_photo_finishes_the_others(pocketsam, samples):
         Image.new("RGB", (60, 40)).save(folder / f"{name}.png")
     (folder / "b.jpg").write_bytes((samples / "cap.jpg").read_bytes()[:5000])
     (folder / "notes.txt").write_text("no photo, and not taken for one")
-    code, out, err = pocketsam(folder, "--point", "20,20", "-o", "results")
+    code, out, err = pocketsam(folder, "--point", "20,20", "--same-prompts", "-o", "results")
     assert code == 2
     assert files(Path("results")) == ["a.masks.json", "a.overlay.jpg", "c.masks.json", "c.overlay.jpg"]
     assert "results/a.masks.json" in out and "results/c.overlay.jpg" in out
@@ -114,7 +206,7 @@ def test_a_second_run_does_not_take_overlays_for_photos(pocketsam):
 def test_photos_of_the_same_name_do_not_overwrite_each_other(pocketsam):
     for name in ("a.png", "a.bmp", "A.webp"):
         Image.new("RGB", (60, 40)).save(name)
-    assert pocketsam("a.png", "a.bmp", "A.webp", "--point", "20,20", "-o", "out")[0] == 0
+    assert pocketsam("a.png", "a.bmp", "A.webp", *GOOD, "--same-prompts", "-o", "out")[0] == 0
     assert [name for name in files(Path("out")) if name.endswith(".json")] == [
         "A-3.masks.json",
         "a-2.masks.json",
@@ -122,10 +214,12 @@ def test_photos_of_the_same_name_do_not_overwrite_each_other(pocketsam):
     ]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (4000, 3)])
-def test_extreme_photos_work(pocketsam, size):
+@pytest.mark.parametrize(
+    ("size", "prompt"), [((1, 1), ("--box", "0,0,1,1")), ((4000, 3), ("--point", "2000,1"))]
+)
+def test_extreme_photos_work(pocketsam, size, prompt):
     Image.new("RGB", size).save("odd.png")
-    assert pocketsam("odd.png", "--point", "0,0")[0] == 0
+    assert pocketsam("odd.png", *prompt)[0] == 0
     assert files() == ["odd.masks.json", "odd.overlay.jpg", "odd.png"]
 
 
@@ -140,7 +234,10 @@ GOOD = ("--point", "20,20")
         (("text.jpg", *GOOD), "text.jpg: is not an image that can be read"),
         (("truncated.jpg", *GOOD), "truncated.jpg: cannot be decoded (image file is truncated"),
         (("nothing", *GOOD), "nothing: there are no photos in this folder"),
-        (("photo.png",), "there is no prompt; give --point X,Y or --box X0,Y0,X1,Y1 or --mask FILE"),
+        (
+            ("photo.png",),
+            "there is no prompt; give --point X,Y, --box X0,Y0,X1,Y1, --mask FILE or --prompts FILE",
+        ),
         (
             ("photo.png", "--point", "60,20"),
             "photo.png: the point (60, 20) lies outside the photo of 60 × 40 pixels",
@@ -153,6 +250,31 @@ GOOD = ("--point", "20,20")
             ("photo.png", "--point", "20"),
             "--point 20: give 2 numbers with commas between them, such as 120,300",
         ),
+        (GOOD, "there is no photo; give one, or a folder of photos"),
+        (
+            ("https://example.org/a.jpg", *GOOD),
+            "https:/example.org/a.jpg: is an address, which is not fetched",
+        ),
+        (
+            ("photo.png", *GOOD, "-o", "x.cutout.jpg"),
+            "x.cutout.jpg: .cutout.jpg is not a format; use one of .json",
+        ),
+        (
+            ("photo.png", "--point", "0.3,0.4"),
+            "--point (0.3, 0.4) looks like fractions of the photo; coordinates are pixels, such as (120, 300)",
+        ),
+        (
+            ("photo.png", "--box", "0.1,0.2,0.9,1"),
+            "--box (0.1, 0.2, 0.9, 1) looks like fractions of the photo",
+        ),
+        (
+            ("photo.png", "small.png", *GOOD),
+            "there are 2 photos, but --point, --box and --mask are of one; give --prompts FILE",
+        ),
+        (("photo.png", *GOOD, "--prompts", "p.csv"), "--prompts holds all prompts; leave out --point"),
+        (("photo.png", "--prompts", "p.csv"), "photo.png: with --prompts, give the one folder"),
+        (("--prompts", "p.csv"), "p.csv: there is no such file"),
+        (("--prompts", "text.jpg"), "text.jpg: prompts are read from .csv and .json"),
         (("photo.png", "--box", "a,b,c,d"), "--box a,b,c,d: give 4 numbers"),
         (("photo.png", "--mask", "nowhere.npy"), "photo.png: nowhere.npy: cannot be read as .npy"),
         (("photo.png", "--mask", "text.jpg"), "photo.png: text.jpg: is not an image"),
@@ -165,7 +287,7 @@ GOOD = ("--point", "20,20")
         (("photo.png", *GOOD, "-o", "text.jpg/out"), "text.jpg/out: is no folder and cannot become one"),
         (("photo.png", *GOOD, "-o", "photo.png"), "photo.png: is the photo itself; choose another name"),
         (
-            ("photo.png", "small.png", *GOOD, "-o", "text.jpg"),
+            ("photo.png", "small.png", *GOOD, "--same-prompts", "-o", "text.jpg"),
             "text.jpg: is one file, but there are 2 photos",
         ),
     ],

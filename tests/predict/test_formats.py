@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -70,7 +71,7 @@ def test_a_suffix_that_is_no_format_is_refused_with_the_list(masks, tmp_path, na
 
 @pytest.mark.parametrize("path", [None, 5, b"a.json"])
 def test_what_is_not_a_path_is_refused(masks, path):
-    with pytest.raises(InputError, match="is not a path; give the name of a file, such as masks.json$"):
+    with pytest.raises(InputError, match=r"is not a path; give the name of a file, such as masks\.json$"):
         masks.save(path)
 
 
@@ -85,6 +86,18 @@ def test_every_format_is_written(masks, tmp_path, suffix):
     paths = masks.save(tmp_path / f"a{suffix}")
     assert all(path.stat().st_size for path in paths)
     assert len(paths) == (len(masks) if format_of(f"a{suffix}")[0].a_file_each else 1)
+
+
+def test_the_documentation_has_a_row_for_each_format():
+    """What the table says, the page says: suffixes, what is written, what it holds."""
+    page = (Path(__file__).parents[2] / "docs/how-to/segment-from-python.md").read_text(encoding="utf-8")
+    contents = ("names", "scores", "holes", "overlaps", "empty")
+    for format in FORMATS:
+        suffixes = " ".join(f"`{suffix}`" for suffix in format.suffixes)
+        held = " | ".join("yes" if content in format.holds else "" for content in contents)
+        assert (
+            f"| {suffixes} | {format.what} | {held} |".replace("|  |", "| |").replace("|  |", "| |") in page
+        )
 
 
 def test_a_new_format_is_one_file_and_one_line(masks, tmp_path, monkeypatch):

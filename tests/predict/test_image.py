@@ -1,6 +1,7 @@
 import struct
 import zlib
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,10 +43,32 @@ def test_paths_bytes_images_and_arrays_give_the_same_pixels(tmp_path):
     image = Image.fromarray(pixels)
     path = tmp_path / "photo.png"
     path.write_bytes(file(image))
-    for source in (path, str(path), path.read_bytes(), image, pixels):
-        loaded = load_image(source)
-        assert loaded.dtype == np.uint8
-        np.testing.assert_array_equal(loaded, pixels)
+    with path.open("rb") as opened:
+        sources = (path, str(path), path.read_bytes(), BytesIO(path.read_bytes()), opened, image, pixels)
+        for source in sources:
+            loaded = load_image(source)
+            assert loaded.dtype == np.uint8
+            np.testing.assert_array_equal(loaded, pixels)
+
+
+def test_an_open_file_is_named_in_messages(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("just some text")
+    with path.open("rb") as opened, pytest.raises(InputError, match=r"notes\.txt: is not an image"):
+        load_image(opened)
+    with pytest.raises(InputError, match="the photo: is empty"):
+        load_image(BytesIO())
+    with path.open() as opened, pytest.raises(InputError, match=r"a str is not a photo; .* binary mode"):
+        load_image(opened)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/a.jpg", "HTTP://example.org/a.jpg", "s3://bucket/a.jpg"]
+)
+def test_an_address_is_refused_as_one(url):
+    for source in (url, Path(url)):
+        with pytest.raises(InputError, match="is an address, which is not fetched; download the photo"):
+            load_image(source)
 
 
 def test_the_photo_is_a_copy_of_an_array_given():

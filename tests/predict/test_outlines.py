@@ -40,4 +40,4 @@ def test_contours_are_moved_by_the_corner():
     here, there = find_contours(TWO_PARTS), find_contours(TWO_PARTS, (10, 20))
     assert len(here) == 3
     for one, moved in zip(here, there, strict=True):
-        np.testing.assert_array_equal(one + (10, 20), moved)
+        np.testing.assert_array_equal(one + np.array([10, 20]), moved)

@@ -1,47 +1,83 @@
-"""`pocketsam segment`: masks for the clicks, boxes and mask that are given, in one photo or in many."""
+"""`pocketsam segment`: masks of the objects that are clicked on or boxed, in one photo or in many."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pocketsam.cli.options import Device, Engine, Model, Photos, Precision, Threads
+from pocketsam.cli.options import Device, Engine, Model, Precision, Threads
+from pocketsam.cli.words import count
 from pocketsam.errors import InputError
+from pocketsam.predict.formats import FORMATS, format_of, means_a_file
 from pocketsam.utils.files import check_writable
 
 if TYPE_CHECKING:
     from pocketsam.predict.geometry import Geometry
     from pocketsam.predict.masks import Masks
-    from pocketsam.segmenter import Segmenter
+    from pocketsam.predict.objects import ObjectPrompt
+    from pocketsam.segmenter import Photo, Segmenter
+
+SUFFIXES = "; ".join(f"{' '.join(format.suffixes)} ({format.what})" for format in FORMATS)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A photo, the objects in it, a file with the mask of the only object, and the files to write."""
+
+    photo: Path
+    objects: "list[ObjectPrompt]"
+    mask: Path | None
+    files: list[Path]
 
 
 def segment(
-    photos: Photos,
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Photos, or folders of photos; with --prompts, the folder of its photos.", metavar="PHOTO"
+        ),
+    ] = None,
     points: Annotated[
-        list[str] | None, typer.Option("--point", help="A pixel on the object.", metavar="X,Y")
+        list[str] | None, typer.Option("--point", help="A pixel on the object.", metavar="[NAME=]X,Y")
     ] = None,
     negatives: Annotated[
-        list[str] | None, typer.Option("--negative", help="A pixel that is not on it.", metavar="X,Y")
+        list[str] | None,
+        typer.Option("--negative", help="A pixel that is not on the object.", metavar="[NAME=]X,Y"),
     ] = None,
     boxes: Annotated[
-        list[str] | None, typer.Option("--box", help="A box around an object.", metavar="X0,Y0,X1,Y1")
+        list[str] | None,
+        typer.Option("--box", help="A box around an object, in pixels.", metavar="[NAME=]X0,Y0,X1,Y1"),
     ] = None,
     mask: Annotated[
         Path | None,
         typer.Option(help="A mask to improve: logits (.npy), or an image, not 0 inside.", metavar="FILE"),
     ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help="The prompts of many photos: .csv with the columns photo, points, labels, boxes, name, or .json.",
+            metavar="FILE",
+        ),
+    ] = None,
+    same_prompts: Annotated[
+        bool, typer.Option("--same-prompts", help="Use the same pixels on each of several photos.")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
-            help="A folder, or a file that ends in .json (COCO), .png .jpg .webp (overlay), .cutout.png,"
-            " .labels.png, .npy or .npz (logits). If not given: NAME.overlay.jpg and NAME.masks.json, here.",
+            help=f"A folder, or a file whose suffix says what to write: {SUFFIXES}."
+            " If not given: NAME.overlay.jpg and NAME.masks.json, here.",
             metavar="OUT",
         ),
     ] = None,
-    all_masks: Annotated[
-        bool, typer.Option("--all-masks", help="All three masks of an ambiguous prompt, not the best one.")
+    multimask: Annotated[
+        bool, typer.Option("--multimask", help="Three masks for each object, the most confident first.")
+    ] = False,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Let the outlines follow the edges in the photo.")
     ] = False,
     model: Model = "pocket",
     engine: Engine = "auto",
@@ -51,91 +87,168 @@ def segment(
 ) -> None:
     """Cut objects out of photos, by clicks or boxes.
 
-    All points are clicks on one object; each box is an object of its own. Repeat an option to give several.
+    Points of the same NAME are clicks on one object, and so are those without a name; each box is an object of its
+    own. The NAME is the object's class, in the files that hold classes; shoe:1 and shoe:2 are two objects of the
+    class shoe. Exit code 2 means an error, or that no object was found.
     """
-    prompts = _parse_prompts(points or [], negatives or [], boxes or [])
-    if not prompts and mask is None:
-        raise InputError("there is no prompt; give --point X,Y or --box X0,Y0,X1,Y1 or --mask FILE")
-    if mask is not None and len(prompts.get("boxes", [])) > 1:
-        raise InputError("--mask is the mask of one object; give it with one --box at most")
+    objects = _parse_objects(points or [], negatives or [], boxes or [])
+    if prompts is not None:
+        if objects or mask is not None:
+            raise InputError("--prompts holds all prompts; leave out --point, --negative, --box and --mask")
+        jobs = _jobs_of_file(prompts, photos or [], output)
+    else:
+        jobs = _jobs_of_options(photos or [], objects, mask, same_prompts, output)
 
-    from pocketsam.automatic.batch import failure, find_photos, not_all_done
+    from pocketsam.automatic.batch import failure, not_all_done
     from pocketsam.segmenter import Segmenter
 
-    paths = find_photos(photos)
-    outputs = _plan_outputs(paths, output)
-
     segmenter = Segmenter(model, engine, device=device, precision=precision, threads=threads)
-    failed = []
-    for path, files in zip(paths, outputs, strict=True):
+    failed, found = [], 0
+    for job in jobs:
         try:
-            _segment_photo(segmenter, path, prompts, mask, all_masks, files)
+            found += _segment_photo(segmenter, job, multimask, refine)
         except (InputError, OSError, MemoryError) as error:
-            if len(paths) == 1:
+            if len(jobs) == 1:
                 raise
-            typer.echo(f"pocketsam: {failure(path, error)}", err=True)
-            failed.append(path)
+            _warn(failure(job.photo, error))
+            failed.append(job.photo)
     if failed:
-        raise not_all_done(len(paths), failed)
+        raise not_all_done(len(jobs), failed)
+    if not found:  # each object is named above
+        raise typer.Exit(2)
 
 
-def _segment_photo(
-    segmenter: "Segmenter",
-    path: Path,
-    prompts: dict[str, Any],
+def _jobs_of_options(
+    given: list[Path],
+    objects: "list[ObjectPrompt]",
     mask: Path | None,
-    all_masks: bool,
-    files: list[Path],
-) -> None:
-    photo = segmenter.open(path)
+    same_prompts: bool,
+    output: Path | None,
+) -> list[_Job]:
+    from pocketsam.automatic.batch import find_photos
+    from pocketsam.predict.objects import ObjectPrompt
+
+    if not given:
+        raise InputError("there is no photo; give one, or a folder of photos")
+    if not objects and mask is None:
+        raise InputError(
+            "there is no prompt; give --point X,Y, --box X0,Y0,X1,Y1, --mask FILE or --prompts FILE"
+        )
+    if mask is not None and len(objects) > 1:
+        raise InputError("--mask is the mask of one object; give it with one --box at most")
+    photos = find_photos(given)
+    if len(photos) > 1 and not same_prompts:
+        raise InputError(
+            f"there are {len(photos)} photos, but --point, --box and --mask are of one; give --prompts FILE with the"
+            " prompts of each, or --same-prompts to use the same pixels on all of them"
+        )
+    files = _plan_outputs(photos, output)
+    return [
+        _Job(photo, objects or [ObjectPrompt()], mask, of_one)
+        for photo, of_one in zip(photos, files, strict=True)
+    ]
+
+
+def _jobs_of_file(prompts: Path, given: list[Path], output: Path | None) -> list[_Job]:
+    """Photos are named relative to the folder that is given or, if none is, to that of the prompts."""
+    from pocketsam.predict.prompt_files import read_prompts
+
+    if given and (len(given) > 1 or not given[0].is_dir()):
+        raise InputError(
+            f"{given[0]}: with --prompts, give the one folder in which its photos are, or nothing"
+        )
+    folder = given[0] if given else prompts.parent
+    by_photo = read_prompts(prompts)
+    photos = [folder / name for name in by_photo]
+    files = _plan_outputs(photos, output)
+    return [
+        _Job(photo, objects, None, of_one)
+        for photo, objects, of_one in zip(photos, by_photo.values(), files, strict=True)
+    ]
+
+
+def _segment_photo(segmenter: "Segmenter", job: _Job, multimask: bool, refine: bool) -> int:
+    """Write the files of a photo, unless nothing was found in it, and say so; how many masks were found."""
+    from pocketsam.predict.objects import cut_boxes, text
+
+    photo = segmenter.open(job.photo)
     try:
-        mask_input = None if mask is None else _load_mask_input(mask, photo.geometry)
-        masks = photo.segment(**prompts, mask_input=mask_input, all_masks=all_masks)
+        masks = _segment_objects(photo, job, multimask, refine)
     except InputError as error:  # it is about the prompt, which may be fine on another photo
-        raise InputError(f"{path}: {error}") from error
-    written = [file for wanted in files for file in masks.save(wanted)]
-    typer.echo(f"{path}: {_summary(masks)}")
+        raise InputError(f"{job.photo}: {error}") from error
+    for one, box in cut_boxes(job.objects, masks.size):
+        _warn(f"{job.photo}: {one} reaches beyond the photo; {text(box)} was used")
+    for i in masks.objects[masks.empty]:
+        _warn(f"{job.photo}: no object found for {job.objects[i]}")
+    found = int((~masks.empty).sum())
+    if not found:
+        return 0
+    written = [file for wanted in job.files for file in masks.save(wanted)]
+    typer.echo(f"{job.photo}: {_summary(masks)}")
     for file in written:
         typer.echo(f"  {file}")
+    return found
+
+
+def _segment_objects(photo: "Photo", job: _Job, multimask: bool, refine: bool) -> "Masks":
+    from pocketsam.predict.objects import arguments
+
+    if job.mask is None:
+        return photo.segment_objects(job.objects, multimask=multimask, refine=refine)
+    mask_input = _load_mask_input(job.mask, photo.geometry)
+    return photo.segment(**arguments(job.objects), mask_input=mask_input, multimask=multimask, refine=refine)
 
 
 def _summary(masks: "Masks") -> str:
     low, high = f"{masks.predicted_iou.min():.2f}", f"{masks.predicted_iou.max():.2f}"
-    count = "1 mask" if len(masks) == 1 else f"{len(masks)} masks"
-    return f"{count}, predicted IoU {low if low == high else f'{low} to {high}'}"
+    return f"{count(len(masks), 'mask')}, predicted IoU {low if low == high else f'{low} to {high}'}"
 
 
-def _parse_prompts(points: list[str], negatives: list[str], boxes: list[str]) -> dict[str, Any]:
-    """The arguments of `Photo.segment`: one object with all points, or one object a box."""
-    prompts: dict[str, Any] = {}
-    if points or negatives:
-        if len(boxes) > 1:
-            raise InputError(
-                "points belong to one object; give one --box at most with them, or leave them out"
-            )
-        clicks = [_numbers("--point", text, 2) for text in points]
-        clicks += [_numbers("--negative", text, 2) for text in negatives]
-        prompts = {"points": clicks, "labels": [1] * len(points) + [0] * len(negatives)}
-    if boxes:
-        prompts["boxes"] = [_numbers("--box", text, 4) for text in boxes]
-    return prompts
+def _warn(line: str) -> None:
+    typer.echo(f"pocketsam: {line}", err=True)
 
 
-def _numbers(option: str, text: str, count: int) -> list[float]:
+def _parse_objects(points: list[str], negatives: list[str], boxes: list[str]) -> "list[ObjectPrompt]":
+    """The objects that the options describe: one for all points of a NAME, and one for each box without points."""
+    from pocketsam.predict.formats.coco import DEFAULT_NAME
+    from pocketsam.predict.objects import ObjectPrompt, check_pixels
+
+    given: dict[str, dict[str, list[float]]] = {}
+    for option, texts, length in (("--point", points, 2), ("--negative", negatives, 2), ("--box", boxes, 4)):
+        for text in texts:
+            name, _, coordinates = text.rpartition("=")
+            numbers = _numbers(option, text, coordinates, length)
+            try:
+                check_pixels(numbers)
+            except InputError as error:
+                raise InputError(f"{option} {error}") from error
+            of_name = given.setdefault(name, {"points": [], "labels": [], "boxes": []})
+            of_name["boxes" if option == "--box" else "points"] += numbers
+            if option != "--box":
+                of_name["labels"].append(float(option == "--point"))
+    return [
+        one
+        for name, prompts in given.items()
+        for one in ObjectPrompt.several(**prompts, name=name.partition(":")[0].strip() or DEFAULT_NAME)
+    ]
+
+
+def _numbers(option: str, text: str, coordinates: str, length: int) -> list[float]:
     try:
-        numbers = [float(part) for part in text.split(",")]
+        numbers = [float(part) for part in coordinates.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != count:
-        example = "120,300" if count == 2 else "20,40,300,280"
-        raise InputError(f"{option} {text}: give {count} numbers with commas between them, such as {example}")
+    if len(numbers) != length:
+        example = "120,300" if length == 2 else "20,40,300,280"
+        raise InputError(
+            f"{option} {text}: give {length} numbers with commas between them, such as {example}"
+        )
     return numbers
 
 
 def _plan_outputs(photos: list[Path], output: Path | None) -> list[list[Path]]:
     """The files to write for each photo. Raises InputError when there is no place for them."""
     from pocketsam.automatic.batch import make_folder, unique_names
-    from pocketsam.predict.formats import format_of, means_a_file
 
     if len(photos) == 1 and output is not None and output.suffix and not output.is_dir():
         format_of(output)

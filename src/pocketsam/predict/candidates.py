@@ -1,4 +1,7 @@
-"""Candidates: the four masks that the decoder gives for each prompt, and the rules by which one is chosen."""
+"""Candidates: the four masks that the decoder gives for each prompt, and the rules by which one is chosen.
+
+SAM calls masks 1 to 3 its multimask output. A click may mean a whole object, a part, or a part of that: a mask each.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +17,11 @@ from pocketsam.predict.prompts import Prompts
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """All the decoder says about N prompts: mask 0, the single answer, and masks 1 to 3, the readings of a click.
+    """All four masks of N prompts: mask 0, for prompts that mean one thing, and masks 1 to 3, the multimask output.
 
     logits: (N, 4, h, w) float32. predicted_iou: (N, 4) float32.
-    prompts, geometry, config: what was asked, on which photo, of which model. image, file_name: the photo's.
+    prompts, geometry, config: the prompts, the photo's pixels against the model's, and the model.
+    image, file_name: the photo's.
     """
 
     logits: NDArray[np.float32]
@@ -31,12 +35,16 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.logits)
 
+    def __repr__(self) -> str:
+        size = f"{self.geometry.width} × {self.geometry.height}"
+        return f"Candidates({len(self)} × 4 masks of {self.file_name}, {size})"
+
     def best(self) -> Masks:
         """The N masks that a user gets: SAM's rule, see `choose`."""
         return self.take(choose(self.predicted_iou, self.prompts.ambiguous, self.config)[:, None])
 
     def ranked(self) -> Masks:
-        """The three most confident readings of each prompt, 3 N masks, best first."""
+        """The multimask output: the three most confident masks of each prompt, 3 N masks, best first."""
         return self.take(rank(self.predicted_iou, self.config.click_masks))
 
     def take(self, which: ArrayLike) -> Masks:

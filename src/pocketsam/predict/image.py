@@ -4,12 +4,13 @@ What files do to pixels is undone here and nowhere else: EXIF rotation, palettes
 What cannot be used raises an InputError that opens with the file's name.
 """
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import cv2
 import numpy as np
@@ -20,7 +21,17 @@ from pocketsam.config import ModelConfig
 from pocketsam.errors import InputError
 from pocketsam.predict.geometry import Geometry
 
-Source: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
+
+@runtime_checkable
+class BinaryFile(Protocol):
+    """An open file, such as `open(path, "rb")` or `BytesIO`."""
+
+    def read(self) -> bytes: ...
+
+
+Source: TypeAlias = str | Path | bytes | BinaryFile | Image.Image | NDArray[Any]
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}\S", re.IGNORECASE)  # of //, a Path keeps one
 
 # Just below Pillow's own limit (2 × Image.MAX_IMAGE_PIXELS), and in force where a program has lifted that.
 MAX_PIXELS = 178_000_000
@@ -42,8 +53,8 @@ _UPRIGHT = {
 def load_image(source: Source) -> NDArray[np.uint8]:
     """The photo as uint8 (H, W, 3) RGB, upright.
 
-    source: a path, the bytes of a file, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of
-    uint8, uint16 (full range), bool, or floats from 0 to 1. Transparent parts become white.
+    source: a path, the bytes of a file, an open file, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or
+    (H, W, 4) of uint8, uint16 (full range), bool, or floats from 0 to 1. Transparent parts become white.
     Raises InputError for whatever is missing, empty, damaged, too large or not an image.
     """
     name = source_name(source)
@@ -93,20 +104,27 @@ def source_name(source: Source) -> str:
         return str(source)
     if isinstance(source, Image.Image):
         return str(getattr(source, "filename", "")) or "the image"
-    return "the array" if isinstance(source, np.ndarray) else "the photo"
+    if isinstance(source, np.ndarray):
+        return "the array"
+    if isinstance(source, BufferedReader) and isinstance(source.name, str):
+        return source.name
+    return "the photo"
 
 
-def _open(source: str | Path | bytes | Image.Image, name: str) -> Image.Image:
+def _open(source: Source, name: str) -> Image.Image:
     """The image with its header read and its size checked; nothing is decoded yet."""
     if isinstance(source, str | Path):
         source = _read(Path(source), name)
+    elif isinstance(source, BinaryFile):
+        source = source.read()
     if isinstance(source, bytes | bytearray | memoryview):
         if not source:
             raise InputError(f"{name}: is empty, 0 bytes; give an image")
         source = Image.open(BytesIO(source))
     if not isinstance(source, Image.Image):
         raise InputError(
-            f"{name}: a {type(source).__name__} is not a photo; give a path, bytes, a PIL image or an array"
+            f"{name}: a {type(source).__name__} is not a photo;"
+            " give a path, bytes, a file opened in binary mode, a PIL image or an array"
         )
     width, height = source.size
     if width * height == 0:
@@ -117,6 +135,8 @@ def _open(source: str | Path | bytes | Image.Image, name: str) -> Image.Image:
 
 
 def _read(path: Path, name: str) -> bytes:
+    if _URL.match(name):
+        raise InputError(f"{name}: is an address, which is not fetched; download the photo and give its path")
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -59,20 +59,28 @@ class Masks(Conversions):
         self._rle = rle
 
     @classmethod
-    def join(cls, parts: Sequence["Masks"]) -> "Masks":
-        """The masks of all `parts`, which are of one photo and one model, in order; their objects are counted on."""
-        starts = np.cumsum([0, *(part._object_count for part in parts)])
+    def join(cls, parts: Sequence["Masks"], order: Sequence[int] | None = None) -> "Masks":
+        """The masks of all `parts`, which are of one photo and one model.
+
+        order: the number that each object gets, counted through the parts; their own order when not given. The masks
+        are sorted by it.
+        """
+        counts = [part._object_count for part in parts]
+        starts = np.cumsum([0, *counts[:-1]])
+        numbers = np.arange(sum(counts)) if order is None else np.asarray(order, np.intp)
+        moved = zip(parts, starts, strict=True)
         prompts = [part.prompts for part in parts if part.prompts is not None]
-        return parts[0]._with(
+        joined = parts[0]._with(
             logits=np.concatenate([part.logits for part in parts]),
             predicted_iou=np.concatenate([part.predicted_iou for part in parts]),
-            objects=np.concatenate(
-                [part.objects + start for part, start in zip(parts, starts[:-1], strict=True)]
-            ),
-            prompts=Prompts.join(prompts) if len(prompts) == len(parts) else None,
+            objects=np.concatenate([numbers[part.objects + start] for part, start in moved]),
+            prompts=Prompts.join(prompts)[np.argsort(numbers)] if len(prompts) == len(parts) else None,
             names=[name for part in parts for name in part.names],
-            rle=[rle for part in parts for rle in part.rle],
+            rle=None
+            if any(part._rle is None for part in parts)
+            else [rle for part in parts for rle in part.rle],
         )
+        return joined[np.argsort(joined.objects, kind="stable")]
 
     def __len__(self) -> int:
         return len(self.logits)

@@ -43,7 +43,7 @@ class Prompts:
 
         points: (2,) one click; (P, 2) the clicks on one object; (N, P, 2) those on N objects.
         labels: as points without the last axis; all foreground when not given.
-        boxes: (4,) or (N, 4) XYXY; what hangs over the photo's edge is cut off.
+        boxes: (4,) or (N, 4) XYXY; the part outside the photo is cut off.
         mask_input: logits (h, w), (N, h, w) or (N, 1, h, w), such as `masks.logits`.
         Raises InputError when nothing is given, when the parts disagree on N, or when a value makes no sense
         on this photo.

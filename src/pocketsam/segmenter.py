@@ -218,8 +218,9 @@ class Photo:
         return Candidates(logits, predicted_iou, prompts, self.geometry, config, self.image, name)
 
     def everything(self, **options: Any) -> Proposals:
-        """The masks of all objects in the photo, without a prompt. options: the fields of `automatic.options.Options`.
+        """The masks of all objects in the photo, without a prompt.
 
+        options: the fields of `automatic.options.Options`.
         Raises InputError when an option makes no sense, or only the photo's embedding was opened.
         """
         if self.image is None:

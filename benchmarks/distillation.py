@@ -29,7 +29,7 @@ from rich.progress import track
 from pocketsam.data.sa1b import Shards
 from pocketsam.embeddings.job import embed
 from pocketsam.engines.torch import TorchEngine
-from pocketsam.evaluation.overlap import ious
+from pocketsam.evaluation.metrics import ious
 from pocketsam.evaluation.protocols.agreement import POINT, Teacher
 from pocketsam.evaluation.protocols.clicks import Clicks
 from pocketsam.evaluation.results import Means

@@ -22,7 +22,7 @@ from pocketsam import Segmenter
 from pocketsam.config import BACKGROUND, FOREGROUND
 from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import Sample
-from pocketsam.evaluation.overlap import iou
+from pocketsam.evaluation.metrics import iou
 from pocketsam.evaluation.prompting import deepest_pixel, draw_clicks
 from pocketsam.predict.masks import Masks
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pocketsam import Segmenter
 from pocketsam.engines.torch import TorchEngine
-from pocketsam.evaluation.overlap import ious
+from pocketsam.evaluation.metrics import ious
 from pocketsam.export.onnx import export_onnx
 from pocketsam.predict.candidates import choose
 from pocketsam.predict.image import load_image, preprocess

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pocketsam.config import BACKGROUND, FOREGROUND
 from pocketsam.data.sample import Sample
 from pocketsam.errors import InputError
-from pocketsam.evaluation.overlap import ious
+from pocketsam.evaluation.metrics import ious
 from pocketsam.evaluation.prompting import draw_pair, draw_points
 from pocketsam.evaluation.results import Curves, Means, PhotoResult, Report, Row, Table, mean_report, percent
 from pocketsam.evaluation.session import OpenSegmenter

@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from pocketsam.data.sample import Sample
-from pocketsam.evaluation.overlap import ious
+from pocketsam.evaluation.metrics import ious
 from pocketsam.evaluation.prompting import click_name, draw_clicks
 from pocketsam.evaluation.results import Curves, Means, PhotoResult, Report, Row, mean_report
 from pocketsam.predict.candidates import Candidates

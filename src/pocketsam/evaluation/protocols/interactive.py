@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from pocketsam.config import FOREGROUND
 from pocketsam.data.sample import Sample
 from pocketsam.errors import InputError
-from pocketsam.evaluation.overlap import iou
+from pocketsam.evaluation.metrics import iou
 from pocketsam.evaluation.prompting import click_name, corrective_click, deepest_pixel
 from pocketsam.evaluation.results import (
     Curves,

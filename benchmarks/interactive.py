@@ -23,7 +23,7 @@ from pocketsam.config import BACKGROUND, FOREGROUND
 from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import Sample
 from pocketsam.evaluation.metrics import iou
-from pocketsam.evaluation.prompting import deepest_pixel, draw_clicks
+from pocketsam.evaluation.prompting import deepest_pixel, sample_clicks
 from pocketsam.predict.masks import Masks
 
 # A part counts from this share of the answer, and this many pixels, on.
@@ -64,7 +64,7 @@ def correct_photo(segmenter: Segmenter, sample: Sample, seed: int) -> Iterator[C
         return
     photo = segmenter.open(sample.image)
     clicks = [
-        draw_clicks(mask, 1, seed, sample.name, number)[0]
+        sample_clicks(mask, 1, seed, sample.name, number)[0]
         for mask, number in zip(sample.each_mask(), sample.ids, strict=True)
     ]
     first = photo.segment(points=np.stack(clicks)[:, None])

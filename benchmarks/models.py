@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from pocketsam.evaluation.protocols.efficiency import measure_efficiency
-from pocketsam.evaluation.timing import Contender
+from pocketsam.evaluation.timing import BenchmarkCase
 from pocketsam.models.architectures import ARCHITECTURES
 from pocketsam.zoo import MODELS
 
@@ -71,10 +71,10 @@ def measure(name: str, threads: int, device: str, seconds: float) -> Iterator[di
     with tempfile.TemporaryDirectory() as folder:
         with ProcessPoolExecutor(1, get_context("spawn")) as alone:  # gives back the memory it takes
             alone.submit(make, name, Path(folder)).result()
-        contenders = [Contender(folder, engine, device, precision, threads) for engine, precision in engines]
-        for group in [[one] for one in contenders] if name in LARGE else [contenders]:
+        cases = [BenchmarkCase(folder, engine, device, precision, threads) for engine, precision in engines]
+        for group in [[one] for one in cases] if name in LARGE else [cases]:
             numbers = measure_efficiency(group, seconds=seconds).numbers
-            for row in numbers["contenders"]:
+            for row in numbers["cases"]:
                 yield row | numbers["work"][folder] | {"model": name}
 
 

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -16,6 +18,9 @@ from typer.testing import CliRunner
 from pocketsam.cli.app import app
 from pocketsam.data.coco import write_coco
 from pocketsam.data.sa1b import Shards
+from pocketsam.evaluation.protocol import EvaluationProtocol, flag_of, option
+from pocketsam.evaluation.protocols import PROTOCOLS
+from pocketsam.evaluation.results import PhotoResult, Report, Row, mean_report
 from pocketsam.zoo import locate
 from shards import blocks, write_shard
 
@@ -66,6 +71,7 @@ def test_prints_a_table_and_writes_all_that_determines_it(shard, tmp_path):
         "follows": "EfficientSAM (arXiv 2312.00863), Table 4",
         "clicks": [1, 3],
         "seed": 3,
+        "without_source": [],
     }
     assert record["protocol"] == protocol
     assert record["data"][0]["sha256"] == hashlib.sha256(shard.read_bytes()).hexdigest()
@@ -147,7 +153,7 @@ def test_an_unfinished_run_is_not_gone_on_with_in_another_way(coco, tmp_path, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pocketsam.evaluation.output.write_report", killed)
+        patch.setattr("pocketsam.evaluation.job.write_report", killed)
         assert pocketsam(*arguments).exit_code == 130
     changed = [text.format(copy=copy, photos=photos) for text in other]
     done = pocketsam(*arguments, *changed)
@@ -166,8 +172,94 @@ def test_two_workers_on_the_command_line(shard, tmp_path):
 
 def test_pictures_of_an_earlier_result_do_not_stay(shard, tmp_path):
     assert pocketsam("evaluate", "clicks", shard, *ONNX, "--worst", 1, "-o", tmp_path).exit_code == 0
-    assert pocketsam("evaluate", "clicks", shard, *ONNX, "--clicks", 1, "-o", tmp_path).exit_code == 0
-    assert not {"worst.jpg", "curves.png"} & {file.name for file in tmp_path.iterdir()}
+    assert (tmp_path / "worst.jpg").exists()
+    assert pocketsam("evaluate", "clicks", shard, *ONNX, "-o", tmp_path).exit_code == 0
+    assert not (tmp_path / "worst.jpg").exists()
+
+
+def test_a_result_is_not_overwritten_by_that_of_other_settings(shard, tmp_path):
+    folder, copy = tmp_path / "r", shutil.copytree(locate("pocket")[0], tmp_path / "copy")
+    arguments = ["evaluate", "clicks", shard, *ONNX, "-o", folder]
+    assert pocketsam(*arguments).exit_code == 0
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    others = {"protocol": ["--seed", 1], "photos": ["--limit", 1], "model": ["--model", copy]}
+    for named, other in others.items():
+        refused = pocketsam(*arguments, *other)
+        assert refused.exit_code == 2
+        assert refused.stderr == (
+            f"pocketsam: {folder}: holds the result of other settings ({named});"
+            " choose another folder, or delete it\n"
+        )
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert pocketsam(*arguments, "--batch", 1).exit_code == 0, "the batch does not change the numbers"
+
+
+def test_without_a_folder_every_setting_has_one_of_its_own(shard, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for more in ([], ["--seed", 1], []):
+        assert pocketsam("evaluate", "clicks", shard, *ONNX, *more).exit_code == 0
+    folders = sorted((tmp_path / "evaluation").iterdir())
+    assert len(folders) == 2
+    assert all(folder.name.startswith("pocket-clicks-") for folder in folders)
+    assert {read(folder)["protocol"]["seed"] for folder in folders} == {0, 1}
+
+
+def test_a_file_that_is_no_result_is_left_alone(shard, tmp_path):
+    (tmp_path / "result.json").write_text("[]")
+    refused = pocketsam("evaluate", "clicks", shard, *ONNX, "-o", tmp_path)
+    assert refused.exit_code == 2
+    assert "result.json: is no result" in refused.stderr
+    assert (tmp_path / "result.json").read_text() == "[]"
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_the_help_of_a_protocol_shows_the_common_options_and_its_own(name):
+    own = {flag_of(option) for option in PROTOCOLS[name].options()}
+    others = {flag_of(option) for other in PROTOCOLS.values() for option in other.options()} - own
+    shown = pocketsam("evaluate", name, "--help").stdout
+    words = set(shown.replace(",", " ").split())
+    assert own | {"--model", "--engine", "--output"} <= words
+    assert not others & words
+    assert all(column in shown for column in PROTOCOLS[name].results)
+
+
+def test_the_help_of_the_command_names_all_protocols():
+    shown = pocketsam("evaluate", "--help").stdout
+    assert all(f"  {name} " in shown for name in PROTOCOLS)
+
+
+@dataclass(frozen=True)
+class Sizes(EvaluationProtocol):
+    """A protocol that needs no model: the share of the photo that each mask covers, times a factor."""
+
+    factor: int = field(default=1, metadata=option(int, "Multiplies the share.", metavar="N"))
+
+    name = "sizes"
+    summary = description = "the share of the photo that masks cover"
+    follows = "nothing"
+    results: ClassVar = {"share": "in %"}
+    headline = "share"
+
+    def measure(self, segmenter, sample, photo):
+        masks = zip(sample.ids, sample.rles, sample.each_mask(), strict=True)
+        rows = [
+            Row(number, 1, {"share": self.factor * mask.mean()}, truth=rle) for number, rle, mask in masks
+        ]
+        return PhotoResult(photo, sample.name, sample.source, rows)
+
+    def summarise(self, results):
+        numbers, table = mean_report(results, ["share"])
+        return Report(numbers, [table])
+
+
+def test_a_new_protocol_is_a_class_and_a_line_in_the_table(shard, tmp_path, monkeypatch):
+    monkeypatch.setitem(PROTOCOLS, "sizes", Sizes)
+    assert "--factor N" in pocketsam("evaluate", "sizes", "--help").stdout
+    done = pocketsam("evaluate", "sizes", shard, *ONNX, "--factor", 3, "-o", tmp_path / "r")
+    assert done.exit_code == 0, done.stderr
+    shares = [18 * 27 / 2400, 40 * 20 / 2400]
+    assert read(tmp_path / "r")["result"]["mean_iou"]["share"] == pytest.approx(3 * np.mean(shares))
+    assert read(tmp_path / "r")["protocol"] == {"name": "sizes", "follows": "nothing", "factor": 3}
 
 
 def test_a_missing_photo_is_named_and_left_out_but_refused_where_its_masks_would_count_as_missed(
@@ -206,6 +298,7 @@ BAD = [
     (["efficiency", "{shard}"], "without data"),
     (["efficiency", "--limit", "3"], "--limit is for"),
     (["efficiency", "--batch", "3"], "--batch is for"),
+    (["clicks", "{shard}", "--sed", "3"], "no option --sed"),
     (["efficiency", "-o", "{shard}/new/result"], "drawn.tar"),
     (["interactive", "{shard}", "--clicks", "1,3"], "interactive takes the last one"),
     (["everything", "{shard}", "--points-per-side", "4", "--seed", "1"], "--seed is for"),

@@ -94,4 +94,8 @@ def test_brackets_are_shown_as_they_are():
 
 
 def test_settings_are_what_json_can_hold():
-    assert json.loads(json.dumps(settings(Clicks((1, 2), seed=4)))) == {"clicks": [1, 2], "seed": 4}
+    assert json.loads(json.dumps(settings(Clicks((1, 2), seed=4)))) == {
+        "clicks": [1, 2],
+        "seed": 4,
+        "without_source": [],
+    }

@@ -10,9 +10,9 @@ from hypothesis.extra.numpy import arrays
 from pocketsam.evaluation.prompting import (
     corrective_click,
     deepest_pixel,
-    draw_clicks,
-    draw_pair,
-    draw_points,
+    sample_clicks,
+    sample_pair,
+    sample_points,
 )
 from shards import blocks
 
@@ -21,17 +21,17 @@ MASKS = arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
 def test_clicks_change_with_seed_photo_and_mask_only():
     mask = np.ones((50, 70), bool)
-    clicks = draw_clicks(mask, 3, seed=0, name="photo", number=0)
-    assert (clicks == draw_clicks(mask, 3, seed=0, name="photo", number=0)).all()
-    assert (clicks[:1] == draw_clicks(mask, 1, seed=0, name="photo", number=0)).all()
+    clicks = sample_clicks(mask, 3, seed=0, name="photo", number=0)
+    assert (clicks == sample_clicks(mask, 3, seed=0, name="photo", number=0)).all()
+    assert (clicks[:1] == sample_clicks(mask, 1, seed=0, name="photo", number=0)).all()
     others = [(1, "photo", 0), (0, "other", 0), (0, "photo", 1)]
-    assert all((clicks != draw_clicks(mask, 3, *other)).any() for other in others)
+    assert all((clicks != sample_clicks(mask, 3, *other)).any() for other in others)
 
 
 def test_clicks_are_uniform_over_the_mask():
     mask = blocks((0, 0, 4, 2), size=(5, 6))[0]
     mask[4, 5] = True
-    clicks = draw_clicks(mask, 9000, seed=0, name="photo", number=0)
+    clicks = sample_clicks(mask, 9000, seed=0, name="photo", number=0)
     counts = np.zeros(mask.shape, int)
     np.add.at(counts, (clicks[:, 1], clicks[:, 0]), 1)
     assert (counts[~mask] == 0).all()
@@ -96,25 +96,25 @@ def test_a_corrective_click_is_on_an_error_and_its_label_is_the_truth(truth, ran
 
 
 def test_points_are_uniform_over_the_photo():
-    points = draw_points((31, 61), 8000, seed=0, name="photo")
+    points = sample_points((31, 61), 8000, seed=0, name="photo")
     counts, _, _ = np.histogram2d(*points.T, bins=(4, 2), range=((0, 60), (0, 30)))
     assert counts.sum() == 8000
     assert counts == pytest.approx(np.full((4, 2), 1000), abs=120)
 
 
 def test_points_change_with_seed_and_photo_only():
-    points = draw_points((31, 61), 4, seed=0, name="photo")
-    assert (points == draw_points((31, 61), 4, seed=0, name="photo")).all()
-    assert (points[:2] == draw_points((31, 61), 2, seed=0, name="photo")).all()
-    assert (points != draw_points((31, 61), 4, seed=1, name="photo")).all()
-    assert (points != draw_points((31, 61), 4, seed=0, name="other")).all()
+    points = sample_points((31, 61), 4, seed=0, name="photo")
+    assert (points == sample_points((31, 61), 4, seed=0, name="photo")).all()
+    assert (points[:2] == sample_points((31, 61), 2, seed=0, name="photo")).all()
+    assert (points != sample_points((31, 61), 4, seed=1, name="photo")).all()
+    assert (points != sample_points((31, 61), 4, seed=0, name="other")).all()
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 500), st.integers(0, 99))
 def test_a_pair_lies_in_the_photo_at_its_distance_wherever_the_photo_is_large_enough(
     height, width, distance, seed
 ):
-    pair = draw_pair((height, width), distance, seed, "photo")
+    pair = sample_pair((height, width), distance, seed, "photo")
     assert (pair is not None) == (distance <= np.hypot(width - 1, height - 1))
     if pair is None:
         return
@@ -124,13 +124,13 @@ def test_a_pair_lies_in_the_photo_at_its_distance_wherever_the_photo_is_large_en
 
 
 def test_a_pair_as_far_apart_as_the_corners_fits():
-    pair = draw_pair((31, 41), 50, 0, "photo")
+    pair = sample_pair((31, 41), 50, 0, "photo")
     assert sorted(pair[:, 0].round(6)) == [0, 40]
     assert sorted(pair[:, 1].round(6)) == [0, 30]
 
 
 def test_pairs_point_in_all_directions_alike_and_lie_everywhere():
-    pairs = np.stack([draw_pair((101, 101), 20, seed, "photo") for seed in range(4000)])
+    pairs = np.stack([sample_pair((101, 101), 20, seed, "photo") for seed in range(4000)])
     steps = pairs[:, 1] - pairs[:, 0]
     angles, _ = np.histogram(np.arctan2(steps[:, 1], steps[:, 0]), bins=8, range=(-np.pi, np.pi))
     assert angles == pytest.approx(np.full(8, 500), abs=90)
@@ -139,7 +139,7 @@ def test_pairs_point_in_all_directions_alike_and_lie_everywhere():
 
 
 def test_a_pair_changes_with_seed_photo_and_distance_only():
-    pair = draw_pair((101, 101), 20, 0, "photo")
-    assert (pair == draw_pair((101, 101), 20, 0, "photo")).all()
+    pair = sample_pair((101, 101), 20, 0, "photo")
+    assert (pair == sample_pair((101, 101), 20, 0, "photo")).all()
     others = [(20, 1, "photo"), (20, 0, "other"), (21, 0, "photo")]
-    assert all((pair != draw_pair((101, 101), *other)).any() for other in others)
+    assert all((pair != sample_pair((101, 101), *other)).any() for other in others)

@@ -55,8 +55,9 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help shows at once
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, everything, models, evaluate, embed, train, convert):
+for command in (segment, everything, models, embed, train, convert):
     app.command()(command)
+app.add_typer(evaluate, name="evaluate")
 
 
 def main() -> None:

@@ -137,7 +137,7 @@ def _count(
     truth, found = _truth(document["annotations"], lvis), _detections(results)
     used = {one["image_id"] for one in [*truth, *found]}
     images = [dict(image) for image in document["images"] if image["id"] in used]
-    # For LVIS the counter asks for a frequency, but sees too few categories to do anything with it.
+    # For LVIS the counter needs a frequency, but sees too few categories to do anything with it.
     categories = [{"id": category["id"], "frequency": "f"} for category in document["categories"]]
     frame = {"images": images, "categories": categories}
     counter = COCOeval_faster(

@@ -48,7 +48,7 @@ def _boundary(mask: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
     """The pixels of a mask (H, W) that are at most `distance` pixels inside its edge, by the larger of x and y."""
     framed = np.pad(mask, 1).view(np.uint8)
     eroded = cv2.erode(framed, np.ones((3, 3), np.uint8), iterations=distance)[1:-1, 1:-1]
-    return mask & (eroded == 0)
+    return np.asarray(mask & (eroded == 0))
 
 
 def pearson(x: Sequence[float], y: Sequence[float]) -> float | None:

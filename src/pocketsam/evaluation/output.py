@@ -1,14 +1,15 @@
-"""The folder of a result: numbers with all that determines them, the same to read, a line a mask, and pictures."""
+"""The folder of a result: numbers with all that determines them, tables, a line a mask, and pictures."""
 
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, is_dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from pocketsam.data.sample import Dataset
+from pocketsam.errors import InputError
 from pocketsam.evaluation.pictures import plot, sheet, worst_cases
 from pocketsam.evaluation.results import PhotoResult, Report
 from pocketsam.evaluation.results import left_out as lines_left_out
@@ -50,15 +51,39 @@ def write_masks(
     return ["masks.csv", "worst.jpg"]
 
 
+def check_folder(folder: Path, record: dict[str, Any]) -> None:
+    """Raises InputError when a folder holds the result of other settings than those of `record`.
+
+    record: all that determines the numbers. The versions of packages do not count: after an upgrade the same command
+    writes its result anew.
+    """
+    file = folder / "result.json"
+    if not file.exists():
+        return
+    try:
+        former = json.loads(file.read_bytes())
+        wanted = json.loads(json.dumps(record))
+        other = [name for name in wanted if name != "versions" and former.get(name) != wanted[name]]
+    except (OSError, ValueError, AttributeError):
+        raise InputError(
+            f"{file}: is no result of an evaluation; choose another folder, or delete it"
+        ) from None
+    if other:
+        raise InputError(
+            f"{folder}: holds the result of other settings ({' and '.join(other)});"
+            " choose another folder, or delete it"
+        )
+
+
 def left_out(results: Sequence[PhotoResult]) -> dict[str, Any]:
-    """For the record: how many photos and masks were not measured, and why, a line each."""
+    """For the record: how many images were not measured, and why they and their masks were not, a line each."""
     missing = [result.missing for result in results if result.missing]
     return {"photos_missing": len(missing), "left_out": list(lines_left_out(results))}
 
 
 def settings(protocol: Any) -> dict[str, Any]:
     """A protocol's settings for the record: the fields of its dataclass that JSON can hold."""
-    plain = {field.name: _plain(getattr(protocol, field.name)) for field in fields(protocol)}
+    plain = {name: _plain(value) for name, value in vars(protocol).items()}
     return {name: value for name, value in plain.items() if value is not None}
 
 

@@ -19,7 +19,7 @@ from pocketsam.utils.rle import boxes, decode, encode
 PANEL, CAPTION, SEAM, GAP, COLUMNS = 220, 22, 3, 14, 4
 """Of the sheet, in pixels: a panel's side, its caption's height, the space within and between tiles; tiles a row."""
 MARGIN, LEAST_SIDE = 0.2, 32
-"""Around what a panel shows, as a fraction of its larger side; and the least that it shows, in photo pixels."""
+"""Around what a panel shows, as a fraction of its larger side; and the least that it shows, in image pixels."""
 
 
 def plot(curves: Sequence[Curves]) -> bytes | None:
@@ -43,7 +43,7 @@ def plot(curves: Sequence[Curves]) -> bytes | None:
 
 
 class Case(NamedTuple):
-    """One mask of one photo, and how it scored."""
+    """One mask of one image, and its score."""
 
     score: float
     photo: PhotoResult
@@ -62,7 +62,7 @@ def worst_cases(results: Sequence[PhotoResult], score: str, count: int) -> list[
 
 
 def sheet(cases: Sequence[Case], dataset: Dataset) -> bytes:
-    """A JPEG file with a tile for each case: the true mask on the left; on the right the prompt and what it gave."""
+    """A JPEG file with a tile for each case: the ground truth on the left, the prompt and its mask on the right."""
     rows = -(-len(cases) // COLUMNS)
     width, height = 2 * PANEL + SEAM + GAP, PANEL + CAPTION + GAP
     page = Image.new("RGB", (COLUMNS * width + GAP, rows * height + GAP), "white")
@@ -84,7 +84,7 @@ def sheet(cases: Sequence[Case], dataset: Dataset) -> bytes:
 
 
 def _panels(image: NDArray[np.uint8], row: Row) -> list[NDArray[np.uint8]]:
-    """The true mask, and the answer with its prompt, each PANEL × PANEL."""
+    """The ground truth, and the predicted mask with its prompt, each PANEL × PANEL."""
     shown = [rle for rle in (row.truth, row.answer) if rle is not None]
     x0, y0, x1, y1 = _window(boxes(shown), row, image.shape[:2])
     scale = PANEL / max(x1 - x0, y1 - y0)
@@ -102,10 +102,10 @@ def _panels(image: NDArray[np.uint8], row: Row) -> list[NDArray[np.uint8]]:
 
 
 def _window(found: NDArray[np.float32], row: Row, size: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """What of the photo (H, W) to show: a square with both masks and the prompt, or what the photo has of one."""
+    """What of the image (H, W) to show: a square with both masks and the prompt, or what the image has of one."""
     corners = found[(found[:, 2:] > found[:, :2]).all(axis=1)].reshape(-1, 2)
-    asked = np.array([*row.prompt.get("points", []), *_corners(row)], np.float32).reshape(-1, 2)
-    corners = np.concatenate([corners, asked])
+    prompt = np.array([*row.prompt.get("points", []), *_corners(row)], np.float32).reshape(-1, 2)
+    corners = np.concatenate([corners, prompt])
     low, high = corners.min(axis=0), corners.max(axis=0)
     side = max(LEAST_SIDE, (1 + 2 * MARGIN) * float((high - low).max()))
     limit = np.array([size[1], size[0]])

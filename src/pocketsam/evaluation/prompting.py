@@ -1,4 +1,4 @@
-"""Prompts as the protocols make them: boxes and clicks made of true masks, and points drawn from a photo."""
+"""Prompts as the protocols make them: boxes and clicks from ground-truth masks, and random points of an image."""
 
 import cv2
 import numpy as np
@@ -8,10 +8,12 @@ from pocketsam.config import BACKGROUND, FOREGROUND
 from pocketsam.utils.boxes import tight_box
 
 
-def draw_clicks(mask: NDArray[np.bool_], count: int, seed: int, name: str, number: int) -> NDArray[np.int64]:
-    """`count` independent uniform draws among the pixels of a mask (H, W) that has some: (count, 2) x, y.
+def sample_clicks(
+    mask: NDArray[np.bool_], count: int, seed: int, name: str, number: int
+) -> NDArray[np.int64]:
+    """`count` independent uniform samples of the pixels of a mask (H, W) that has some: (count, 2) x, y.
 
-    The generator is seeded by (seed, the mask's number, the photo's name), so that a mask gets the same clicks
+    The generator is seeded by (seed, the mask's number, the image's name), so that a mask gets the same clicks
     whatever is measured before it. Pixel indices: the model adds the half pixel to a pixel's centre itself.
     """
     rows, columns = np.nonzero(mask)
@@ -24,7 +26,7 @@ def draw_clicks(mask: NDArray[np.bool_], count: int, seed: int, name: str, numbe
 def deepest_pixel(region: NDArray[np.bool_]) -> tuple[int, int, float]:
     """x, y and depth of the pixel of a region (H, W) that is farthest from its edge; depth 0 if the region is empty.
 
-    The maximum of the Euclidean distance transform, the first in reading order. The photo's edge is an edge, too.
+    The maximum of the Euclidean distance transform, the first in reading order. The image's edge is an edge, too.
     """
     if not region.any():
         return 0, 0, 0.0
@@ -36,46 +38,46 @@ def deepest_pixel(region: NDArray[np.bool_]) -> tuple[int, int, float]:
     return int(x + left) - 1, int(y + top) - 1, float(depth[y, x])
 
 
-def corrective_click(answer: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[int, int, int] | None:
-    """x, y and label of the click that corrects an answer (H, W) most; None if it is the true mask (H, W) already.
+def corrective_click(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[int, int, int] | None:
+    """x, y and label of the click that corrects a predicted mask (H, W) most; None if it equals the truth (H, W).
 
-    It is on the deepest pixel of what the answer lacks (label 1) or of what it has too much (label 0), whichever lies
+    It is on the deepest pixel of what the mask lacks (label 1) or of what it has too much (label 0), whichever lies
     deeper; of equals, on what it lacks. So do the evaluations of interactive segmentation (RITM, arXiv 2102.06583).
     """
-    x, y, lacking = deepest_pixel(truth & ~answer)
-    beyond_x, beyond_y, beyond = deepest_pixel(answer & ~truth)
+    x, y, lacking = deepest_pixel(truth & ~predicted)
+    beyond_x, beyond_y, beyond = deepest_pixel(predicted & ~truth)
     if not lacking and not beyond:
         return None
     return (x, y, FOREGROUND) if lacking >= beyond else (beyond_x, beyond_y, BACKGROUND)
 
 
-def draw_points(size: tuple[int, int], count: int, seed: int, name: str) -> NDArray[np.float64]:
-    """`count` independent uniform draws from a photo of `size` (height, width): (count, 2) x, y.
+def sample_points(size: tuple[int, int], count: int, seed: int, name: str) -> NDArray[np.float64]:
+    """`count` independent uniform samples of an image of `size` (height, width): (count, 2) x, y.
 
     They lie between the centres of its outermost pixels, not on whole ones: 0 to width - 1, and 0 to height - 1. The
-    generator is seeded by (seed, the photo's name).
+    generator is seeded by (seed, the image's name).
     """
     height, width = size
     generator = np.random.default_rng([seed, 0, *name.encode()])
     return generator.uniform(0, (width - 1, height - 1), (count, 2))
 
 
-def draw_pair(size: tuple[int, int], distance: int, seed: int, name: str) -> NDArray[np.float64] | None:
-    """Two points of a photo of `size` (height, width), `distance` > 0 pixels apart: (2, 2) x, y. None if none fit.
+def sample_pair(size: tuple[int, int], distance: int, seed: int, name: str) -> NDArray[np.float64] | None:
+    """Two points of an image of `size` (height, width), `distance` > 0 pixels apart: (2, 2) x, y. None if none fit.
 
-    The direction from the first to the second is drawn uniformly among those in which the photo is large enough, then
-    the first point among the places that leave room for the second. The range is that of `draw_points`; the
-    generator is seeded by (seed, the distance, the photo's name), so that other distances change nothing.
+    The direction from the first to the second is sampled uniformly among those in which the image is large enough,
+    then the first point among the places that leave room for the second. The range is that of `sample_points`; the
+    generator is seeded by (seed, the distance, the image's name), so that other distances change nothing.
     """
     height, width = size
     room = np.array([width - 1, height - 1])
     if distance > np.hypot(*room):
         return None
-    # Angles between the line and the x axis: below the least it is too wide for the photo, above the most too high.
+    # Angles between the line and the x axis: below the least it is too wide for the image, above the most too high.
     least, most = np.arccos(min(1, room[0] / distance)), np.arcsin(min(1, room[1] / distance))
     generator = np.random.default_rng([seed, distance, *name.encode()])
     angle, signs = generator.uniform(least, max(least, most)), generator.choice([-1, 1], 2)
-    # Rounding must not push the longest lines out of the photo.
+    # Rounding must not push the longest lines out of the image.
     step = signs * np.minimum(distance * np.array([np.cos(angle), np.sin(angle)]), room)
     first = generator.uniform(np.maximum(0, -step), np.minimum(room, room - step))
     return np.stack([first, first + step])

@@ -1,6 +1,6 @@
-"""What a protocol finds out, from one mask to the report: rows, photos, means, tables, curves."""
+"""What a protocol measures, from one mask to the report: rows, images, means, tables, curves."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,18 +9,23 @@ from pocketsam.utils.rle import RLE
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
+ALL = "all"
+"""The name of a table's last line, over all images."""
+
+MEANS_SHOWN = 4
+
 Scores = dict[str, float | None]
-"""What a protocol measures of one mask, each from 0 to 1; None where it cannot be asked."""
+"""What a protocol measures of one mask, each from 0 to 1; None where it does not apply."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One mask measured.
 
-    mask: the true mask's id or, where there is none, the prompt's number. area: pixels of the true mask.
-    prompt: what was asked to get `answer`: "points" [[x, y], …] with "labels" [1, …], or "box" [x0, y0, x1, y1]; what
-    else is in it is for the record.
-    truth, answer: the true mask, and the one given for the protocol's headline, to be looked at.
+    mask: the id of the ground-truth mask or, where there is none, the prompt's number. area: pixels of that mask.
+    prompt: that of `answer`: "points" [[x, y], …] with "labels" [1, …], or "box" [x0, y0, x1, y1]; what else is in it
+    is for the record.
+    truth, answer: the ground truth, and the mask predicted for the protocol's headline.
     """
 
     mask: int
@@ -33,11 +38,11 @@ class Row:
 
 @dataclass(frozen=True)
 class PhotoResult:
-    """What one photo adds.
+    """What was measured on one image.
 
-    photo: its number in the dataset. facts: what is measured of the photo as a whole.
-    detections: further answers for what is counted over all photos at once, in the protocol's own form (JSON).
-    left_out: annotations that were not measured, a line each. missing: why the photo itself was not, or "".
+    photo: its number in the dataset. facts: what is measured of the image as a whole.
+    detections: further masks, for what is counted over all images at once, in the protocol's own form (JSON).
+    left_out: annotations that were not measured, a line each. missing: why the image itself was not, or "".
     """
 
     photo: int
@@ -60,7 +65,7 @@ class PhotoResult:
 
 @dataclass(frozen=True)
 class Table:
-    """A table for people. lines: cells as text, the first of each a name; total: whether the last line sums up."""
+    """A table to read. lines: cells as text, the first of each a name; total: whether the last line sums up."""
 
     title: str
     headings: list[str]
@@ -125,7 +130,7 @@ class Mean:
 
 
 class Means:
-    """The mean of every score over the masks, and counts of the masks and of the photos that have some."""
+    """The mean of every score over the masks, and the numbers of masks and of images that have some."""
 
     def __init__(self, results: Iterable[PhotoResult] = ()) -> None:
         self.photos = self.masks = 0
@@ -143,38 +148,84 @@ class Means:
     def __getitem__(self, name: str) -> float | None:
         return self.scores[name].value if name in self.scores else None
 
+    def as_text(self) -> str:
+        """The first few means in one line, for a progress bar."""
+        names = list(self.scores)[:MEANS_SHOWN]
+        return "  ".join(f"{name} {percent(self[name])}" for name in names)
+
     def to_dict(self, names: Sequence[str]) -> dict[str, Any]:
         return {"photos": self.photos, "masks": self.masks, "mean_iou": {name: self[name] for name in names}}
 
 
-def by_source(results: Iterable[PhotoResult]) -> dict[str, Means]:
-    """The means of each source of photos, in the order of their names."""
-    found: dict[str, Means] = {}
-    for result in results:
-        found.setdefault(result.source, Means()).add(result)
-    return dict(sorted(found.items()))
+def by_source(results: Sequence[PhotoResult]) -> dict[str, Sequence[PhotoResult]]:
+    """The results of each source of images, in the order of their names."""
+    sources = sorted({result.source for result in results})
+    return {source: [result for result in results if result.source == source] for source in sources}
+
+
+def without_source(
+    results: Sequence[PhotoResult], sources: Sequence[str]
+) -> dict[str, Sequence[PhotoResult]]:
+    """For each of these sources, as "all without SOURCE", the results of all the others."""
+    return {
+        f"{ALL} without {source}": [result for result in results if result.source != source]
+        for source in sources
+    }
+
+
+def groups(results: Sequence[PhotoResult], leave_out: Sequence[str] = ()) -> dict[str, Sequence[PhotoResult]]:
+    """What a table has a line for: each source, if there are several; all without one of `leave_out`; and all."""
+    sources = by_source(results)
+    return {
+        **(sources if len(sources) > 1 else {}),
+        **without_source(results, leave_out),
+        ALL: results,
+    }
+
+
+def group_table(
+    title: str,
+    headings: Sequence[str],
+    grouped: Mapping[str, Sequence[PhotoResult]],
+    cells: Callable[[Sequence[PhotoResult]], Sequence[str]],
+) -> Table:
+    """A line for each of the `groups`: its name, images and masks, and what `cells` makes of its results."""
+    lines = []
+    for name, results in grouped.items():
+        means = Means(results)
+        lines.append([name, str(means.photos), str(means.masks), *cells(results)])
+    return Table(title, ["source", "photos", "masks", *headings], lines, total=len(lines) > 1)
 
 
 def mean_report(
-    results: Sequence[PhotoResult], names: Sequence[str], title: str = "mean IoU, %"
+    results: Sequence[PhotoResult],
+    names: Sequence[str],
+    title: str = "mean IoU, %",
+    leave_out: Sequence[str] = (),
+    headings: Sequence[str] | None = None,
 ) -> tuple[dict[str, Any], Table]:
-    """The means of the scores `names`, over all masks and for each source: as numbers, and as a table."""
-    sources, overall = by_source(results), Means(results)
+    """The means of the scores `names` over all masks and in each of the `groups`: as numbers, and as a table.
+
+    headings: of the scores, in the table; their names if not given.
+    """
+
+    def cells(part: Sequence[PhotoResult]) -> list[str]:
+        means = Means(part)
+        return [percent(means[name]) for name in names]
+
+    def of_each(parts: Mapping[str, Sequence[PhotoResult]]) -> dict[str, Any]:
+        return {name: Means(part).to_dict(names) for name, part in parts.items()}
+
     numbers = {
-        **overall.to_dict(names),
-        "sources": {source: means.to_dict(names) for source, means in sources.items()},
+        **Means(results).to_dict(names),
+        "sources": of_each(by_source(results)),
+        **of_each(without_source(results, leave_out)),
     }
-    lines = [_line(source, means, names) for source, means in sources.items()] if len(sources) > 1 else []
-    lines.append(_line("all", overall, names))
-    return numbers, Table(title, ["source", "photos", "masks", *names], lines, total=len(lines) > 1)
-
-
-def _line(source: str, means: Means, names: Sequence[str]) -> list[str]:
-    return [source, str(means.photos), str(means.masks), *(percent(means[name]) for name in names)]
+    return numbers, group_table(title, headings or names, groups(results, leave_out), cells)
 
 
 def percent(value: float | None) -> str:
-    """For people: "71.3", or a dash where there is nothing to average."""
+    """For tables: "71.3", or a dash where there is nothing to average."""
     return "–" if value is None else f"{100 * value:.1f}"
 
 

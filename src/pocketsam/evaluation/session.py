@@ -1,56 +1,25 @@
-"""Running a protocol over a dataset: photo by photo, in one process or several, and on from where a run was killed.
+"""Running a protocol over a dataset: image by image, in one process or several, and on from where a run was killed.
 
-What a photo gives depends on the protocol, the model and the photo alone. So photos may be measured by any worker and
-in any run, and the results are the same.
+The result of an image depends on the protocol, the model and the image alone. So images may be measured by any worker
+and in any run, and the results are the same.
 """
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import cached_property
 from multiprocessing import get_context, parent_process
 from threading import Thread
-from typing import Protocol, TypeAlias
 
-from pocketsam.data.sample import DataError, Dataset, Sample
+from pocketsam.data.sample import DataError, Dataset
 from pocketsam.errors import PocketSAMError
-from pocketsam.evaluation.results import PhotoResult, Report
+from pocketsam.evaluation.protocol import EvaluationProtocol, OpenSegmenter
+from pocketsam.evaluation.results import PhotoResult
 from pocketsam.segmenter import Segmenter
 from pocketsam.utils.journal import Journal
-
-OpenSegmenter: TypeAlias = Callable[[], Segmenter]
-"""Makes the model that is measured; every worker makes its own."""
-
-
-class EvaluationProtocol(Protocol):
-    """One way to measure a model: what is asked of each photo, and how the answers become numbers.
-
-    A frozen dataclass: its fields are its settings. follows: the paper and table.
-    needs_masks: whether a photo without true masks is of no use. needs_all_photos: whether the result would be wrong,
-    and is refused, where one of the photos cannot be read. headline: the score that best and worst masks are told by.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def follows(self) -> str: ...
-    @property
-    def needs_masks(self) -> bool: ...
-    @property
-    def needs_all_photos(self) -> bool: ...
-    @property
-    def headline(self) -> str: ...
-
-    def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
-        """Photo number `photo`, whose masks all have pixels."""
-        ...
-
-    def summarise(self, results: Sequence[PhotoResult]) -> Report:
-        """The result of all photos, given in the dataset's order."""
-        ...
 
 
 def run(
@@ -63,12 +32,12 @@ def run(
     journal: Journal | None = None,
     after_photo: Callable[[PhotoResult], None] = lambda result: None,
 ) -> list[PhotoResult]:
-    """Measure the photos of a dataset (all, or those numbered `photos`); their results in the dataset's order.
+    """Measure the images of a dataset (all, or those numbered `photos`); their results in the dataset's order.
 
     workers: processes beside this one, each with a model of its own; 0 does all the work in this one.
     journal: what is in it already is not measured again, and what is measured is added to it.
-    after_photo: sees every result as it comes, those of the journal first.
-    Raises DataError when a photo cannot be read and the protocol needs all of them.
+    after_photo: is called with every result as it comes, those of the journal first.
+    Raises DataError when an image cannot be read and the protocol needs all of them.
     """
     wanted = sorted(set(range(len(dataset)) if photos is None else photos))
     # What was missing may be there now.
@@ -87,7 +56,7 @@ def run(
 
 
 def measure(protocol: EvaluationProtocol, dataset: Dataset, segmenter: Segmenter, photo: int) -> PhotoResult:
-    """Photo number `photo` of a dataset; what cannot be measured of it is named in the result."""
+    """The result of image number `photo` of a dataset, which names what cannot be measured of it."""
     try:
         sample = dataset.read(photo)
     except DataError as error:
@@ -124,7 +93,7 @@ def _measure_all(
         yield from executor.map(_measure_in_worker, photos)
     except BrokenProcessPool as error:
         raise PocketSAMError(
-            "a worker ended without an answer, perhaps for want of memory; use fewer --workers"
+            "a worker process ended without a result, perhaps for want of memory; use fewer --workers"
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)
@@ -132,7 +101,7 @@ def _measure_all(
 
 @dataclass
 class _Worker:
-    """What one process measures with; its model is opened for its first photo, so that an error reaches the user."""
+    """What one process measures with; its model is opened for its first image, so that an error reaches the user."""
 
     protocol: EvaluationProtocol
     dataset: Dataset
@@ -147,14 +116,14 @@ _worker: _Worker
 
 
 def _start_worker(protocol: EvaluationProtocol, dataset: Dataset, open_segmenter: OpenSegmenter) -> None:
-    global _worker  # noqa: PLW0603  (it lasts from photo to photo in a worker)
+    global _worker  # noqa: PLW0603  (it lasts from image to image in a worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
     Thread(target=_end_with_parent, daemon=True).start()
     _worker = _Worker(protocol, dataset, open_segmenter)
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed cannot end its workers, which would measure on for nobody."""
+    """End this worker when its parent has ended: a parent that is killed cannot end its workers itself."""
     parent = parent_process()
     if parent is not None:
         parent.join()

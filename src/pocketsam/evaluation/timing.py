@@ -1,6 +1,7 @@
 """Timing models in turns, each in a process of its own.
 
-So its peak memory is its own, and what else the machine does slows all of them alike.
+In a process of its own a model's peak memory is its own; in turns, whatever else the machine does slows all of them
+alike.
 """
 
 import re
@@ -30,7 +31,7 @@ LEAST_CALLS = 3
 
 
 @dataclass(frozen=True)
-class Contender:
+class BenchmarkCase:
     """A model and a way to run it: as in `Segmenter`."""
 
     model: str | Path = "pocket"
@@ -46,10 +47,10 @@ def decode(count: int) -> str:
 
 
 def take_turns(calls: Sequence[Callable[[], float]], seconds: float) -> list[list[float]]:
-    """The answers of `calls`, which say how many seconds they took: one call each, round after round.
+    """The seconds that each of `calls` took, which return them: one call of each, round after round.
 
-    A caller leaves when its calls have taken `seconds` in all; but not before its third call, unless those it has
-    made took twice as long.
+    A call is left out of further rounds once it was made three times and took `seconds` in all, or took twice that
+    in all.
     """
     taken: list[list[float]] = [[] for _ in calls]
     waiting = list(range(len(calls)))
@@ -67,7 +68,7 @@ def _enough(taken: list[float], seconds: float) -> bool:
 
 @dataclass(frozen=True)
 class Opened:
-    """What a runner says of its model, once it is ready."""
+    """What a runner reports of its model, once it is ready."""
 
     config: ModelConfig
     engine: str
@@ -76,44 +77,44 @@ class Opened:
 
 @dataclass(frozen=True)
 class Runner:
-    """The process that runs a contender, prepared from here. source: the model's files."""
+    """The process that runs a benchmark case, and the connection to it. source: the model's files."""
 
-    contender: Contender
+    case: BenchmarkCase
     source: Path
     connection: "Connection[Any, Any]"
     opened: Opened
 
     def run(self, job: str | None) -> Any:
         """The seconds that a job took; for None, the peak memory in bytes, and the process ends."""
-        return _answer(self.contender, self.connection, job)
+        return _answer(self.case, self.connection, job)
 
 
 @contextmanager
-def start(contender: Contender, prompts: Sequence[int]) -> Iterator[Runner]:
-    """A process with the contender's model, warmed up."""
-    source, config = locate(contender.model)
+def start(case: BenchmarkCase, prompts: Sequence[int]) -> Iterator[Runner]:
+    """A process with the model of a benchmark case, warmed up."""
+    source, config = locate(case.model)
     context = get_context("spawn")  # the engines' threads do not survive a fork
     here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there, contender, source, config, prompts), daemon=True)
+    process = context.Process(target=_serve, args=(there, case, source, config, prompts), daemon=True)
     process.start()
     there.close()  # so that this end hears when the other one is gone
     try:
-        yield Runner(contender, source, here, _answer(contender, here))
+        yield Runner(case, source, here, _answer(case, here))
     finally:
         process.terminate()
         process.join()
         here.close()
 
 
-def _answer(contender: Contender, connection: "Connection[Any, Any]", *request: str | None) -> Any:
-    """What the process answers to a request or, without one, says by itself; an error there is raised here."""
+def _answer(case: BenchmarkCase, connection: "Connection[Any, Any]", *request: str | None) -> Any:
+    """What the process returns for a request or, without one, when it is ready; an error there is raised here."""
     try:
         for job in request:
             connection.send(job)
         answer = connection.recv()
     except (EOFError, OSError) as error:
         raise PocketSAMError(
-            f"{contender.model}, {contender.engine}: its process ended without an answer, perhaps for want of memory;"
+            f"{case.model}, {case.engine}: its process ended without a result, perhaps for want of memory;"
             " measure fewer models at a time"
         ) from error
     if isinstance(answer, PocketSAMError):
@@ -123,20 +124,20 @@ def _answer(contender: Contender, connection: "Connection[Any, Any]", *request: 
 
 def _serve(
     connection: "Connection[Any, Any]",
-    contender: Contender,
+    case: BenchmarkCase,
     source: Path,
     config: ModelConfig | None,
     prompts: Sequence[int],
 ) -> None:
-    """The process: open the model, warm it up, then do one job after the other, and say how long each took."""
+    """The process: open the model, warm it up, then do one job after the other, and return how long each took."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
     try:
         engine = open_engine(
             source,
-            contender.engine,
-            device=contender.device,
-            precision=contender.precision,
-            threads=contender.threads,
+            case.engine,
+            device=case.device,
+            precision=case.precision,
+            threads=case.threads,
             config=config,
         )
     except PocketSAMError as error:
@@ -182,7 +183,7 @@ def lone_clicks(config: ModelConfig, count: int) -> Sequence[Any]:
 
 
 def _peak_memory(device: str) -> int | None:
-    """Bytes; None where the system does not tell."""
+    """Bytes; None where the system does not report it."""
     if device.startswith("cuda"):
         import torch
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pocketsam.data.sa1b import Shards
-from pocketsam.evaluation.protocols.clicks import Clicks
-from pocketsam.evaluation.results import Means, PhotoResult
+from pocketsam.evaluation.protocols.clicks import BOUNDARY, PREDICTED, Clicks
+from pocketsam.evaluation.results import Means, PhotoResult, Row
 from pocketsam.evaluation.session import measure, run
 from pocketsam.segmenter import Segmenter
 from predictors import OneStep, PerfectEngine
@@ -19,7 +19,7 @@ PHOTOS = {
     "second": blocks((10, 10, 50, 30), size=SIZE),
 }
 COLUMNS = ["box", "1 click", "3 clicks"]
-ALL_COLUMNS = [*COLUMNS, *(f"{name}, most confident" for name in COLUMNS)]
+ALL_COLUMNS = [*COLUMNS, *(f"{name}, most confident" for name in COLUMNS), BOUNDARY]
 
 
 @pytest.fixture
@@ -33,7 +33,10 @@ def evaluate(segmenter, dataset, **settings):
 
 def test_perfect_predictor_scores_one_and_encodes_each_photo_once(photos, perfect):
     means = Means(evaluate(perfect, photos))
-    assert {name: means[name] for name in means.scores} == dict.fromkeys(ALL_COLUMNS, 1.0)
+    assert {name: means[name] for name in means.scores if name != PREDICTED} == dict.fromkeys(
+        ALL_COLUMNS, 1.0
+    )
+    assert means[PREDICTED] == pytest.approx(0.99)
     assert (means.photos, means.masks) == (2, 4)
     assert perfect.engine.encoded == 2
     assert len(perfect.engine.decoded) == 2 * len(COLUMNS), (
@@ -43,11 +46,13 @@ def test_perfect_predictor_scores_one_and_encodes_each_photo_once(photos, perfec
 
 def test_empty_predictor_scores_zero(photos, empty):
     means = Means(evaluate(empty, photos))
-    assert {name: means[name] for name in means.scores} == dict.fromkeys(ALL_COLUMNS, 0.0)
+    assert {name: means[name] for name in means.scores if name != PREDICTED} == dict.fromkeys(
+        ALL_COLUMNS, 0.0
+    )
 
 
 class WholePhoto(OneStep):
-    """Prediction every prompt with the whole photo."""
+    """Answers every prompt with the whole photo."""
 
     def __init__(self, engine):
         self.encode, self.config = engine.encode, engine.config
@@ -120,10 +125,87 @@ def test_report_has_a_line_a_source_and_one_for_all(tmp_path, perfect):
         ),
     ]
     report = Clicks().summarise(evaluate(perfect, Shards(shards)))
-    table, papers = report.tables
+    table, papers, *_ = report.tables
     assert papers.lines == table.lines
     assert [line[0] for line in table.lines] == ["circles", "squares", "all"]
     assert table.lines[-1] == ["all", "2", "3", "100.0", "100.0", "100.0"]
     squares = {"photos": 1, "masks": 2, "mean_iou": dict.fromkeys(COLUMNS, 1.0)}
     assert report.numbers["sources"]["squares"] == squares
     assert report.curves[0].lines["clicks"] == [(1, 100), (3, 100)]
+
+
+def scored(source, *scores):
+    """An image whose masks have these IoUs of the box, boundary IoUs, and predicted and true IoUs of 1 click."""
+    names = "box", BOUNDARY, PREDICTED, "1 click"
+    rows = [Row(i, 1, dict(zip(names, values, strict=True))) for i, values in enumerate(scores)]
+    return PhotoResult(0, source, source, rows)
+
+
+RESULTS = [
+    scored("a", (0.9, 0.5, 0.25, 0.1), (0.8, 0.3, 0.35, 0.3)),
+    scored("b", (0.79, 0.1, 0.45, 0.2), (0.95, 0.9, 0.99, 0.8)),
+]
+
+
+def test_box_masks_are_counted_and_their_boundaries_averaged_by_source():
+    report = Clicks((1,), without_source=("b",)).summarise(RESULTS)
+    box = report.tables[2]
+    assert box.headings == ["source", "photos", "masks", "IoU ≥ 0.8", "IoU ≥ 0.9", "boundary IoU"]
+    assert box.lines == [
+        ["a", "1", "2", "100.0", "50.0", "40.0"],
+        ["b", "1", "2", "50.0", "50.0", "50.0"],
+        ["all without b", "1", "2", "100.0", "50.0", "40.0"],
+        ["all", "2", "4", "75.0", "50.0", "45.0"],
+    ]
+    numbers = report.numbers["box_masks"]
+    assert numbers["all"] == {"iou_0.8": 0.75, "iou_0.9": 0.5, "boundary_iou": pytest.approx(0.45)}
+    assert numbers["all without b"] == numbers["a"]
+    assert json.loads(json.dumps(report.numbers)) == report.numbers
+
+
+def test_predicted_iou_is_correlated_with_the_true_one_and_calibrated():
+    report = Clicks((1,)).summarise(RESULTS)
+    confidence, calibration = report.tables[3:]
+    # Deviations of the predictions -0.26, -0.16, -0.06, 0.48, of the IoUs -0.25, -0.05, -0.15, 0.45: the products add
+    # up to 0.298, the squares to 0.3272 and 0.29.
+    expected = 0.298 / (0.3272 * 0.29) ** 0.5
+    numbers = report.numbers["predicted_iou"]
+    assert numbers["all"] == pytest.approx(
+        {"correlation": expected, "mean_predicted": 0.51, "mean_true": 0.35}
+    )
+    assert numbers["a"]["correlation"] == pytest.approx(1)
+    assert confidence.lines[-1] == ["all", "2", "4", f"{expected:.2f}", "51.0", "35.0"]
+    assert [line for line in calibration.lines if line[1] != "0"] == [
+        ["0.2 to 0.3", "1", "25.0", "10.0"],
+        ["0.3 to 0.4", "1", "35.0", "30.0"],
+        ["0.4 to 0.5", "1", "45.0", "20.0"],
+        ["0.9 to 1.0", "1", "99.0", "80.0"],
+    ]
+    assert len(calibration.lines) == len(report.numbers["calibration"]) == 10
+    curve = np.array(report.curves[-1].lines["1 click"])
+    np.testing.assert_allclose(curve, [(25, 10), (35, 30), (45, 20), (95, 80)])
+
+
+def test_without_a_lone_click_nothing_is_said_of_the_predicted_iou(photos, perfect):
+    report = Clicks((2,)).summarise(evaluate(perfect, photos, clicks=(2,)))
+    assert len(report.tables) == 3
+    assert "predicted_iou" not in report.numbers
+
+
+class Shifted(PerfectEngine):
+    """Every mask is one pixel too far to the right."""
+
+    def answer(self, objects, points, labels):
+        return np.roll(super().answer(objects, points, labels), 1, axis=1)
+
+
+def test_boundary_iou_is_that_of_the_box_masks(tmp_path):
+    """Of 64 × 64 pixels the diagonal is 91, and the boundary 2 pixels wide: of a square of 10, 10² - 6² = 64 pixels.
+
+    Moved by 1 pixel it shares 2 · 2 · 9 in its rows and, of 6 rows, 2 · 1 in its columns.
+    """
+    dataset = Shards(write_shard(tmp_path / "one.tar", {"one": blocks((20, 20, 30, 30), size=SIZE)}))
+    (result,) = evaluate(Segmenter(engine=Shifted()), dataset)
+    scores = result.rows[0].scores
+    assert scores["box"] == pytest.approx(90 / 110)
+    assert scores[BOUNDARY] == pytest.approx(48 / (64 + 64 - 48))

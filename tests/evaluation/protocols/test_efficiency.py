@@ -12,7 +12,7 @@ from pocketsam.config import SAM, ModelConfig
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import InputError, ModelError, PocketSAMError
 from pocketsam.evaluation.protocols.efficiency import measure_efficiency
-from pocketsam.evaluation.timing import Contender, take_turns
+from pocketsam.evaluation.timing import BenchmarkCase, take_turns
 from pocketsam.evaluation.work import count_work
 from pocketsam.export.onnx import export_onnx
 from pocketsam.models.architectures import build
@@ -95,14 +95,14 @@ def test_callers_take_turns_until_each_has_had_its_time():
 def test_contenders_are_measured_side_by_side(weights, folder):
     steps = []
     report = measure_efficiency(
-        [Contender(weights, "torch", device="cpu", threads=1), Contender(folder, "onnx")],
+        [BenchmarkCase(weights, "torch", device="cpu", threads=1), BenchmarkCase(folder, "onnx")],
         seconds=0.01,
         prompts=(1, 3),
         progress=lambda done, total: steps.append((done, total)),
     )
     assert steps == [(i, 5) for i in range(1, 6)]
     numbers = json.loads(json.dumps(report.numbers))
-    first, second = numbers["contenders"]
+    first, second = numbers["cases"]
     assert (first["engine"], first["device"], first["threads"]) == ("torch", "cpu", 1)
     assert (second["engine"], second["image_size"]) == ("onnx", SIZE)
     assert first["file_bytes"] == (weights / FILE_NAME).stat().st_size
@@ -125,7 +125,7 @@ def test_contenders_are_measured_side_by_side(weights, folder):
 
 
 def test_what_onnx_files_do_not_tell_is_a_dash_and_is_explained(folder):
-    report = measure_efficiency([Contender(folder, "onnx")], seconds=0.01, prompts=(1,))
+    report = measure_efficiency([BenchmarkCase(folder, "onnx")], seconds=0.01, prompts=(1,))
     assert [table.title.split("\n")[0] for table in report.tables] == [
         "Size, and multiply-adds for one image and one click",
         "Time in ms: the median and, in brackets, the 10th and the 90th percentile",
@@ -139,7 +139,7 @@ def test_what_onnx_files_do_not_tell_is_a_dash_and_is_explained(folder):
 
 def test_an_error_in_a_process_reaches_the_caller():
     with pytest.raises(ModelError, match="holds ONNX files, which the torch engine cannot run"):
-        measure_efficiency([Contender("pocket", "torch", device="cpu")])
+        measure_efficiency([BenchmarkCase("pocket", "torch", device="cpu")])
     assert multiprocessing.active_children() == []
 
 
@@ -149,15 +149,15 @@ def test_a_process_that_dies_is_named(folder):
             process.kill()
 
     with pytest.raises(PocketSAMError, match=r"onnx: its process ended without an answer"):
-        measure_efficiency([Contender(folder, "onnx")], progress=kill)
+        measure_efficiency([BenchmarkCase(folder, "onnx")], progress=kill)
 
 
 def test_what_makes_no_sense_is_refused_before_anything_starts():
     with pytest.raises(InputError, match="at least one model"):
         measure_efficiency([])
     with pytest.raises(InputError, match="seconds is 0; give more than 0"):
-        measure_efficiency([Contender()], seconds=0)
+        measure_efficiency([BenchmarkCase()], seconds=0)
     with pytest.raises(InputError, match=r"prompts is \[0\]"):
-        measure_efficiency([Contender()], prompts=[0])
+        measure_efficiency([BenchmarkCase()], prompts=[0])
     with pytest.raises(ModelError, match="there is no model 'pockett'; did you mean 'pocket'"):
-        measure_efficiency([Contender("pockett")])
+        measure_efficiency([BenchmarkCase("pockett")])

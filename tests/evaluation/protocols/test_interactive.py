@@ -1,4 +1,4 @@
-"""The conversation of clicks and answers: where the clicks land, what is fed back, and when it ends."""
+"""Interaction by clicks: where they land, what is fed back, when it ends, and how many clicks an IoU takes."""
 
 import json
 import pickle
@@ -11,7 +11,7 @@ from pocketsam.config import ModelConfig
 from pocketsam.data.sa1b import Shards
 from pocketsam.errors import InputError
 from pocketsam.evaluation.protocols.interactive import CLICKS, ORACLE, POINTS_ONLY, WAYS, Interactive
-from pocketsam.evaluation.results import PhotoResult
+from pocketsam.evaluation.results import PhotoResult, Row
 from pocketsam.evaluation.session import measure
 from pocketsam.segmenter import Segmenter
 from predictors import OneStep
@@ -28,7 +28,7 @@ def area(*boxes):
 
 
 class ScriptedEngine(OneStep):
-    """Prediction the first click with the first of `answers`, and so on, whatever the clicks are; the last one stays.
+    """Answers the first click with the first of `answers`, and so on, whatever the clicks are; the last one stays.
 
     It is most confident of mask 0; masks 1 to 3 are `readings`, or the same. The logits are 10 and the number of
     clicks, inside and outside with opposite signs; less 0.5 with a mask as input.
@@ -90,7 +90,7 @@ def scores(row, way, clicks=3):
 def test_the_perfect_predictor_scores_one_and_is_asked_once_for_all_masks(perfect, two):
     result = measure(Interactive(), two, perfect, 0)
     assert [set(row.scores.values()) for row in result.rows] == [{1.0}, {1.0}]
-    assert [len(row.scores) for row in result.rows] == [15, 15]
+    assert [len(row.scores) for row in result.rows] == [60, 60]
     assert perfect.engine.encoded == 1
     assert [len(points) for points in perfect.engine.decoded] == [2]
     assert [row.answer for row in result.rows] == [row.truth for row in result.rows]
@@ -219,15 +219,16 @@ def test_the_report_has_the_means_the_clicks_needed_and_the_curves(two):
     report = protocol.summarise([result])
     # The first mask reaches 85 % and 90 % with its second click, the second mask never.
     assert scores(result.rows[0], CLICKS) == [336 / 441, 399 / 441, 1.0]
-    assert report.numbers["noc"] == {way: {"85": 2.5, "90": 2.5} for way in WAYS}
+    assert report.numbers["noc"] == {way: {"80": 2.5, "85": 2.5, "90": 2.5} for way in WAYS}
     assert report.numbers["mean_iou"]["3 clicks"] == 0.5
     assert report.numbers["masks"] == 2
     means, by_source = report.tables
-    assert means.headings == ["", "1", "2", "3", "NoC@85", "NoC@90"]
-    assert means.lines[0] == ["clicks", "38.1", "45.2", "50.0", "2.50", "2.50"]
+    assert means.headings == ["", "1", "2", "3", "NoC@80", "NoC@85", "NoC@90"]
+    assert means.lines[0] == ["clicks", "38.1", "45.2", "50.0", "2.50", "2.50", "2.50"]
     assert [line[0] for line in means.lines] == list(WAYS)
     assert by_source.lines == [["all", "1", "2", "38.1", "45.2", "50.0"]]
-    (curves,) = report.curves
+    curves, reached = report.curves
+    assert reached.lines["IoU 80 %"] == [(1.0, 0.0), (2.0, 50.0), (3.0, 50.0)]
     assert list(curves.lines) == list(WAYS)
     assert curves.lines[CLICKS][-1] == (3.0, 50.0)
     assert json.loads(json.dumps(report.numbers)) == report.numbers
@@ -235,8 +236,8 @@ def test_the_report_has_the_means_the_clicks_needed_and_the_curves(two):
 
 def test_nothing_measured_is_a_report_of_dashes():
     report = Interactive(2).summarise([])
-    assert report.tables[0].lines[0] == ["clicks", "–", "–", "–", "–"]
-    assert report.numbers["noc"][CLICKS] == {"85": None, "90": None}
+    assert report.tables[0].lines[0] == ["clicks", "–", "–", "–", "–", "–"]
+    assert report.numbers["noc"][CLICKS] == {"80": None, "85": None, "90": None}
 
 
 def test_the_protocol_travels_to_workers():
@@ -246,3 +247,31 @@ def test_the_protocol_travels_to_workers():
 def test_a_protocol_without_clicks_is_refused():
     with pytest.raises(InputError, match="clicks is 0"):
         Interactive(0)
+
+
+def clicked(*ious):
+    """An image with one mask of these IoUs, click by click, whatever the way."""
+    names = Interactive(len(ious)).columns
+    scores = {name: value for way in WAYS for name, value in zip(names(way), ious, strict=True)}
+    return PhotoResult(0, "photo", rows=[Row(0, 1, scores)])
+
+
+def test_the_clicks_to_an_iou_are_counted_by_hand_and_failures_count_as_all_of_them():
+    first = [
+        0.5,
+        0.8,
+        0.7,
+        *[0.9] * 17,
+    ]  # 80 % with click 2, though not with click 3; 85 and 90 % with click 4
+    second = [0.86, *[0.5] * 19]
+    third = [0.1 + 0.03 * i for i in range(20)]  # up to 0.67
+    results = [clicked(*ious) for ious in (first, second, third)]
+    report = Interactive().summarise(results)
+    expected = {"80": (2 + 1 + 20) / 3, "85": (4 + 1 + 20) / 3, "90": (4 + 20 + 20) / 3}
+    assert report.numbers["noc"][CLICKS] == pytest.approx(expected)
+    reached = report.curves[1].lines["IoU 85 %"]
+    assert [round(share, 1) for _, share in reached[:5]] == [33.3, 33.3, 33.3, 66.7, 66.7]
+    means = report.tables[0]
+    assert means.headings[1:9] == ["1", "2", "3", "4", "5", "10", "15", "20"]
+    assert means.lines[0][-3:] == ["7.67", "8.33", "14.67"]
+    assert len(report.numbers["mean_iou"]) == 60

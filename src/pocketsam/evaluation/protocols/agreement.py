@@ -1,50 +1,67 @@
 """Agreement with a teacher: how much alike are two models' masks for the same prompt?
 
-The protocol of MobileSAM (arXiv 2306.14289): Table 2 asks with one point, Table 7 with a foreground and a background
-point at a fixed distance from each other. The teacher's mask counts as the true one, so photos need no masks. The
-points are drawn from the whole photo, wherever they fall, and each model gives the mask that its user would get: of a
-lone click's readings, the one it is most confident of. Where both find nothing, they agree.
+The protocol of MobileSAM (arXiv 2306.14289): Table 2 prompts with one point, Table 7 with a foreground and a
+background point at a fixed distance from each other. The teacher's mask counts as ground truth, so images need no
+masks. The points are sampled from the whole image, wherever they fall, and each model gives the mask that its user
+would get: of a lone click's multimask output, the most confident one. Where both find nothing, they agree.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketsam.config import BACKGROUND, FOREGROUND
-from pocketsam.data.sample import Sample
+from pocketsam.data.sample import Dataset, Sample
 from pocketsam.errors import InputError
 from pocketsam.evaluation.metrics import ious
-from pocketsam.evaluation.prompting import draw_pair, draw_points
+from pocketsam.evaluation.prompting import sample_pair, sample_points
+from pocketsam.evaluation.protocol import EvaluationProtocol, OpenSegmenter, option
 from pocketsam.evaluation.results import Curves, Means, PhotoResult, Report, Row, Table, mean_report, percent
-from pocketsam.evaluation.session import OpenSegmenter
 from pocketsam.segmenter import Photo, Segmenter
 
 POINT = "point"
 
 
 @dataclass(frozen=True)
-class Teacher:
-    """against: makes the teacher, once in each process; it must be picklable to be used with workers.
+class Teacher(EvaluationProtocol):
+    """against: opens the teacher, once in each process; it must be picklable to be used with workers.
 
-    points: how many lone points a photo gets, at least 1. distances: in photo pixels, each of which gives a photo one
-    pair of points, if it is large enough. seed: a non-negative integer that fixes the points.
+    points: how many lone points an image gets, at least 1. distances: in image pixels, each of which gives an image
+    one pair of points, if it is large enough. seed: a non-negative integer that fixes the points.
     Raises InputError for fewer points, and for distances below 1.
     """
 
-    against: OpenSegmenter
+    against: OpenSegmenter = field(
+        metadata=option(
+            type=str,
+            help="The model to agree with: a name, a folder or a file.",
+            metavar="MODEL",
+            names_model=True,
+        )
+    )
     points: int = 4
     distances: tuple[int, ...] = (100, 200, 300, 400, 500)
-    seed: int = 0
+    seed: int = field(
+        default=0, metadata=option(type=int, help="Fixes the random points.", metavar="N", minimum=0)
+    )
 
     name: ClassVar[str] = "teacher"
+    summary: ClassVar[str] = "agreement with another model (MobileSAM)"
+    description: ClassVar[str] = (
+        "Gives the model and another one the same random points, and pairs of a foreground and a background point,"
+        " and compares their masks. The photos need no masks."
+    )
     follows: ClassVar[str] = "MobileSAM (arXiv 2306.14289), Tables 2 and 7"
+    results: ClassVar[dict[str, str]] = {
+        "point": "mean IoU in % of both models' masks for a lone point",
+        "100 px … 500 px": "the same for a foreground and a background point so many pixels apart",
+        "prompts": "how many prompts each mean is of",
+    }
     needs_masks: ClassVar[bool] = False
-    needs_all_photos: ClassVar[bool] = False
-    headline: ClassVar[str] = POINT
 
     def __post_init__(self) -> None:
         if self.points < 1:
@@ -54,16 +71,26 @@ class Teacher:
                 f"a distance is {min(self.distances)} pixels, but two points are at least 1 apart"
             )
 
+    @classmethod
+    def build(
+        cls, settings: Mapping[str, Any], dataset: Dataset, open_model: Callable[[str], OpenSegmenter]
+    ) -> "Teacher":
+        return cls(**{**settings, "against": open_model(settings["against"])})
+
+    @property
+    def headline(self) -> str:
+        return POINT
+
     @property
     def columns(self) -> list[str]:
         return [POINT, *map(_apart, self.distances)]
 
     def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
-        """Ask both models about the same points of one photo: a row a prompt, numbered in the columns' order."""
+        """Prompt both models with the same points of one image: a row a prompt, numbered in the columns' order."""
         height, width = sample.image.shape[:2]
-        drawn = [draw_pair((height, width), d, self.seed, sample.name) for d in self.distances]
-        pairs = {i: pair for i, pair in enumerate(drawn) if pair is not None}
-        points = draw_points((height, width), self.points, self.seed, sample.name)[:, None]
+        sampled = [sample_pair((height, width), d, self.seed, sample.name) for d in self.distances]
+        pairs = {i: pair for i, pair in enumerate(sampled) if pair is not None}
+        points = sample_points((height, width), self.points, self.seed, sample.name)[:, None]
         student, teacher = segmenter.open(sample.image), _opened(self.against).open(sample.image)
         rows = self._compare(student, teacher, points, {i: POINT for i in range(self.points)})
         if pairs:
@@ -96,7 +123,7 @@ class Teacher:
         numbers, by_source = mean_report(results, self.columns, f"{title}, by source")
         means = Means(results)
         prompts = {name: means.scores[name].count if means.masks else 0 for name in self.columns}
-        # A photo has one pair of each distance, unless it is too small for one.
+        # An image has one pair of each distance, unless it is too small for one.
         too_small = {name: means.photos - prompts[name] for name in self.columns if name != POINT}
         numbers |= {"prompts": prompts, "too_small_photos": too_small}
         lines = [

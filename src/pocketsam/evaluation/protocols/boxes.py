@@ -1,11 +1,11 @@
-"""Instance segmentation: a detector finds and names the objects, the model draws their masks.
+"""Instance segmentation: a detector finds and names the objects, and the model gives their masks.
 
 The protocol of TinySAM (arXiv 2312.13789, Table 1) and EfficientSAM (arXiv 2312.00863, Table 5), with which MobileSAM
 is measured too: every box of a detector is a prompt, the mask keeps the detector's category and score, and mask AP is
-counted as COCO and LVIS count it. The papers choose differently among the three masks that the decoder gives for a
-prompt beside its single answer, so all rules are measured:
+counted as COCO and LVIS count it. The papers choose differently among the three masks of the decoder's multimask
+output, so all rules are measured:
 
-- predicted IoU: the mask that the model itself is surest of (TinySAM);
+- predicted IoU: the mask that the model itself is most confident of (TinySAM);
 - box IoU: the mask whose tightest box has the highest IoU with the prompt's box (EfficientSAM, which leaves open what
   of the mask is compared). Box with box, as the right mask of a thin or slanting object fills little of its box;
 - single: the mask that a user gets, which for SAM is mask 0.
@@ -15,7 +15,7 @@ The three are masks 1 to 3 for every model, as in the papers.
 
 import json
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from pocketsam.data.coco import CocoSet
-from pocketsam.data.sample import Sample
+from pocketsam.data.sample import Dataset, Sample
 from pocketsam.errors import InputError
 from pocketsam.evaluation.average_precision import LVIS_LIMIT, average_precision, require_counter
+from pocketsam.evaluation.protocol import EvaluationProtocol, OpenSegmenter, option
 from pocketsam.evaluation.results import PhotoResult, Report, Row, Table, percent
 from pocketsam.predict.candidates import Candidates, choose
 from pocketsam.predict.masks import Masks
@@ -75,29 +76,55 @@ class Detections:
 
 
 @dataclass(frozen=True)
-class Boxes:
-    """data: the photos and their truth, the dataset that is measured. detections: the detector's results file."""
+class Boxes(EvaluationProtocol):
+    """data: the images and their ground truth, the dataset that is measured. detections: the detector's results."""
 
     data: CocoSet = field(repr=False)
-    detections: Path
+    detections: Path = field(
+        metadata=option(type=Path, help="A detector's results, in COCO's format.", metavar="FILE.json")
+    )
 
     name: ClassVar[str] = "boxes"
+    summary: ClassVar[str] = "a detector's boxes as prompts, and AP (TinySAM, EfficientSAM)"
+    description: ClassVar[str] = (
+        "Prompts with every box of a detector, and counts the average precision of the masks by the rules of COCO or"
+        " LVIS. DATA is a COCO or LVIS .json, by whose numbers the detector names photos."
+    )
     follows: ClassVar[str] = "TinySAM (arXiv 2312.13789), Table 1; EfficientSAM (arXiv 2312.00863), Table 5"
+    results: ClassVar[dict[str, str]] = {
+        "AP, AP50, AP75": "mask AP in %, over the IoUs 0.5 to 0.95, and at 0.5 and at 0.75",
+        "APs, APm, APl": "of small, medium and large masks, split at 32² and 96² pixels",
+        "APr, APc, APf": "for LVIS, of rare, common and frequent categories",
+    }
     needs_masks: ClassVar[bool] = False
     needs_all_photos: ClassVar[bool] = True
-    headline: ClassVar[str] = PREDICTED_IOU
+    needs_counter: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _open(self.detections, self.data)  # which says what is wrong with them, before anything is measured
 
+    @classmethod
+    def build(
+        cls, settings: Mapping[str, Any], dataset: Dataset, open_model: Callable[[str], OpenSegmenter]
+    ) -> "Boxes":
+        if not isinstance(dataset, CocoSet):
+            raise InputError(
+                "boxes are measured on a COCO or LVIS .json, by whose numbers a detector names photos"
+            )
+        return cls(dataset, **settings)
+
+    @property
+    def headline(self) -> str:
+        return PREDICTED_IOU
+
     def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
-        """The masks of one photo's boxes and, for each true mask, the best that there is of its category.
+        """The masks of one image's boxes and, for each ground-truth mask, the best of its category.
 
         Raises InputError when the detections cannot be used with this dataset, or could not be counted.
         """
         found = _open(self.detections, self.data)
         places, corners, left_out = _usable(found, found.of(self.data.image_ids[photo]), sample)
-        if self.data.lvis:  # no more are counted, so no more need be drawn
+        if self.data.lvis:  # no more are counted, so no more are computed
             kept = np.sort(np.argsort(-found.rows["score"][places], kind="stable")[:LVIS_LIMIT])
             places, corners = places[kept], corners[kept]
         detections = []
@@ -243,7 +270,7 @@ def _areas(boxes: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _row(number: int, truth: RLE, detections: list[dict[str, Any]]) -> Row:
-    """A true mask against the detections of its category: by each rule, the IoU with the best of their masks."""
+    """A ground-truth mask and the detections of its category: by each rule, the IoU with the best of their masks."""
     ious = {
         rule: coco.iou([_mask(one, rule)["segmentation"] for one in detections], [truth], [0])
         for rule in (RULES if detections else ())

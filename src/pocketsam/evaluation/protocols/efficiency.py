@@ -1,44 +1,78 @@
 """What a model costs: parameters, multiply-adds, time, memory and the size of its files.
 
-MobileSAM (arXiv 2306.14289, Tables 6 and 7) and TinySAM (arXiv 2312.13789, Table 1) compare models by these. The work
-is counted (work.py), the time is taken in turns (timing.py).
+MobileSAM (arXiv 2306.14289, Tables 6 and 7) and TinySAM (arXiv 2312.13789, Table 1) compare models by these. A
+benchmark case is a model and a way to run it. Multiply-adds are counted (work.py), and the cases are timed in turns
+(timing.py).
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from pocketsam.errors import InputError, ModelError
+from pocketsam.evaluation.protocol import Measurement, option
 from pocketsam.evaluation.results import Report, Table
-from pocketsam.evaluation.timing import ENCODE, Contender, Runner, decode, start, take_turns
+from pocketsam.evaluation.timing import ENCODE, BenchmarkCase, Runner, decode, start, take_turns
 from pocketsam.evaluation.work import Work, count_work, network_of
 from pocketsam.zoo import model_files
 
 Numbers: TypeAlias = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Efficiency(Measurement):
+    """against: the models to compare with, each a name, a folder or a file."""
+
+    against: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            type=list[str],
+            help="A model to compare with; may be repeated.",
+            metavar="MODEL",
+            read=tuple,
+            names_model=True,
+        ),
+    )
+
+    name: ClassVar[str] = "efficiency"
+    summary: ClassVar[str] = "size, multiply-adds, time and memory"
+    description: ClassVar[str] = (
+        "Counts a model's parameters and multiply-adds, and times its encoder and decoder in turns with the models"
+        " that it is compared with. It needs no photos."
+    )
+    follows: ClassVar[str] = (
+        "MobileSAM (arXiv 2306.14289), Tables 6 and 7; TinySAM (arXiv 2312.13789), Table 1"
+    )
+    results: ClassVar[dict[str, str]] = {
+        "parameters, GMAC": "in millions, and multiply-adds in billions for one image and for one click",
+        "encoder, 1 prompt, 64 prompts": "median time in ms, with the 10th and the 90th percentile",
+        "images/s, prompts/s": "throughput",
+        "peak, MB; files, MB": "the most memory that the process took, and the size of the model's files",
+    }
+
+
 def measure_efficiency(
-    contenders: Sequence[Contender],
+    cases: Sequence[BenchmarkCase],
     *,
     seconds: float = 5.0,
     prompts: Sequence[int] = (1, 64),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Size, work, time and memory of each contender, and how many times as fast as the first it is.
+    """Size, multiply-adds, time and memory of each benchmark case, and how many times as fast as the first it is.
 
-    seconds: how long each contender is timed at each job, after a call that does not count (see `take_turns`).
-    prompts: the numbers of lone clicks to decode at a time. progress: is told how many of all steps are done.
+    seconds: how long each case is timed at each job, after a call that does not count (see `take_turns`).
+    prompts: the numbers of lone clicks to decode at a time. progress: is called with how many of all steps are done.
     Times are of whole calls, NumPy in and NumPy out. Peak memory is the process's, interpreter and libraries
     included; on CUDA it is what PyTorch allocated on the device.
-    Raises InputError when there is nothing to measure; ModelError when a contender cannot run; PocketSAMError when
+    Raises InputError when there is nothing to measure; ModelError when a case cannot run; PocketSAMError when
     its process dies.
     """
-    if not contenders:
+    if not cases:
         raise InputError("there is nothing to measure; give at least one model")
     if not seconds > 0:
         raise InputError(f"seconds is {seconds}; give more than 0")
@@ -46,9 +80,9 @@ def measure_efficiency(
         raise InputError(f"prompts is {list(prompts)}; give numbers of clicks from 1 on")
     with ExitStack() as stack:
         runners: list[Runner] = []
-        steps = len(contenders) + 1 + len(prompts)
-        for contender in contenders:
-            runners.append(stack.enter_context(start(contender, prompts)))
+        steps = len(cases) + 1 + len(prompts)
+        for case in cases:
+            runners.append(stack.enter_context(start(case, prompts)))
             progress(len(runners), steps)
         times: list[dict[str, list[float]]] = [{} for _ in runners]
         for done, job in enumerate(_names(prompts), start=len(runners) + 1):
@@ -69,11 +103,11 @@ def _names(prompts: Sequence[int]) -> dict[str, str]:
 
 
 def _work_by_model(runners: Sequence[Runner]) -> tuple[dict[str, list[Work]], list[str]]:
-    """The work of every model that can be counted, and why the others cannot."""
+    """The work of every model that can be counted, and for each of the others the reason why it cannot."""
     work: dict[str, list[Work]] = {}
     notes: dict[str, str] = {}
     for runner in runners:
-        model, config = str(runner.contender.model), runner.opened.config
+        model, config = str(runner.case.model), runner.opened.config
         if model in work or model in notes:
             continue
         try:
@@ -88,11 +122,11 @@ def _work_by_model(runners: Sequence[Runner]) -> tuple[dict[str, list[Work]], li
 def _row(runner: Runner, times: dict[str, list[float]], peak: int | None, most: int) -> Numbers:
     timed = {job: _spread(taken) for job, taken in times.items()}
     return {
-        "model": str(runner.contender.model),
+        "model": str(runner.case.model),
         "engine": runner.opened.engine,
         "device": runner.opened.device,
-        "precision": runner.contender.precision,
-        "threads": runner.contender.threads,
+        "precision": runner.case.precision,
+        "threads": runner.case.threads,
         "image_size": runner.opened.config.image_size,
         "file_bytes": _file_bytes(runner.source, runner.opened.engine),
         "peak_bytes": peak,
@@ -128,7 +162,7 @@ def _report(
     return Report(
         numbers={
             "seconds_each": seconds,
-            "contenders": rows,
+            "cases": rows,
             "work": {model: _work_numbers(parts) for model, parts in work.items()},
             "notes": notes,
         },
@@ -173,7 +207,7 @@ def _size_table(rows: list[Numbers], work: dict[str, list[Work]], notes: list[st
 def _time_table(rows: list[Numbers], jobs: dict[str, str]) -> Table:
     lines = [[_label(row), *(_milliseconds(row["seconds"][job]) for job in jobs)] for row in rows]
     title = "Time in ms: the median and, in brackets, the 10th and the 90th percentile"
-    return Table(title, ["contender", *jobs.values()], lines)
+    return Table(title, ["case", *jobs.values()], lines)
 
 
 def _milliseconds(spread: Numbers) -> str:
@@ -191,17 +225,17 @@ def _rate_table(rows: list[Numbers], most: int) -> Table:
         ]
         for row in rows
     ]
-    headings = ["contender", "images/s", "prompts/s", "peak, MB", "files, MB"]
+    headings = ["case", "images/s", "prompts/s", "peak, MB", "files, MB"]
     return Table(f"Throughput, of prompts {most} at a time; memory and files", headings, lines)
 
 
 def _ratio_table(rows: list[Numbers], jobs: dict[str, str]) -> Table:
     lines = [[_label(row), *(f"{row['times_as_fast'][job]:.2f}" for job in jobs)] for row in rows]
-    return Table(f"How many times as fast as {_label(rows[0])}", ["contender", *jobs.values()], lines)
+    return Table(f"How many times as fast as {_label(rows[0])}", ["case", *jobs.values()], lines)
 
 
 def _label(row: Numbers) -> str:
-    """A contender in the tables: what is not usual of it is said, too."""
+    """A benchmark case in the tables, with what is unusual about it."""
     parts = [row["model"], row["engine"], row["precision"]]
     parts += [row["device"]] if row["device"] != "cpu" else []
     parts += [f"{row['threads']} threads"] if row["threads"] else []

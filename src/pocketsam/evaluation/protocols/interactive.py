@@ -1,20 +1,24 @@
 """Interactive segmentation: how good is the mask after one click, and after each click that corrects it?
 
 The protocol of SAM (arXiv 2304.02643, section 7.1 and its appendix) and of TinySAM (arXiv 2312.13789, Figure 4). The
-first click is in the middle of the true mask, each further one in the middle of the larger error: positive on what
-the answer lacks, negative on what it has too much. A middle is the maximum of the distance transform; of two errors
-the one with the deeper middle is the larger. Nothing is drawn at random, and a pixel may be clicked twice.
+first click is in the middle of the ground truth, each further one in the middle of the larger error: a foreground
+click on what the mask lacks, a background click on what it has too much. A middle is the maximum of the distance
+transform; of two errors the one with the deeper middle is the larger. Nothing is random, and a pixel may be clicked
+twice.
 
-Each mask is clicked in two ways, which part after the first click, as each corrects its own answers:
+Each mask is clicked in two ways, which part after the first click, as each corrects its own masks:
 
-- "clicks": all clicks so far, with the former answer's logits as mask input where the model takes a mask, as SAM was
-  trained. The headline.
+- "clicks": all clicks so far, with the logits of the mask before as mask input where the model takes a mask, as SAM
+  was trained. The headline.
 - "points only": all clicks so far, and no mask. For a model that takes none, the two are one.
 
-"oracle" is the best of the answer and the three readings of each prompt of the first way: what a user gets who
-chooses by eye.
+"oracle" is the best of the mask and the three of the multimask output for each prompt of the first way: what a user
+gets who chooses by eye.
 
-An answer that is the true mask exactly is not corrected any more, and its IoU stands for all further clicks.
+A mask that equals the ground truth is not corrected any more, and its IoU stands for all further clicks.
+
+NoC@80 is the mean number of clicks that IoU 0.80 takes, as the evaluations of interactive segmentation count it
+(RITM, arXiv 2102.06583): at most 20 clicks by default, and a mask that never reaches it counts as all of them.
 """
 
 from collections.abc import Sequence
@@ -30,9 +34,9 @@ from pocketsam.data.sample import Sample
 from pocketsam.errors import InputError
 from pocketsam.evaluation.metrics import iou
 from pocketsam.evaluation.prompting import click_name, corrective_click, deepest_pixel
+from pocketsam.evaluation.protocol import EvaluationProtocol, counts, option
 from pocketsam.evaluation.results import (
     Curves,
-    Mean,
     Means,
     PhotoResult,
     Report,
@@ -46,20 +50,40 @@ from pocketsam.segmenter import Photo, Segmenter
 from pocketsam.utils.rle import RLE, areas
 
 WAYS = CLICKS, POINTS_ONLY, ORACLE = "clicks", "points only", "oracle"
-GOALS = 85, 90
-"""The IoUs, in %, for which clicks are counted: NoC@85 and NoC@90 of interactive segmentation."""
+GOALS = 80, 85, 90
+"""The IoUs, in %, for which clicks are counted: NoC@80, NoC@85 and NoC@90."""
+SHOWN, EVERY = 5, 5
+"""The mean IoU after each of the first SHOWN clicks is in the table, and after every EVERY further ones."""
+
+
+def _last(text: str) -> int:
+    """A single number of clicks."""
+    numbers = counts(text)
+    if len(numbers) > 1:
+        raise InputError(f"interactive takes the last one alone, such as {numbers[-1]}")
+    return numbers[0]
 
 
 @dataclass(frozen=True)
-class Interactive:
+class Interactive(EvaluationProtocol):
     """clicks: how many clicks each mask gets, at least 1. Raises InputError for fewer."""
 
-    clicks: int = 5
+    clicks: int = field(
+        default=20,
+        metadata=option(type=str, help="The most clicks that a mask gets.", metavar="K", read=_last),
+    )
 
     name: ClassVar[str] = "interactive"
+    summary: ClassVar[str] = "the same after one corrective click after another (SAM, TinySAM)"
+    description: ClassVar[str] = (
+        "Clicks in the middle of each ground-truth mask, then again and again in the middle of the larger error, and"
+        " compares the mask after each click with it."
+    )
     follows: ClassVar[str] = "SAM (arXiv 2304.02643), section 7.1; TinySAM (arXiv 2312.13789), Figure 4"
-    needs_masks: ClassVar[bool] = True
-    needs_all_photos: ClassVar[bool] = False
+    results: ClassVar[dict[str, str]] = {
+        "1, 2, 3 …": "mean IoU in % after so many clicks: with the mask before as input, without, and by an oracle",
+        "NoC@80, NoC@85, NoC@90": "mean number of clicks to such an IoU in %; all clicks where it is not reached",
+    }
 
     def __post_init__(self) -> None:
         if self.clicks < 1:
@@ -79,46 +103,46 @@ class Interactive:
         return range(1, self.clicks + 1)
 
     def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
-        """Click on every true mask of one photo and correct the answers."""
+        """Click on every ground-truth mask of one image, and correct the predicted masks."""
         opened = segmenter.open(sample.image)
         takes_masks = segmenter.engine.config.takes_masks
-        with_mask = [_Dialogue(i, [_middle(mask)]) for i, mask in enumerate(sample.each_mask())]
-        self._ask(opened, sample, with_mask, oracle=True)
+        with_mask = [_Interaction(i, [_middle(mask)]) for i, mask in enumerate(sample.each_mask())]
+        self._next_round(opened, sample, with_mask, oracle=True)
         # After the first click, which both share, each way goes on by itself.
         points_only = deepcopy(with_mask) if takes_masks else with_mask
         while waiting := [one for one in with_mask if one.answer is None]:
-            self._ask(opened, sample, waiting, feedback=takes_masks, oracle=True)
+            self._next_round(opened, sample, waiting, feedback=takes_masks, oracle=True)
         while waiting := [one for one in points_only if one.answer is None]:
-            self._ask(opened, sample, waiting)
+            self._next_round(opened, sample, waiting)
         rows = [
             self._row(sample, int(area), *both)
             for area, *both in zip(areas(sample.rles), with_mask, points_only, strict=True)
         ]
         return PhotoResult(photo, sample.name, sample.source, rows)
 
-    def _ask(
+    def _next_round(
         self,
         opened: Photo,
         sample: Sample,
-        dialogues: Sequence["_Dialogue"],
+        interactions: Sequence["_Interaction"],
         feedback: bool = False,
         oracle: bool = False,
     ) -> None:
-        """Decode the next round of all these dialogues, which are equally long, in one call."""
+        """Decode the masks of all these interactions, which have equally many clicks, in one call."""
         candidates = opened.candidates(
-            points=[one.points for one in dialogues],
-            labels=[one.labels for one in dialogues],
-            mask_input=np.stack([one.logits for one in dialogues]) if feedback else None,
+            points=[one.points for one in interactions],
+            labels=[one.labels for one in interactions],
+            mask_input=np.stack([one.logits for one in interactions]) if feedback else None,
         )
-        best, readings = candidates.best(), candidates.ranked() if oracle else None
-        for i, dialogue in enumerate(dialogues):
-            truth = sample.mask(dialogue.mask)
-            if readings is not None:
-                choice = [best[i], *readings[3 * i : 3 * i + 3]]
-                dialogue.oracle.append(max(iou(mask.binary[0], truth) for mask in choice))
-            dialogue.hear(best[i], truth, last=len(dialogue.clicks) == self.clicks)
+        best, multimask = candidates.best(), candidates.ranked() if oracle else None
+        for i, interaction in enumerate(interactions):
+            truth = sample.mask(interaction.mask)
+            if multimask is not None:
+                choice = [best[i], *multimask[3 * i : 3 * i + 3]]
+                interaction.oracle.append(max(iou(mask.binary[0], truth) for mask in choice))
+            interaction.correct(best[i], truth, last=len(interaction.clicks) == self.clicks)
 
-    def _row(self, sample: Sample, area: int, with_mask: "_Dialogue", points_only: "_Dialogue") -> Row:
+    def _row(self, sample: Sample, area: int, with_mask: "_Interaction", points_only: "_Interaction") -> Row:
         scores = {CLICKS: with_mask.ious, POINTS_ONLY: points_only.ious, ORACLE: with_mask.oracle}
         return Row(
             mask=sample.ids[with_mask.mask],
@@ -136,32 +160,49 @@ class Interactive:
     def summarise(self, results: Sequence[PhotoResult]) -> Report:
         """Mean IoU by number of clicks, in each way; the clicks that an IoU takes; the headline by source."""
         numbers, _ = mean_report(results, [name for way in WAYS for name in self.columns(way)])
-        _, by_source = mean_report(results, self.columns(CLICKS), "mean IoU, %, by source")
+        shown = [
+            count for count in self._counts if count <= SHOWN or count % EVERY == 0 or count == self.clicks
+        ]
+        names = [click_name(count) for count in shown]
+        _, by_source = mean_report(results, names, "mean IoU, %, by source")
         means = Means(results)
         found = {way: [means[name] for name in self.columns(way)] for way in WAYS}
         needed = {way: {goal: self._clicks_to(goal, way, results) for goal in GOALS} for way in WAYS}
-        numbers["noc"] = {way: {str(goal): count for goal, count in needed[way].items()} for way in WAYS}
-        lines = [[way, *map(percent, found[way]), *map(_count, needed[way].values())] for way in WAYS]
-        headings = ["", *map(str, self._counts), *(f"NoC@{goal}" for goal in GOALS)]
-        title = "mean IoU, %, after each click; NoC@85: clicks to reach 85 % (all, where it is not reached)"
-        return Report(numbers, [Table(title, headings, lines), by_source], self._curves(found))
+        numbers["noc"] = {
+            way: {str(goal): self._noc(clicks) for goal, clicks in needed[way].items()} for way in WAYS
+        }
+        lines = [
+            [
+                way,
+                *(percent(found[way][count - 1]) for count in shown),
+                *(_decimal(self._noc(clicks)) for clicks in needed[way].values()),
+            ]
+            for way in WAYS
+        ]
+        headings = ["", *map(str, shown), *(f"NoC@{goal}" for goal in GOALS)]
+        title = (
+            "mean IoU, %, after so many clicks; NoC@80: mean number of clicks to an IoU of 80 %"
+            f" ({self.clicks}, where it is not reached)"
+        )
+        curves = [self._iou_curves(found), self._reached_curves(needed[CLICKS])]
+        return Report(
+            numbers, [Table(title, headings, lines), by_source], curves if results and self.clicks > 1 else []
+        )
 
-    def _clicks_to(self, goal: int, way: str, results: Sequence[PhotoResult]) -> float | None:
-        """NoC: the mean over masks of the first click with at least this IoU, in %; all clicks where none has."""
-        mean = Mean()
-        for result in results:
-            for row in result.rows:
-                reached = (
-                    count
-                    for count, name in zip(self._counts, self.columns(way), strict=True)
-                    if 100 * (row.scores[name] or 0) >= goal
-                )
-                mean.add(next(reached, self.clicks))
-        return mean.value
+    def _clicks_to(self, goal: int, way: str, results: Sequence[PhotoResult]) -> list[int | None]:
+        """For each mask the first click after which its IoU is at least `goal` %; None where no click reaches it."""
+        names = self.columns(way)
+        return [
+            next((i for i, name in enumerate(names, 1) if 100 * (row.scores[name] or 0) >= goal), None)
+            for result in results
+            for row in result.rows
+        ]
 
-    def _curves(self, found: dict[str, list[float | None]]) -> list[Curves]:
-        if self.clicks == 1:
-            return []
+    def _noc(self, clicks: Sequence[int | None]) -> float | None:
+        """The mean number of clicks; a mask that does not reach the IoU counts as all clicks."""
+        return float(np.mean([click or self.clicks for click in clicks])) if clicks else None
+
+    def _iou_curves(self, found: dict[str, list[float | None]]) -> Curves:
         lines = {
             way: [
                 (float(count), 100 * value)
@@ -170,15 +211,29 @@ class Interactive:
             ]
             for way, values in found.items()
         }
-        return [Curves("Clicks in the middle of the larger error", "clicks", "mean IoU, %", lines)]
+        return Curves("Clicks in the middle of the larger error", "clicks", "mean IoU, %", lines)
+
+    def _reached_curves(self, needed: dict[int, list[int | None]]) -> Curves:
+        """How many of the masks have reached each of the GOALS after so many clicks."""
+        lines = {
+            f"IoU {goal} %": [
+                (
+                    float(count),
+                    100 * float(np.mean([click is not None and click <= count for click in clicks])),
+                )
+                for count in self._counts
+            ]
+            for goal, clicks in needed.items()
+        }
+        return Curves("Masks that have reached an IoU", "clicks", "masks, %", lines)
 
 
 @dataclass
-class _Dialogue:
-    """The clicks on one mask and what came of them.
+class _Interaction:
+    """The clicks on one mask and the masks predicted from them.
 
-    mask: its place in the sample. clicks: x, y, label. ious, oracle: after each click that was asked.
-    logits: (h, w), the last answer's. answer: the final one; None while a click waits to be asked.
+    mask: its place in the sample. clicks: x, y, label. ious, oracle: after each click decoded so far.
+    logits: (h, w), of the last mask. answer: the final mask; None while a click waits to be decoded.
     """
 
     mask: int
@@ -188,8 +243,8 @@ class _Dialogue:
     logits: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     answer: RLE | None = None
 
-    def hear(self, mask: Masks, truth: NDArray[np.bool_], last: bool) -> None:
-        """Score the model's answer and click where it errs, unless this was the last click."""
+    def correct(self, mask: Masks, truth: NDArray[np.bool_], last: bool) -> None:
+        """Score the predicted mask and click where it is wrong, unless this was the last click."""
         binary = mask.binary[0]
         self.ious.append(iou(binary, truth))
         correction = None if last else corrective_click(binary, truth)
@@ -213,5 +268,5 @@ def _middle(mask: NDArray[np.bool_]) -> tuple[int, int, int]:
     return x, y, FOREGROUND
 
 
-def _count(mean: float | None) -> str:
+def _decimal(mean: float | None) -> str:
     return "–" if mean is None else f"{mean:.2f}"

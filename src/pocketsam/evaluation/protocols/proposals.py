@@ -1,12 +1,12 @@
-"""Everything mode as object proposals: of the true masks, how many are among those found without a prompt, how well?
+"""Everything mode as object proposals: how many ground-truth masks are found without a prompt, and how well?
 
-Average recall, SAM's measure (arXiv 2304.02643, section 7.3): the most confident proposals of a photo count, and
-recall is averaged over the IoU thresholds 0.5 to 0.95. Mean best IoU, and the time a photo takes, are TinySAM's
-measures of this mode (arXiv 2312.13789): each true mask is compared with the proposal that overlaps it most.
+Average recall, SAM's measure (arXiv 2304.02643, section 7.3): the most confident proposals of an image count, and
+recall is averaged over the IoU thresholds 0.5 to 0.95. Mean best IoU, and the time an image takes, are TinySAM's
+measures of this mode (arXiv 2312.13789): each ground-truth mask is compared with the proposal that overlaps it most.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import mean, median
 from time import perf_counter
 from typing import Any, ClassVar
@@ -18,53 +18,94 @@ from pocketsam.automatic.options import Options
 from pocketsam.automatic.proposals import Proposals
 from pocketsam.data.sample import Sample
 from pocketsam.evaluation.average_precision import average_recall
+from pocketsam.evaluation.protocol import EvaluationProtocol, option
 from pocketsam.evaluation.results import Curves, Means, PhotoResult, Report, Row, Table, mean_report, percent
 from pocketsam.segmenter import Segmenter
 from pocketsam.utils.rle import areas
 
 BEST = "best IoU"
 LIMITS = (10, 100, 1000)
-"""So many proposals of a photo count, the most confident ones; SAM reports the last."""
+"""So many proposals of an image count, the most confident ones; SAM reports the last."""
 THRESHOLDS = np.arange(50, 100, 5) / 100
 
 
 @dataclass(frozen=True)
-class Everything:
-    """What everything mode is asked for: as in `Options`, whose defaults these are; None is the model's own.
+class Everything(EvaluationProtocol):
+    """The settings of everything mode, as in its `Options`, whose defaults these are; None is the model's own.
 
-    With pred_iou_thresh and stability_score_thresh at 0 no proposal is dropped for want of confidence.
+    With pred_iou_thresh and stability_score_thresh at 0 no proposal is dropped for low confidence.
     Raises InputError when a value makes no sense.
     """
 
-    points_per_side: int = 32
-    hierarchical: bool = True
-    confident_logit: float | None = None
-    pred_iou_thresh: float | None = None
-    stability_score_thresh: float | None = None
+    points_per_side: int = field(
+        default=32,
+        metadata=option(type=int, help="Points along each side of the grid.", metavar="N", minimum=1),
+    )
+    hierarchical: bool = field(
+        default=True,
+        metadata=option(
+            type=bool, help="A coarse grid first, and the fine one only where that found something uncertain."
+        ),
+    )
+    confident_logit: float | None = field(
+        default=None,
+        metadata=option(
+            type=float,
+            help="The logit from which on a pixel counts as certain; the model's own, if not given.",
+            metavar="T",
+        ),
+    )
+    pred_iou_thresh: float | None = field(
+        default=None,
+        metadata=option(
+            type=float,
+            help="The least predicted IoU; the model's own, if not given. 0 lets all pass.",
+            metavar="T",
+        ),
+    )
+    stability_score_thresh: float | None = field(
+        default=None,
+        metadata=option(
+            type=float,
+            help="The least stability score; the model's own, if not given. 0 lets all pass.",
+            metavar="T",
+        ),
+    )
     box_nms_thresh: float = 0.7
     crop_n_layers: int = 0
 
     name: ClassVar[str] = "everything"
+    summary: ClassVar[str] = "recall and best IoU of what is found without a prompt (SAM)"
+    description: ClassVar[str] = (
+        "Segments everything in each photo without a prompt, and finds for each ground-truth mask the proposal that"
+        " overlaps it most."
+    )
     follows: ClassVar[str] = (
         "SAM (arXiv 2304.02643), section 7.3 (object proposals); TinySAM (arXiv 2312.13789), everything mode"
     )
-    needs_masks: ClassVar[bool] = True
-    needs_all_photos: ClassVar[bool] = False
-    headline: ClassVar[str] = BEST
+    results: ClassVar[dict[str, str]] = {
+        "AR@10, AR@100, AR@1000": "average recall in % of so many proposals of a photo, the most confident ones",
+        "best IoU": "mean IoU in % of each ground-truth mask with the proposal that overlaps it most",
+        "masks a photo, s a photo": "how many proposals there are on average, and the median time in seconds",
+    }
+    is_timed: ClassVar[bool] = True
+    needs_counter: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        Options(**self.options())  # which says what makes no sense
+        Options(**self.mode())  # which says what makes no sense
 
-    def options(self) -> dict[str, Any]:
-        """As everything mode takes them."""
+    @property
+    def headline(self) -> str:
+        return BEST
+
+    def mode(self) -> dict[str, Any]:
+        """The settings as everything mode takes them."""
         return asdict(self)
 
     def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
-        """The proposals for one photo, and the best of them for each true mask."""
+        """The proposals for one image, and the best of them for each ground-truth mask."""
         start = perf_counter()
-        proposals = segmenter.open(sample.image).everything(
-            points_per_batch=segmenter.batch, **self.options()
-        )
+        proposals = segmenter.open(sample.image).everything(points_per_batch=segmenter.batch, **self.mode())
         seconds = perf_counter() - start
         return PhotoResult(
             photo,
@@ -76,7 +117,7 @@ class Everything:
         )
 
     def summarise(self, results: Sequence[PhotoResult]) -> Report:
-        """Average recall, mean best IoU (a source of photos a line), masks and seconds a photo."""
+        """Average recall, mean best IoU (a source of images a line), masks and seconds an image."""
         numbers, by_source = mean_report(results, [BEST])
         measured = [result for result in results if result.rows]
         recall = average_recall(*_as_coco(measured), limits=LIMITS)
@@ -98,8 +139,8 @@ class Everything:
 
 
 def _rows(proposals: Proposals, sample: Sample) -> Iterator[Row]:
-    """Each true mask beside the proposal that overlaps it most; the first of equals."""
-    # Run lengths against run lengths: (proposals, true masks), or [] where there is no proposal.
+    """Each ground-truth mask beside the proposal that overlaps it most; the first of equals."""
+    # Run lengths against run lengths: (proposals, ground-truth masks), or [] where there is no proposal.
     overlaps = coco.iou(proposals.rle, sample.rles, [0] * len(sample.rles))
     for i, area in enumerate(areas(sample.rles)):
         found: dict[str, Any] = {"scores": {BEST: 0.0}}
@@ -122,7 +163,7 @@ def _most_confident(proposals: Proposals, limit: int) -> list[dict[str, Any]]:
 
 
 def _as_coco(results: Sequence[PhotoResult]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The true masks as a COCO document, and the proposals as its results: one category, whatever things are."""
+    """The ground truth as a COCO document, and the proposals as its results, all of one category."""
     truths = [(result.photo, row) for result in results for row in result.rows]
     annotations = [
         {"image_id": photo, "category_id": 1, "segmentation": row.truth, "area": row.area}
@@ -140,7 +181,7 @@ def _as_coco(results: Sequence[PhotoResult]) -> tuple[dict[str, Any], list[dict[
 
 
 def _curves(results: Sequence[PhotoResult]) -> Curves:
-    """How exact the proposals are: the share of the true masks that one of them overlaps so well."""
+    """How exact the proposals are: the share of the ground-truth masks that one of them overlaps so well."""
     best = np.array([row.scores[BEST] for result in results for row in result.rows])
     line = [(float(threshold), float(100 * (best >= threshold).mean())) for threshold in THRESHOLDS]
     return Curves(

@@ -1,0 +1,284 @@
+"""One evaluation from a model's name to the folder of its result: what the command `pocketsam evaluate` does.
+
+settings and data ─► protocol, model ─► record: all that determines the numbers
+                                          │
+                    session.run ◄─────────┴─► folder, journal
+                         └──► protocol.summarise ─► report ─► output: the folder's files
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pocketsam.data.datasets import open_dataset
+from pocketsam.data.sample import Dataset
+from pocketsam.engines import cores
+from pocketsam.errors import InputError
+from pocketsam.evaluation.average_precision import require_counter
+from pocketsam.evaluation.output import check_folder, left_out, settings, write_masks, write_report
+from pocketsam.evaluation.protocol import EvaluationProtocol, Measurement
+from pocketsam.evaluation.protocols.efficiency import Efficiency, measure_efficiency
+from pocketsam.evaluation.provenance import fingerprint, model_files, versions
+from pocketsam.evaluation.results import Means, PhotoResult, Report
+from pocketsam.evaluation.session import run
+from pocketsam.evaluation.timing import BenchmarkCase
+from pocketsam.segmenter import Segmenter
+from pocketsam.utils.files import check_writable
+from pocketsam.utils.journal import Journal, settings_digest
+
+RESULTS = Path("evaluation")
+"""Where results go that are given no folder."""
+BATCH = 64
+MOST_WORKERS, PHOTOS_WORTH_WORKERS, SMALL_MODEL = 4, 40, 100 << 20
+"""By default there are no more processes than these, and none for fewer images, nor for larger models (bytes)."""
+
+Progress: TypeAlias = Callable[[int, int, str], None]
+"""Is called with how many of how many steps are done, and the means so far, as text."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How to run an evaluation. Nothing but model, engine, device, precision and limit changes the numbers.
+
+    model, engine, device, precision, threads: as in `Segmenter`.
+    photos: the folder of the images of a COCO or LVIS .json. limit: measure the first images alone, so many.
+    worst: how many of the worst masks to draw. batch: prompts decoded at a time.
+    workers: processes, each with a model of its own; 0: this one alone; None: as many as are fastest.
+    output: the folder of the result; None: one in `evaluation`, named after the model, the protocol and the settings.
+    """
+
+    model: str = "pocket"
+    engine: str = "auto"
+    device: str = "auto"
+    precision: str = "float32"
+    threads: int | None = None
+    photos: Path | None = None
+    limit: int | None = None
+    worst: int = 0
+    batch: int = BATCH
+    workers: int | None = None
+    output: Path | None = None
+
+    @property
+    def opening(self) -> dict[str, Any]:
+        """How the model is opened, in a process of its own or in this one."""
+        return {
+            "engine": self.engine,
+            "device": self.device,
+            "precision": self.precision,
+            "threads": self.threads,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A report, its folder, the names of the files in it, and what was left out of the measurement, a line each."""
+
+    report: Report
+    folder: Path
+    files: list[str]
+    left_out: list[str]
+
+
+def evaluate(
+    protocol: type[Measurement],
+    given: Mapping[str, Any],
+    how: Run,
+    data: Sequence[Path] = (),
+    progress: Progress = lambda done, total, means: None,
+) -> Outcome:
+    """Measure a model by a protocol, and write the result into a folder.
+
+    given: the protocol's options as they are typed on the command line; None, or nothing, for the default.
+    data: files or folders of images with masks; none for `efficiency`.
+    A run that was killed goes on when the same is called again.
+    Raises InputError when the options make no sense, nothing can be measured, or the folder cannot be written to or
+    holds the result of other settings; ModelError when the model cannot be used.
+    """
+    if how.output is not None:
+        _check_output(how.output)
+    chosen = protocol.read(given)
+    if issubclass(protocol, Efficiency):
+        if data:
+            raise InputError(f"{protocol.name} is measured without data; leave {data[0]} out")
+        return _measure_models(protocol(**chosen), how, progress)
+    if not issubclass(protocol, EvaluationProtocol):
+        raise TypeError(f"{protocol} is neither an EvaluationProtocol nor Efficiency")
+    if not data:
+        raise InputError(
+            f"give the photos to measure {protocol.name} on: pocketsam evaluate {protocol.name} DATA"
+        )
+    if protocol.needs_counter:
+        require_counter()
+    return _measure_photos(protocol, chosen, how, data, progress)
+
+
+def _measure_photos(
+    kind: type[EvaluationProtocol],
+    chosen: Mapping[str, Any],
+    how: Run,
+    data: Sequence[Path],
+    progress: Progress,
+) -> Outcome:
+    dataset = open_dataset(data, how.photos, labelled=kind.needs_masks)
+    count = len(dataset) if how.limit is None else min(how.limit, len(dataset))
+    segmenter = Segmenter(how.model, **how.opening, batch=how.batch)
+    files = {name: model_files(name) for name in _models(kind, chosen, how)}
+    size = sum(file["bytes"] for one in files.values() for file in one)
+    workers = _workers(kind, segmenter, size, count) if how.workers is None else how.workers
+    opening = {**how.opening, "batch": how.batch}
+    if workers:
+        opening["threads"] = how.threads or max(1, cores() // workers)
+    protocol = kind.build(chosen, dataset, lambda name: partial(Segmenter, name, **opening))
+    ran = {"threads": opening["threads"], "batch": how.batch, "workers": workers, "cores": cores()}
+    record = {
+        "protocol": {"name": kind.name, "follows": kind.follows, **settings(protocol)},
+        **_model_record(kind, chosen, how, segmenter, files),
+        "data": [fingerprint(path, without=how.output or RESULTS) for path in _paths(data, how, chosen)],
+        **({"threads": ran["threads"], "workers": workers} if kind.is_timed else {}),
+    }
+    open_segmenter: Callable[[], Segmenter]
+    if workers:
+        open_segmenter = partial(Segmenter, how.model, **opening)
+    else:
+        open_segmenter = partial(Segmenter, engine=segmenter.engine, batch=how.batch)
+    del segmenter  # the workers open their own
+    return _measure(protocol, dataset, open_segmenter, count, how, record, ran, progress)
+
+
+def _models(kind: type[Measurement], chosen: Mapping[str, Any], how: Run) -> list[str]:
+    """The model, and those that the settings name."""
+    return [how.model, *(chosen[name] for name, one in kind.options().items() if one.names_model)]
+
+
+def _paths(data: Sequence[Path], how: Run, chosen: Mapping[str, Any]) -> list[Path]:
+    """All files and folders that the numbers depend on."""
+    named = [value for value in chosen.values() if isinstance(value, Path)]
+    return [*data, *named, *([how.photos] if how.photos else [])]
+
+
+def _model_record(
+    kind: type[Measurement],
+    chosen: Mapping[str, Any],
+    how: Run,
+    segmenter: Segmenter,
+    files: Mapping[str, list[dict[str, Any]]],
+) -> dict[str, Any]:
+    others = {
+        name: {"name": chosen[name], "files": files[chosen[name]]}
+        for name, one in kind.options().items()
+        if one.names_model
+    }
+    engine = segmenter.engine
+    return {
+        "model": {"name": how.model, "description": asdict(engine.config), "files": files[how.model]},
+        **others,
+        "engine": type(engine).__name__,
+        "device": _device(segmenter),
+        "precision": how.precision,
+        "versions": versions(),
+    }
+
+
+def _device(segmenter: Segmenter) -> str:
+    return str(getattr(segmenter.engine, "device", "cpu"))
+
+
+def _workers(kind: type[EvaluationProtocol], segmenter: Segmenter, size: int, count: int) -> int:
+    """How many processes are fastest: on a CPU one a core; but few images are not worth their start.
+
+    size: of all models' files, in bytes. count: of images.
+    """
+    if kind.is_timed or _device(segmenter) != "cpu" or cores() == 1:
+        return 0
+    return min(MOST_WORKERS, cores()) if size <= SMALL_MODEL and count >= PHOTOS_WORTH_WORKERS else 0
+
+
+def _measure(
+    protocol: EvaluationProtocol,
+    dataset: Dataset,
+    open_segmenter: Callable[[], Segmenter],
+    count: int,
+    how: Run,
+    record: dict[str, Any],
+    ran: dict[str, Any],
+    progress: Progress,
+) -> Outcome:
+    """Run the protocol on the first `count` images and write its result.
+
+    record: all that determines the results. ran: what else there is to know of how they were measured.
+    """
+    folder = _folder(protocol.name, how, {**record, "photos": count})
+    journal = Journal(folder / "journal.jsonl", record)
+    means, done = Means(), 0
+
+    def after_photo(result: PhotoResult) -> None:
+        nonlocal done
+        done += 1
+        means.add(result)
+        progress(done, count, means.as_text())
+
+    results = run(
+        protocol,
+        dataset,
+        open_segmenter,
+        photos=range(count),
+        workers=ran["workers"],
+        journal=journal,
+        after_photo=after_photo,
+    )
+    losses = left_out(results)
+    if not any(result.rows for result in results):
+        journal.remove()  # there is nothing in it to go on with
+        why = f" ({losses['left_out'][0]})" if losses["left_out"] else ""
+        raise InputError(f"there are no masks to measure on in these {count} photos{why}")
+    report = protocol.summarise(results)
+    names = write_report(folder, report, {**record, **ran, "photos": count, **losses})
+    names += write_masks(folder, results, dataset, protocol.headline, how.worst)
+    for name in {"curves.png", "worst.jpg"}.difference(names):  # those of an earlier result
+        (folder / name).unlink(missing_ok=True)
+    journal.remove()
+    return Outcome(report, folder, names, losses["left_out"])
+
+
+def _measure_models(protocol: Efficiency, how: Run, progress: Progress) -> Outcome:
+    """Time the models in turns, and write the result."""
+    models = [how.model, *protocol.against]
+    record = {
+        "protocol": {"name": protocol.name},
+        "models": [{"name": model, "files": model_files(model)} for model in models],
+        **how.opening,
+        "versions": versions(),
+    }
+    folder = _folder(protocol.name, how, record)
+    report = measure_efficiency(
+        [BenchmarkCase(model, **how.opening) for model in models],
+        progress=lambda done, total: progress(done, total, ""),
+    )
+    return Outcome(report, folder, write_report(folder, report, record), [])
+
+
+def _folder(protocol: str, how: Run, record: dict[str, Any]) -> Path:
+    """The folder of the result. Raises InputError when it holds that of other settings, or cannot be written to."""
+    if how.output is not None:
+        folder = how.output
+    else:
+        lasting = {name: value for name, value in record.items() if name != "versions"}
+        folder = RESULTS / f"{_short_name(how.model)}-{protocol}-{settings_digest(lasting)[:8]}"
+        _check_output(folder)
+    check_folder(folder, record)
+    return folder
+
+
+def _short_name(model: str) -> str:
+    """For a folder: the model's name or, where its file is called as all are, its folder's."""
+    path = Path(model)
+    return path.parent.name if path.name == "model.safetensors" and path.parent.name else path.stem
+
+
+def _check_output(folder: Path) -> None:
+    if folder.is_file() or folder.suffix in (".json", ".csv", ".md"):
+        raise InputError(f"{folder}: the result is a folder of files; give the name of a folder")
+    check_writable(folder, missing=True)

@@ -148,7 +148,7 @@ def test_a_process_that_dies_is_named(folder):
         for process in multiprocessing.active_children():
             process.kill()
 
-    with pytest.raises(PocketSAMError, match=r"onnx: its process ended without an answer"):
+    with pytest.raises(PocketSAMError, match=r"onnx: its process ended without a result"):
         measure_efficiency([BenchmarkCase(folder, "onnx")], progress=kill)
 
 

@@ -184,10 +184,8 @@ class Interactive(EvaluationProtocol):
             "mean IoU, %, after so many clicks; NoC@80: mean number of clicks to an IoU of 80 %"
             f" ({self.clicks}, where it is not reached)"
         )
-        curves = [self._iou_curves(found), self._reached_curves(needed[CLICKS])]
-        return Report(
-            numbers, [Table(title, headings, lines), by_source], curves if results and self.clicks > 1 else []
-        )
+        curves = [self._iou_curves(found), self._reached_curves(needed[CLICKS])] if means.masks else []
+        return Report(numbers, [Table(title, headings, lines), by_source], curves if self.clicks > 1 else [])
 
     def _clicks_to(self, goal: int, way: str, results: Sequence[PhotoResult]) -> list[int | None]:
         """For each mask the first click after which its IoU is at least `goal` %; None where no click reaches it."""

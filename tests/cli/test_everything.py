@@ -266,6 +266,8 @@ def test_a_file_that_is_no_journal_is_left_alone(pocketsam, content):
         (("text.jpg",), "text.jpg: is not an image that can be read"),
         (("nothing",), "nothing: there are no photos in this folder"),
         (("photos", "-o", "x.png"), "x.png: everything is written as FILE.json (COCO), or into a folder"),
+        (("photos", "-o", "x.labelme.json"), "x.labelme.json: everything is written as FILE.json (COCO)"),
+        (("photos", "-o", "x.yolo.json"), "x.yolo.json: .yolo.json is not a format; use one of .json"),
         (("photos", "-o", "text.jpg/x.json"), "text.jpg: is no folder and cannot become one"),
         (("photos", "-o", "text.jpg/out"), "text.jpg/out: is no folder and cannot become one"),
     ],

@@ -41,7 +41,7 @@ def test_what_is_on_disk_is_shown_with_its_place_and_its_true_size(rows, tmp_pat
     (tmp_path / "mobile_sam" / "mobile_sam.pt").write_bytes(bytes(200_000))
     (tmp_path / "slimsam_77").mkdir()
     (tmp_path / "slimsam_77" / "encoder.onnx").write_bytes(bytes(2_000_000))
-    for part in ("prepare", "ask", "draw"):
+    for part in ("prepare", "predict_iou", "masks"):
         (tmp_path / "slimsam_77" / f"decoder_{part}.onnx").write_bytes(bytes(500_000))
     found, _ = rows()
     assert found["tinysam"][-3:] == ["1.5", "Apache-2.0", "tinysam_42.3.pth"]

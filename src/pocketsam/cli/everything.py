@@ -128,10 +128,9 @@ def _run(
 
 
 def _check_place(output: Path) -> None:
-    from pocketsam.automatic.batch import is_one_file
-    from pocketsam.predict.formats import means_a_file
+    from pocketsam.predict.formats import format_of, means_a_file
 
-    if not is_one_file(output) and not output.is_dir() and means_a_file(output):
+    if not output.is_dir() and means_a_file(output) and format_of(output)[0].name != "coco":
         raise InputError(f"{output}: everything is written as FILE.json (COCO), or into a folder; give one")
 
 

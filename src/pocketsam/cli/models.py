@@ -1,4 +1,4 @@
-"""`pocketsam models`: the models that can be asked for by name."""
+"""`pocketsam models`: the models that have a name, and which of them are on disk."""
 
 from __future__ import annotations
 

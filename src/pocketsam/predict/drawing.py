@@ -1,4 +1,4 @@
-"""How masks and prompts look on a photo: a tint and a thin outline for each mask, clicks and boxes on top.
+"""Masks and prompts drawn on a photo: a tint and a thin outline for each mask, clicks and boxes on top.
 
 Sizes follow the photo's, so that an overlay looks the same on a thumbnail and on a 12-megapixel photo.
 """

@@ -36,7 +36,7 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}\S", re.IGNORECASE)  # of //, a Path
 # Just below Pillow's own limit (2 × Image.MAX_IMAGE_PIXELS), and in force where a program has lifted that.
 MAX_PIXELS = 178_000_000
 
-# What to look for in a folder; a file that is named is opened whatever its ending.
+# The photos in a folder; a file that is named is opened whatever its suffix.
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 
 _UPRIGHT = {
@@ -83,7 +83,7 @@ def preprocess(image: NDArray[np.uint8], config: ModelConfig) -> NDArray[np.floa
     """A photo uint8 (H, W, 3) to the encoder's input float32 (1, 3, S, S): resized, normalised, then padded.
 
     The resize is Pillow's antialiased bilinear one on uint8, the padding is zeros, as in the published SAM; or
-    a bilinear one on floats that does not look between its samples, as in the published EfficientSAM.
+    a bilinear one on floats that ignores the pixels between its samples, as in the published EfficientSAM.
     """
     size = config.image_size
     height, width = Geometry.of(config, *image.shape[:2]).resized

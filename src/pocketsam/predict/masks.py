@@ -1,7 +1,7 @@
 """Masks: what prompts give, one result for one object or for many.
 
 A result keeps the decoder's low-resolution logits, which are small. Masks at the photo's resolution, boxes,
-areas, COCO run lengths and polygons are made from them when they are first asked for.
+areas, COCO run lengths and polygons are made from them when they are first used.
 """
 
 from collections.abc import Iterator, Sequence

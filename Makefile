@@ -31,7 +31,7 @@ train-pocket: .venv/stamp  ## train the model inside the package, and put it the
 	@: "$${POCKETSAM_DATA:?set it to the folder that holds train-*.tar and val-000.tar}"
 	set -e; for recipe in recipes/pocket/*.yaml; do .venv/bin/pocketsam train $$recipe; done
 	.venv/bin/pocketsam convert runs/pocket/10-annealing-512/model.safetensors -o checkpoints/pocket/model.safetensors --half \
-		--pred-iou-thresh 0.22 --stability-score-thresh 0.6 --confident-logit 9
+		--set pred_iou_thresh=0.22 --set stability_score_thresh=0.6 --set confident_logit=9
 	.venv/bin/pocketsam convert checkpoints/pocket/model.safetensors -o src/pocketsam/weights/pocket --to onnx --half
 
 clean:  ## remove environments, caches and outputs (trained models under runs/ stay)

@@ -438,3 +438,17 @@ def test_proposals_are_selected_like_an_array():
     assert isinstance(picked, Proposals)
     assert picked.rle == [found.rle[2], found.rle[0]]
     assert picked.areas.tolist() == found.areas[[2, 0]].tolist()
+
+
+def test_small_regions_that_a_model_removes_are_of_cells_whatever_the_photos_size():
+    options = Options(9, **LOOSE)
+    small = photo()
+    cell = Geometry.of(ColourEngine().config, *small.shape[:2]).pixels_per_cell
+    assert cell == pytest.approx(5 * 5)  # 160 pixels a side, 32 cells
+    own = segment_everything(ColourEngine(min_mask_region_cells=60 / cell), small, options)
+    given = segment_everything(ColourEngine(), small, Options(9, min_mask_region_area=60, **LOOSE))
+    assert own.rle == given.rle != segment_everything(ColourEngine(), small, options).rle
+    none = segment_everything(
+        ColourEngine(min_mask_region_cells=60 / cell), small, Options(9, min_mask_region_area=0, **LOOSE)
+    )
+    assert none.rle == segment_everything(ColourEngine(), small, options).rle

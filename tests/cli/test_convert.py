@@ -70,7 +70,8 @@ def test_what_the_weights_cannot_tell_can_be_said(tmp_path):
 
 def test_a_model_can_be_told_what_everything_mode_asks_of_its_masks(checkpoint, tmp_path):
     thresholds = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.5, "confident_logit": 2.0}
-    options = [text for name, t in thresholds.items() for text in (f"--{name.replace('_', '-')}", str(t))]
+    thresholds |= {"points_per_side": 16, "min_mask_region_cells": 4}
+    options = [text for name, t in thresholds.items() for text in ("--set", f"{name}={t}")]
     done = pocketsam("convert", checkpoint, "-o", tmp_path / "m", *options)
     assert done.exit_code == 0, done.output
     with safe_open(tmp_path / "m" / "model.safetensors", "pt") as file:
@@ -111,6 +112,15 @@ def test_a_folder_never_holds_two_models(tmp_path):
         (("nowhere.pt",), "there is no model 'nowhere.pt'"),
         (("{checkpoint}", "--as", "sam_vit_b"), "is efficient_sam_ti, not sam_vit_b"),
         (("{checkpoint}", "--as", "sam_vit_x"), "no published model has this name"),
+        (
+            ("{checkpoint}", "--set", "image_size=64"),
+            "--set image_size=64: give NAME=VALUE, with one of the names",
+        ),
+        (("{checkpoint}", "--set", "pred_iou_thresh"), "--set pred_iou_thresh: '' is not a number"),
+        (("{checkpoint}", "--set", "pred_iou_thresh=high"), "pred_iou_thresh=high: 'high' is not a number"),
+        (("{checkpoint}", "--set", "pred_iou_thresh=5"), "--set: pred_iou_thresh is 5, not from 0 to 1"),
+        (("{checkpoint}", "--set", "confident_logit=NaN"), "--set: confident_logit is nan, no number"),
+        (("{checkpoint}", "--set", "points_per_side=0"), "--set: points_per_side is 0, not from 1 to 1024"),
         (("{checkpoint}", "--to", "onnx", "-o", "{folder}/x.safetensors"), "is one file, and ONNX files are"),
         (("pocket",), "holds no model.safetensors to convert"),
         (("{folder}/truncated.pth",), "truncated.pth: is damaged"),

@@ -48,8 +48,8 @@ def read(path: str) -> dict:
     return json.loads(Path(path).read_text())
 
 
-def interrupted(engine, monkeypatch, pocketsam, *words, after: int) -> None:
-    """The command, ended by Ctrl-C when so many photos are done."""
+def interrupted(engine, monkeypatch, pocketsam, *words, after: int) -> str:
+    """The command, ended by Ctrl-C when so many photos are done; what it says on the error stream."""
     prepare, prepared = engine.prepare, []
 
     def prepare_or_end(*args):
@@ -60,13 +60,16 @@ def interrupted(engine, monkeypatch, pocketsam, *words, after: int) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(engine, "prepare", prepare_or_end, raising=False)
-        assert pocketsam(*words)[0] == 130
+        code, out, err = pocketsam(*words)
+    assert (code, out) == (130, "")
+    return err
 
 
 def test_all_photos_in_one_file(pocketsam):
     draw(Path("photos"), a=2, b=0, c=3)
     code, out, err = pocketsam("photos", *FEW, "-o", "new/all.json")
-    assert (code, out, err) == (0, "new/all.json: 5 masks in 3 photos\n", "")
+    assert (code, out) == (0, "new/all.json: 5 masks in 3 photos\n")
+    assert err == "pocketsam: photos/b.jpg: no masks found\n"
     assert files(Path("new")) == ["all.json"]
     found = read("new/all.json")
     assert found["images"] == [
@@ -84,7 +87,8 @@ def test_all_photos_in_one_file(pocketsam):
 
 def test_a_file_for_each_photo_in_a_folder(pocketsam):
     draw(Path("photos"), a=2, b=0)
-    code, out, _ = pocketsam("photos", *FEW, "-o", "masks", "--overlays")
+    code, out, err = pocketsam("photos", *FEW, "-o", "masks", "--overlays")
+    assert err == "pocketsam: photos/b.jpg: no masks found\n"
     assert (code, out) == (0, "masks: 2 masks in 2 photos\n")
     assert files(Path("masks")) == ["a.masks.json", "a.overlay.jpg", "b.masks.json", "b.overlay.jpg"]
     assert len(read("masks/a.masks.json")["annotations"]) == 2
@@ -100,6 +104,13 @@ def test_results_lie_in_the_working_directory_unless_told_otherwise(pocketsam):
     draw(Path("photos"), a=1)
     assert pocketsam("photos/a.jpg", *FEW)[:2] == (0, "a.masks.json: 1 mask in 1 photo\n")
     assert files() == ["a.masks.json", "photos/a.jpg"]
+
+
+def test_a_lone_photo_in_which_nothing_is_found_is_said_to_be_empty(pocketsam):
+    draw(Path("photos"), a=0)
+    assert pocketsam("photos/a.jpg", *FEW) == (0, "a.masks.json: no masks found in 1 photo\n", "")
+    found = read("a.masks.json")
+    assert (len(found["images"]), found["annotations"]) == (1, [])
 
 
 def test_overlays_lie_beside_the_one_file(pocketsam):
@@ -157,10 +168,18 @@ def test_an_interrupted_run_goes_on(engine, monkeypatch, pocketsam, output, jour
     assert Path(journal).exists() and not Path("all.json").exists()
     engine.encoded = 0
     code, out, err = pocketsam(*words)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "pocketsam: photos/d.jpg: no masks found\n")
     assert out == f"{output}: 6 masks in 4 photos, 2 of them done by an earlier run\n"
     assert engine.encoded == 2
     assert {file: Path(file).read_bytes() for file in files()} == expected
+
+
+def test_ctrl_c_says_what_is_done_and_how_to_go_on(engine, monkeypatch, pocketsam):
+    words = (draw(Path("photos"), a=2, b=1, c=3), *FEW, "-o", "all.json")
+    said = interrupted(engine, monkeypatch, pocketsam, *words, after=0)
+    assert said == "pocketsam: stopped before the first photo was done\n"
+    said = interrupted(engine, monkeypatch, pocketsam, *words, after=2)
+    assert said == "pocketsam: stopped; 2 of 3 photos are done; the same command goes on from there\n"
 
 
 KILLED = """
@@ -270,6 +289,13 @@ def test_a_file_that_is_no_journal_is_left_alone(pocketsam, content):
         (("photos", "-o", "x.yolo.json"), "x.yolo.json: .yolo.json is not a format; use one of .json"),
         (("photos", "-o", "text.jpg/x.json"), "text.jpg: is no folder and cannot become one"),
         (("photos", "-o", "text.jpg/out"), "text.jpg/out: is no folder and cannot become one"),
+        (("photos", "--pred-iou-thresh", "5"), "pred_iou_thresh is 5.0; give a number from 0 to 1"),
+        (("photos", "--pred-iou-thresh", "nan"), "pred_iou_thresh is nan; give a number from 0 to 1"),
+        (("photos", "--points-per-side", "0"), "points_per_side is 0; give a whole number from 1 to 1024"),
+        (
+            ("photos", "--min-mask-region-area", "-1"),
+            "min_mask_region_area is -1.0; give a number, 0 or more",
+        ),
     ],
 )
 def test_bad_input_ends_in_one_line_and_exit_code_2(pocketsam, words, message):

@@ -44,7 +44,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def sam(engine, monkeypatch) -> compat.Sam:
     """A handle on the fake engine."""
-    monkeypatch.setattr(compat, "open_engine", lambda *_, **__: engine)
+    monkeypatch.setattr("pocketsam.compat.model.open_engine", lambda *_, **__: engine)
     return compat.build_sam("pocket")
 
 

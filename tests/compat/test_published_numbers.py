@@ -6,7 +6,6 @@ import torch
 
 from parity import synthetic_weights
 from parity.synthetic_weights import FOLDER
-from pocketsam import compat
 from pocketsam.compat import SamPredictor, sam_model_registry
 from pocketsam.engines.torch import TorchEngine
 
@@ -27,7 +26,8 @@ def predictor(tmp_path_factory):
     torch.save({name: torch.from_numpy(np.asarray(tensor)) for name, tensor in drawn.items()}, path)
     with pytest.MonkeyPatch.context() as patch:  # no detour through ONNX
         patch.setattr(
-            compat, "open_engine", lambda source, *, device, config: TorchEngine.load(source, device)
+            "pocketsam.compat.model.open_engine",
+            lambda source, *, device, config: TorchEngine.load(source, device),
         )
         predictor = SamPredictor(sam_model_registry["vit_t"](checkpoint=path))
         predictor.set_image(synthetic_weights.image(300, 451))

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from pocketsam import compat
 from pocketsam.compat import SamAutomaticMaskGenerator, build_sam, build_sam_vit_b, sam_model_registry
 from pocketsam.config import ModelConfig
 from pocketsam.errors import InputError, ModelError
@@ -22,7 +21,7 @@ def opened(engine, monkeypatch) -> list[tuple]:
         calls.append((source, device, config))
         return engine
 
-    monkeypatch.setattr(compat, "open_engine", open_engine)
+    monkeypatch.setattr("pocketsam.compat.model.open_engine", open_engine)
     return calls
 
 

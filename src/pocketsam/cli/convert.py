@@ -1,5 +1,6 @@
 """`pocketsam convert`: any checkpoint of the family as safetensors that say what they are, or as ONNX files."""
 
+import json
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pocketsam.config import EVERYTHING_DEFAULTS, ModelConfig
 from pocketsam.errors import InputError
 from pocketsam.graphs import ONNX_FILES
 
@@ -46,12 +48,15 @@ def convert(
     half: Annotated[
         bool, typer.Option("--half", help="Store the weights in float16: half the size, same speed.")
     ] = False,
-    pred_iou_thresh: Annotated[
-        float | None,
-        typer.Option(help="What everything mode asks of a mask of this model from now on.", metavar="T"),
+    defaults: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="A default of everything mode for this model, such as pred_iou_thresh=0.3. Repeatable:"
+            f" {', '.join(EVERYTHING_DEFAULTS)}.",
+            metavar="NAME=VALUE",
+        ),
     ] = None,
-    stability_score_thresh: Annotated[float | None, typer.Option(help="The same.", metavar="T")] = None,
-    confident_logit: Annotated[float | None, typer.Option(help="The same.", metavar="T")] = None,
 ) -> None:
     """Turn a checkpoint of SAM, MobileSAM, TinySAM, EfficientSAM, SlimSAM or PocketSAM into files that run."""
     from pocketsam.zoo import MODELS, locate
@@ -76,12 +81,7 @@ def convert(
         if not path.exists():
             raise InputError(f"{path.parent}: holds no {FILE_NAME} to convert; ONNX files run as they are")
     sam, config = load_model(path, MODELS[known_as].config if known_as else config)
-    thresholds: dict[str, Any] = {
-        "pred_iou_thresh": pred_iou_thresh,
-        "stability_score_thresh": stability_score_thresh,
-        "confident_logit": confident_logit,
-    }
-    config = replace(config, **{name: t for name, t in thresholds.items() if t is not None})
+    config = _with_defaults(config, defaults or [])
     output = output or Path(config.name)
     _refuse_mixture(output, forms, path)
     if half:
@@ -99,6 +99,25 @@ def convert(
     )
     for written in paths:
         typer.echo(f"  {written}: {written.stat().st_size / 1e6:.1f} MB")
+
+
+def _with_defaults(config: ModelConfig, assignments: list[str]) -> ModelConfig:
+    """The config with other defaults of everything mode, each given as NAME=VALUE. Raises InputError for bad ones."""
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, _, value = assignment.partition("=")
+        if name not in EVERYTHING_DEFAULTS:
+            raise InputError(
+                f"--set {assignment}: give NAME=VALUE, with one of the names {', '.join(EVERYTHING_DEFAULTS)}"
+            )
+        try:
+            values[name] = json.loads(value)
+        except ValueError:
+            raise InputError(f"--set {assignment}: {value!r} is not a number") from None
+    try:
+        return ModelConfig.from_json(replace(config, **values).to_json())
+    except ValueError as error:
+        raise InputError(f"--set: {error}") from error
 
 
 def _refuse_mixture(output: Path, forms: list[Form], source: Path) -> None:

@@ -1,5 +1,7 @@
-"""`pocketsam everything`: the masks of all there is in a photo or in many, without a prompt."""
+"""`pocketsam everything`: the masks of all objects in a photo or in many, without a prompt."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,44 +31,58 @@ def everything(
     overlays: Annotated[
         bool, typer.Option("--overlays", help="Draw a NAME.overlay.jpg of each photo, too.")
     ] = False,
-    points_per_side: Annotated[int, typer.Option(min=1, help="Points a side of the grid.", metavar="N")] = 32,
+    points_per_side: Annotated[
+        int | None,
+        typer.Option(help="Points a side of the grid; the model's own, if not given.", metavar="N"),
+    ] = None,
     hierarchical: Annotated[
         bool,
         typer.Option(
-            help="A coarse grid first, the whole one where that leaves a doubt and finds something."
+            help="Prompt a coarse grid first, and further points only where they may find new masks;"
+            " or prompt all points."
         ),
     ] = True,
     confident_logit: Annotated[
         float | None,
-        typer.Option(help="The logit that leaves no doubt; the model's own, if not given.", metavar="T"),
+        typer.Option(
+            help="Where a mask's logit is above this, the hierarchy prompts no more points;"
+            " the model's own, if not given.",
+            metavar="T",
+        ),
     ] = None,
     pred_iou_thresh: Annotated[
         float | None,
         typer.Option(
-            help="The least predicted IoU; 0 lets all pass; the model's own, if not given.", metavar="T"
+            help="The lowest predicted IoU, from 0 to 1; at 0 all masks pass; the model's own, if not given.",
+            metavar="T",
         ),
     ] = None,
     stability_score_thresh: Annotated[
         float | None,
-        typer.Option(help="The least stability; the model's own, if not given.", metavar="T"),
+        typer.Option(help="The lowest stability, from 0 to 1; the model's own, if not given.", metavar="T"),
     ] = None,
     crop_n_layers: Annotated[
-        int, typer.Option(min=0, help="Look closer, layer l at 4^l crops of the photo.", metavar="N")
+        int, typer.Option(help="Also segment crops of the photo: 4^l of them in layer l.", metavar="N")
     ] = 0,
     min_mask_region_area: Annotated[
-        int, typer.Option(min=0, help="Fill holes and remove islands of fewer pixels.", metavar="PIXELS")
-    ] = 0,
+        float | None,
+        typer.Option(
+            help="Fill holes and remove islands of fewer pixels; the model's own, if not given.",
+            metavar="PIXELS",
+        ),
+    ] = None,
     model: Model = "pocket",
     engine: Engine = "auto",
     device: Device = "auto",
     precision: Precision = "float32",
     threads: Threads = None,
 ) -> None:
-    """Find all there is in photos, without a prompt.
+    """Find the masks of all objects in photos, without a prompt.
 
-    The same command goes on where a killed run stopped.
+    The same command goes on where a run was stopped or killed.
     """
     from pocketsam.automatic.batch import find_photos, not_all_done
+    from pocketsam.automatic.options import Options
     from pocketsam.engines import PRECISIONS
     from pocketsam.segmenter import Segmenter
 
@@ -79,6 +95,7 @@ def everything(
         "crop_n_layers": crop_n_layers,
         "min_mask_region_area": min_mask_region_area,
     }
+    Options(**options)  # which says what makes no sense, before a model is opened
     paths = find_photos(photos)
     output = output or Path()
     _check_place(output)
@@ -102,7 +119,7 @@ def _run(
     settings: dict[str, Any],
     options: dict[str, Any],
 ) -> list["Outcome"]:
-    """Find everything under a progress bar; what goes wrong on the way is said above it."""
+    """Find everything under a progress bar; failed photos, and those without masks, are named above it."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -110,21 +127,41 @@ def _run(
 
     console = Console(stderr=True, highlight=False)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    done: list[Outcome] = []
+    resumed = 0
+    with (
+        _told_when_stopped(done, len(photos)),
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
         task = progress.add_task("photos", total=len(photos))
-        resumed = 0
 
         def show(outcome: "Outcome") -> None:
             nonlocal resumed
             resumed += outcome.resumed
+            if not outcome.error:
+                done.append(outcome)
             text = f"photos, {resumed} of them done by an earlier run" if resumed else "photos"
-            progress.update(task, advance=1, config=text)
-            if outcome.error and len(photos) > 1:
-                console.print(f"pocketsam: {outcome.error}", markup=False, soft_wrap=True)
+            progress.update(task, advance=1, description=text)
+            line = outcome.error or ("" if outcome.masks else f"{outcome.photo}: no masks found")
+            if line and len(photos) > 1:
+                console.print(f"pocketsam: {line}", markup=False, soft_wrap=True)
 
         return everything_in_photos(
             segmenter, photos, output, overlays=overlays, settings=settings, after_photo=show, **options
         )
+
+
+@contextmanager
+def _told_when_stopped(done: list["Outcome"], photos: int) -> Iterator[None]:
+    """On Ctrl-C, says how many of the photos are done by then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        line = "stopped before the first photo was done"
+        if done:
+            line = f"stopped; {len(done)} of {count(photos, 'photo')} are done; the same command goes on from there"
+        typer.echo(f"pocketsam: {line}", err=True)
+        raise
 
 
 def _check_place(output: Path) -> None:
@@ -146,5 +183,6 @@ def _place(output: Path, photos: list[Path]) -> Path:
 def _summary(outcomes: list["Outcome"]) -> str:
     done = [outcome for outcome in outcomes if not outcome.error]
     resumed = sum(outcome.resumed for outcome in done)
-    text = f"{count(sum(outcome.masks for outcome in done), 'mask')} in {count(len(done), 'photo')}"
+    masks = sum(outcome.masks for outcome in done)
+    text = f"{count(masks, 'mask') if masks else 'no masks found'} in {count(len(done), 'photo')}"
     return f"{text}, {resumed} of them done by an earlier run" if resumed else text

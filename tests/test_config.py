@@ -1,0 +1,35 @@
+"""What a model's config says of everything mode, and of the sizes of its grids."""
+
+import json
+
+import pytest
+
+from pocketsam.config import EVERYTHING_DEFAULTS, ModelConfig
+
+
+def test_the_grids_go_with_the_image_size():
+    config = ModelConfig("m", image_size=512)
+    assert (config.mask_size, config.embedding_size) == (128, 32)
+
+
+def test_the_defaults_of_everything_mode_are_sams_and_survive_json():
+    values = {name: getattr(ModelConfig("m"), name) for name in EVERYTHING_DEFAULTS}
+    assert list(values.values()) == [32, 0.88, 0.95, 8.5, 0.0]
+    config = ModelConfig("m", points_per_side=16, min_mask_region_cells=4.0)
+    assert ModelConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"points_per_side": 0}, "points_per_side is 0, not from 1 to 1024"),
+        ({"points_per_side": 3.5}, r"points_per_side is 3\.5, not from 1 to 1024"),
+        ({"pred_iou_thresh": 5}, "pred_iou_thresh is 5, not from 0 to 1"),
+        ({"stability_score_thresh": -0.1}, r"stability_score_thresh is -0\.1, not from 0 to 1"),
+        ({"min_mask_region_cells": -1}, "min_mask_region_cells is -1, not from 0 to inf"),
+        ({"min_mask_region_cells": "4"}, "min_mask_region_cells is '4', no number"),
+    ],
+)
+def test_a_default_that_makes_no_sense_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig.from_json(json.dumps(json.loads(ModelConfig("m").to_json()) | change))

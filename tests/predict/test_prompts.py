@@ -28,7 +28,17 @@ def test_clicks_on_one_or_many_objects(points, shape):
     ("points", "labels"), [((5, 6), 0), ((5, 6), [0]), ([(5, 6)], [0]), ([[(5, 6)]], [[0]])]
 )
 def test_labels_follow_the_points(points, labels):
-    assert of(points=points, labels=labels).labels.tolist() == [[0]]
+    assert of(points=points, labels=labels, boxes=(0, 0, 9, 9)).labels.tolist() == [[0]]
+
+
+@pytest.mark.parametrize(
+    ("points", "labels", "count"),
+    [((5, 6), 0, 1), ([(5, 6), (7, 8)], [0, -1], 1), ([[(5, 6)], [(7, 8)]], [[1], [0]], 2)],
+)
+def test_background_points_need_an_object(points, labels, count):
+    with pytest.raises(InputError, match="only background points"):
+        of(points=points, labels=labels)
+    assert len(of(points=points, labels=labels, mask_input=np.zeros((count, 16, 16)))) == count
 
 
 def test_a_click_gets_a_padding_point_where_a_box_would_be():

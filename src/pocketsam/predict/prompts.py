@@ -67,6 +67,11 @@ class Prompts:
             clicks, kinds = np.zeros((n, 0, 2), np.float32), np.zeros((n, 0), np.int32)
         if checked_boxes is None and logits is None and (kinds == PADDING).all(axis=1).any():
             raise InputError("an object has only padding points (label -1): give it a click, a box or a mask")
+        if checked_boxes is None and logits is None and not (kinds == FOREGROUND).any(axis=1).all():
+            raise InputError(
+                "an object has only background points (label 0), which say what it is not: add a foreground point, a"
+                " box, or its earlier mask (mask_input)"
+            )
         return cls(clicks, kinds, checked_boxes, logits)
 
     @classmethod

@@ -47,7 +47,18 @@ def test_the_model_inside_the_package_is_found_by_name():
 
 def test_pocket_is_described_as_its_files_are():
     listed, found = MODELS["pocket"].config, OnnxEngine(locate("pocket")[0]).config
-    fields = ("name", "image_size", "resize", "resampling", "mean", "std", "licence", "click_masks")
+    fields = (
+        "name",
+        "image_size",
+        "resize",
+        "resampling",
+        "mean",
+        "std",
+        "licence",
+        "architecture",
+        "click_masks",
+    )
+    fields += ("prompt_masks", "pad_points_to", "embedding_channels")
     assert [getattr(listed, field) for field in fields] == [getattr(found, field) for field in fields]
 
 

@@ -40,7 +40,7 @@ GOLDEN = sorted(path.stem for path in FOLDER.glob("*.npz"))
 MANIFESTS = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
-class Prediction:
+class Answers:
     """What one engine makes of the golden inputs; the photo is encoded once."""
 
     def __init__(self, engine: Engine) -> None:
@@ -82,13 +82,13 @@ def checkpoint(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture(scope="module", params=["torch", "onnx", "openvino"])
 def answers(
     request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Prediction]:
+) -> Iterator[Answers]:
     sam, config = load_model(checkpoint)
     if request.param == "torch":
-        yield Prediction(TorchEngine(sam, config))
+        yield Answers(TorchEngine(sam, config))
         return
     paths = export_onnx(sam, config, tmp_path_factory.mktemp("onnx"))
-    yield Prediction(open_engine(paths[0].parent, request.param))
+    yield Answers(open_engine(paths[0].parent, request.param))
     for path in paths:
         path.unlink()
 
@@ -104,20 +104,20 @@ def stats(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.array([x.mean(), x.std(), np.abs(x).max()], np.float32)
 
 
-def test_encoder(answers: Prediction, golden: dict[str, NDArray[np.float32]]) -> None:
+def test_encoder(answers: Answers, golden: dict[str, NDArray[np.float32]]) -> None:
     ours = answers.engine.encode(synthetic_weights.unit_input(1024))
     assert_close(ours[:, ::8, ::4, ::4], golden["encoder_embedding_sub"])
     np.testing.assert_allclose(stats(ours), golden["encoder_embedding_stats"], rtol=1e-4, atol=1e-5)
 
 
-def test_embedding_of_a_photo(answers: Prediction, golden: dict[str, NDArray[np.float32]]) -> None:
+def test_embedding_of_a_photo(answers: Answers, golden: dict[str, NDArray[np.float32]]) -> None:
     assert_close(answers.embedding[:, ::8, ::4, ::4], golden["image_embedding_sub"])
     np.testing.assert_allclose(
         stats(answers.embedding), golden["image_embedding_stats"], rtol=1e-4, atol=1e-5
     )
 
 
-def test_prompts(answers: Prediction, golden: dict[str, NDArray[np.float32]]) -> None:
+def test_prompts(answers: Answers, golden: dict[str, NDArray[np.float32]]) -> None:
     cases = [key.removesuffix("_iou") for key in golden if key.endswith("_iou")]
     assert len(cases) >= 3
     for case in cases:

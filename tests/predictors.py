@@ -3,7 +3,7 @@
 import numpy as np
 
 from pocketsam.config import ModelConfig
-from pocketsam.engines import Prediction
+from pocketsam.engines import EngineInfo, Prediction
 from shards import STEP
 
 SIDE = 64
@@ -16,12 +16,14 @@ UNBLUR = np.linalg.inv(BLUR)
 
 
 class OneStep:
-    """An engine that decodes in one step, as one in three: what it is asked it prediction at once, and keeps."""
+    """An engine that decodes in one step, as one in two: it decodes masks with the predicted IoU, and keeps them."""
+
+    info = EngineInfo("test", threads=2)
 
     def prepare(self, embedding, mask_input=None):
         return embedding, mask_input
 
-    def predict_iou(self, prepared, points, labels):
+    def predict_iou(self, prepared, points, labels, sparse_embeddings=None):
         embedding, mask_input = prepared
         side = self.config.mask_size
         masks = np.zeros((len(points), 1, side, side), np.float32)

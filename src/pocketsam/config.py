@@ -62,7 +62,17 @@ class ModelConfig:
     """Everything mode fills holes and removes islands of less than so many cells of the mask grid; 0 leaves masks as
     they are. In cells, as photos differ in size: a cell is one value of the decoder's logits."""
     weights: str = ""
-    """sha256 of the weights: by it the ONNX files of a folder, and saved embeddings, know their model."""
+    """sha256 of the weights' numbers, as float32; "" where nobody has computed it."""
+    numerics: str = "float32"
+    """How the numbers of large weights were rounded: "float32" (not at all), "float16", or a kind of quantisation."""
+
+    @property
+    def identity(self) -> str:
+        """By which files know their model: the weights' digest (without one, the name) and their numerics.
+
+        Whatever is made of one checkpoint in float32, in float16 or quantised has different identities.
+        """
+        return f"{self.weights or self.name}-{self.numerics}"
 
     @property
     def mask_size(self) -> int:
@@ -134,6 +144,7 @@ def _checked(values: object) -> dict[str, Any]:
         "licence": str,
         "architecture": str,
         "weights": str,
+        "numerics": str,
         "takes_masks": bool,
     }.items():
         if not isinstance(known.get(field, kind()), kind):

@@ -6,13 +6,13 @@ TinySAM still hold, does not, nor do buffers.
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from importlib.util import find_spec
 from pathlib import Path
 
 from pocketsam.config import EFFICIENT_SAM, SAM, TINY_SAM, ModelConfig
 from pocketsam.errors import ModelError
 from pocketsam.graphs import ONNX_FILES
 from pocketsam.utils.files import home
+from pocketsam.utils.install import how_to_install, installed
 
 MODEL_FILES = (*ONNX_FILES, "model.safetensors")
 """What a model folder may hold."""
@@ -180,9 +180,9 @@ def model_files(folder: Path) -> list[Path]:
 
 
 def _fetch(model: Model) -> Path:
-    if find_spec("torch") is None:  # before gigabytes come for nothing
+    if not installed("torch"):  # before gigabytes come for nothing
         raise ModelError(
-            f"{model.name} is published as PyTorch weights; to run or convert them: pip install 'pocketsam[export]'"
+            f"{model.name} is published as PyTorch weights; to run or convert them: {how_to_install('export')}"
         )
     from pocketsam.utils.fetch import fetch
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from pocketsam import Segmenter
 from pocketsam.cli.app import app
-from pocketsam.graphs import ONNX_FILES
+from pocketsam.graphs import CONFIG_FILE, ONNX_FILES
 from pocketsam.models.architectures import build
 
 
@@ -46,7 +46,11 @@ def test_both_forms_at_once_and_both_run(tmp_path, samples):
         "convert", tmp_path / "mine.pth", "-o", tmp_path / "m", "--to", "onnx", "--to", "safetensors"
     )
     assert done.exit_code == 0, done.output
-    assert {file.name for file in (tmp_path / "m").iterdir()} == {*ONNX_FILES, "model.safetensors"}
+    assert {file.name for file in (tmp_path / "m").iterdir()} == {
+        *ONNX_FILES,
+        CONFIG_FILE,
+        "model.safetensors",
+    }
     answers = [
         Segmenter(tmp_path / "m", engine=engine).open(samples / "cap.jpg").segment(points=(200, 200)).logits
         for engine in ("onnx", "torch")

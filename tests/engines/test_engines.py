@@ -8,9 +8,11 @@ import pytest
 import pocketsam.engines as engines_package
 import pocketsam.export as export_package
 from pocketsam.config import ModelConfig
-from pocketsam.engines import open_engine
+from pocketsam.engines import open_engine, registry
 from pocketsam.errors import ModelError
 from pocketsam.graphs import ONNX_FILES
+from pocketsam.utils import install
+from pocketsam.utils.install import how_to_install
 
 IMPORTING = [
     (engines_package, "openvino"),
@@ -100,9 +102,7 @@ def without(monkeypatch):
     """Hides packages, as if they were not installed."""
 
     def hide(*packages: str) -> None:
-        monkeypatch.setattr(
-            engines_package, "find_spec", lambda name: None if name in packages else find_spec(name)
-        )
+        monkeypatch.setattr(install, "find_spec", lambda name: None if name in packages else find_spec(name))
         for package in packages:
             monkeypatch.setitem(sys.modules, package, None)
         for parent, name in IMPORTING:  # are to be imported anew
@@ -115,7 +115,7 @@ def without(monkeypatch):
 @pytest.fixture
 def cuda(monkeypatch):
     """As if there were an NVIDIA device that PyTorch can use."""
-    monkeypatch.setattr(engines_package, "_finds_cuda", lambda: True)
+    monkeypatch.setattr(registry, "finds_cuda", lambda: True)
 
 
 def name_of(engine) -> str:
@@ -200,25 +200,22 @@ def test_options_that_make_no_sense_are_refused_in_one_line(folder, options, mes
 @pytest.mark.parametrize(
     ("missing", "engine", "message"),
     [
-        ("openvino", "openvino", "the openvino engine needs openvino: pip install 'pocketsam[openvino]'"),
-        ("torch", "torch", "the torch engine needs torch: pip install 'pocketsam[export]'"),
-        (
-            "onnx",
-            "onnx",
-            "{weights}: holds weights, and onnx is needed to run them: pip install 'pocketsam[export]'",
-        ),
+        ("openvino", "openvino", "the openvino engine needs openvino: {openvino}"),
+        ("torch", "torch", "the torch engine needs torch: {export}"),
+        ("onnx", "onnx", "{weights}: holds weights, and onnx is needed to run them: {export}"),
     ],
 )
 def test_what_is_not_installed_is_named_with_the_remedy(weights, without, missing, engine, message):
     without(missing)
     with pytest.raises(ModelError) as error:
         open_engine(weights, engine)
-    assert str(error.value) == message.format(weights=weights)
+    remedies = {extra: how_to_install(extra) for extra in ("openvino", "export")}
+    assert str(error.value) == message.format(weights=weights, **remedies)
 
 
 def test_without_pytorch_weights_cannot_be_run_at_all(weights, without):
     without("torch", "onnx")
-    with pytest.raises(ModelError, match=r"holds weights, and \w+ is needed .* 'pocketsam\[export\]'"):
+    with pytest.raises(ModelError, match=r"holds weights, and \w+ is needed .* pip install .*\[export\]"):
         open_engine(weights)
 
 
@@ -229,10 +226,10 @@ def test_an_empty_folder_is_named(tmp_path):
 
 def test_pytorch_is_imported_only_where_an_nvidia_driver_is(weights, tmp_path):
     code = (
-        "import sys; from pathlib import Path; from pocketsam import engines;"
-        "driver, source = sys.argv[1:]; engines._installed('torch');"
-        "engines.shutil.which = lambda name: driver or None;"
-        "engines._choose(Path(source), 'auto', 'float32', False); print('torch' in sys.modules)"
+        "import sys; from pathlib import Path; from pocketsam.engines import registry;"
+        "driver, source = sys.argv[1:]; registry.installed('torch');"
+        "registry.shutil.which = lambda name: driver or None;"
+        "registry.choose(Path(source), registry.EngineOptions()); print('torch' in sys.modules)"
     )
     for driver, imported in (("", "False"), ("/usr/bin/nvidia-smi", "True")):
         command = [sys.executable, "-c", code, driver, str(weights)]

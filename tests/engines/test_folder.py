@@ -10,7 +10,7 @@ import pytest
 from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.engines.openvino import OpenVinoEngine
 from pocketsam.errors import ModelError
-from pocketsam.graphs import ONNX_FILES
+from pocketsam.graphs import ONNX_FILES, VERSION
 
 
 @pytest.fixture(params=[OnnxEngine, OpenVinoEngine])
@@ -40,16 +40,6 @@ def test_missing_files_are_named(engine, spoilt, file):
     )
 
 
-def test_a_folder_of_an_earlier_version_is_to_be_exported_again(engine, spoilt):
-    for file in spoilt.glob("decoder_*.onnx"):
-        file.unlink()
-    (spoilt / "decoder.onnx").write_bytes(b"of the time when the decoder was one file")
-    assert refusal(engine, spoilt) == (
-        f"{spoilt}/decoder_prepare.onnx: is missing; {spoilt} was exported by an earlier PocketSAM: "
-        "export the model again"
-    )
-
-
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.99])
 @pytest.mark.parametrize("file", ["decoder_predict_iou.onnx", "decoder_masks.onnx"])
 def test_truncated_files_are_named(engine, spoilt, file, kept):
@@ -72,8 +62,16 @@ def test_foreign_files_are_named(engine, spoilt, foreign, place):
     ("metadata", "message"),
     [
         ({}, r"encoder.onnx: is not the encoder of a PocketSAM model"),
-        ({"pocketsam": "{}"}, r"encoder.onnx: has an invalid config \(.*needed\)"),
-        ({"pocketsam": "no JSON"}, r"encoder.onnx: has an invalid description"),
+        (
+            {"pocketsam": "{}"},
+            r"encoder.onnx: was exported for version none of the graphs, and this .* again",
+        ),
+        (
+            {"pocketsam": "{}", "pocketsam_graphs": "0"},
+            r"encoder.onnx: was exported for version 0 of the graphs",
+        ),
+        ({"pocketsam": "{}", "pocketsam_graphs": "1"}, r"encoder.onnx: has an invalid config \(.*needed\)"),
+        ({"pocketsam": "no JSON", "pocketsam_graphs": "1"}, r"encoder.onnx: has an invalid config"),
     ],
 )
 def test_files_without_a_description_are_named(engine, spoilt, metadata, message):
@@ -81,10 +79,11 @@ def test_files_without_a_description_are_named(engine, spoilt, metadata, message
     assert re.search(message, refusal(engine, spoilt))
 
 
+@pytest.mark.parametrize("change", [{"weights": "0" * 64}, {"numerics": "float16"}])
 @pytest.mark.parametrize("file", ONNX_FILES)
-def test_files_of_different_weights_are_refused(engine, spoilt, file):
-    other = replace(engine(spoilt).config, weights="0" * 64)
-    describe(spoilt / file, {"pocketsam": other.to_json()})
+def test_files_of_different_weights_or_numerics_are_refused(engine, spoilt, file, change):
+    other = replace(engine(spoilt).config, **change)
+    describe(spoilt / file, {"pocketsam": other.to_json(), "pocketsam_graphs": str(VERSION)})
     assert refusal(engine, spoilt) == (
         f"{spoilt}: its ONNX files are of different models; take all of them from one"
     )

@@ -35,7 +35,7 @@ def test_half_precision_keeps_the_masks_or_is_refused(precision, photo):
 
 
 def test_a_precision_that_the_processor_lacks_is_refused(folder, monkeypatch):
-    monkeypatch.setattr("pocketsam.engines.openvino.TYPES", {"float32": "f32", "bfloat16": "f64"})
+    monkeypatch.setattr("pocketsam.engines.openvino.TYPES", {"float32": ov.Type.f32, "bfloat16": ov.Type.f64})
     monkeypatch.setattr("pocketsam.engines.openvino._options", lambda *_: {"INFERENCE_PRECISION_HINT": "f32"})
     with pytest.raises(
         ModelError, match="OpenVINO does not compute in bfloat16 on this processor; use float32"

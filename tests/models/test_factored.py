@@ -116,10 +116,9 @@ def factored(model: Model, prompts: Prompts, dtype: torch.dtype = torch.float64)
     decoder = FactoredDecoder(model(prompts, dtype))
     mask = None if prompts.mask_input is None else prompts.mask_input.to(dtype)
     image = decoder.prepare(prompts.embedding.to(dtype), mask)
-    prediction = decoder.predict_iou(image, prompts.points, prompts.labels)
-    return decoder.decode_masks(
-        image.upscaled, image.finer8, image.finer4, *prediction[1:]
-    ), prediction.predicted_iou
+    prediction = decoder.predict_iou(image.projections, prompts.points, prompts.labels)
+    logits = decoder.decode_masks(image.mask_features, prediction.mask_inputs)
+    return logits, prediction.iou_predictions
 
 
 def deviation(ours: Tensor, exact: Tensor) -> float:
@@ -156,11 +155,14 @@ def test_it_rounds_no_worse_than_the_plain_decoder(
 def test_a_mask_that_is_said_to_be_missing_is_none(models: dict[str, Model]) -> None:
     prompts = Prompts.draw(side=8, objects=1, points=1, masked=True, seed=0)
     decoder, mask = FactoredDecoder(models["sam"](prompts, torch.float32)), prompts.mask_input
-    absent = decoder.prepare(prompts.embedding, mask, torch.zeros(1))
-    for ours, without in zip(absent, decoder.prepare(prompts.embedding), strict=True):
-        torch.testing.assert_close(ours, without)
+    absent, without = (
+        decoder.prepare(prompts.embedding, mask, torch.zeros(1)),
+        decoder.prepare(prompts.embedding),
+    )
+    for ours, theirs in zip(absent, without, strict=True):
+        torch.testing.assert_close(ours, theirs)
     there = decoder.prepare(prompts.embedding, mask, torch.ones(1))
-    assert not torch.allclose(there.keys1, absent.keys1)
+    assert not torch.allclose(there.projections.layer1_keys, absent.projections.layer1_keys)
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -25,7 +25,7 @@ from pocketsam.automatic.options import Options, Settings
 from pocketsam.automatic.proposals import Proposals, Row
 from pocketsam.automatic.schedule import Crop, Schedule, crop_boxes, layer_grid
 from pocketsam.config import FOREGROUND
-from pocketsam.engines import Engine, PreparedImage, cores
+from pocketsam.engines import Engine, PreparedImage
 from pocketsam.engines.workers import Workers
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import preprocess
@@ -99,7 +99,7 @@ def _segment_crop(
         prepared = engine.prepare(engine.encode(preprocess(part, config)))
     geometry = Geometry.of(config, *part.shape[:2])
     height, width = image.shape[:2]
-    settings, workers = options.resolve(config), Workers(cores())
+    settings, workers = options.resolve(config), Workers(engine.info.threads)
     view = _View(engine, prepared, geometry, crop, (height, width), options, settings, workers)
     points = layer_grid(options, config, layer) * (x1 - x0, y1 - y0)
     schedule = Schedule(points, geometry, options.hierarchical and options.point_grids is None)

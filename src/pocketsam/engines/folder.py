@@ -3,23 +3,23 @@
 All graphs of a folder carry the same `ModelConfig` in their metadata.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from pocketsam.config import ModelConfig
+from pocketsam.config import METADATA_KEY, ModelConfig
 from pocketsam.errors import ModelError
-from pocketsam.graphs import GRAPHS, ONNX_FILES
+from pocketsam.graphs import GRAPHS, ONNX_FILES, VERSION, VERSION_KEY
 
 T = TypeVar("T")
 
 
 class Contents(NamedTuple):
-    """What an ONNX file says of itself: the names of its inputs and outputs, and its config as JSON."""
+    """What an ONNX file says of itself: the names of its inputs and outputs, and its metadata."""
 
     inputs: list[str]
     outputs: list[str]
-    config: str | None
+    metadata: Mapping[str, str]
 
 
 def open_folder(
@@ -31,29 +31,37 @@ def open_folder(
     Raises ModelError when a file is missing, damaged or foreign, and when they are of different models.
     """
     opened = {name: _open(folder / f"{name}.onnx", open_file) for name in GRAPHS}
-    descriptions = {config for _, config in opened.values()}
-    if len(descriptions) > 1:
+    configs = {config for _, config in opened.values()}
+    if len(configs) > 1:
         raise ModelError(f"{folder}: its ONNX files are of different models; take all of them from one")
-    return {name: graph for name, (graph, _) in opened.items()}, descriptions.pop()
+    return {name: graph for name, (graph, _) in opened.items()}, configs.pop()
 
 
 def _open(path: Path, open_file: Callable[[Path], tuple[T, Contents]]) -> tuple[T, ModelConfig]:
     if not path.is_file():
-        if (path.parent / "decoder.onnx").is_file():
-            raise ModelError(
-                f"{path}: is missing; {path.parent} was exported by an earlier PocketSAM: export the model again"
-            )
         raise ModelError(f"{path}: is missing; a model folder holds {', '.join(ONNX_FILES)}")
     try:
-        opened, (inputs, outputs, text) = open_file(path)
+        opened, contents = open_file(path)
     except Exception as error:  # the runtimes' exceptions have no common base
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{path}: is damaged or not an ONNX model ({reason}); get the file again, or convert the model again"
         ) from error
-    if text is None or (inputs, outputs) != GRAPHS[path.stem]:
-        raise ModelError(f"{path}: is not the {path.stem} of a PocketSAM model; export it with PocketSAM")
+    return opened, _check(path, contents)
+
+
+def _check(path: Path, contents: Contents) -> ModelConfig:
+    """The config that a file carries. Raises ModelError unless it is the graph that its name says."""
+    graph, text = GRAPHS[path.stem], contents.metadata.get(METADATA_KEY)
+    version = contents.metadata.get(VERSION_KEY, "")
+    if text is not None and version != str(VERSION):
+        raise ModelError(
+            f"{path}: was exported for version {version or 'none'} of the graphs, and this PocketSAM runs version"
+            f" {VERSION}; export the model again"
+        )
+    if text is None or (contents.inputs, contents.outputs) != (graph.input_names, graph.output_names):
+        raise ModelError(f"{path}: is not the {graph.name} of a PocketSAM model; export it with PocketSAM")
     try:
-        return opened, ModelConfig.from_json(text)
+        return ModelConfig.from_json(text)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{path}: has an invalid config ({error}); export the model again") from error

@@ -9,28 +9,35 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from pocketsam.config import METADATA_KEY
-from pocketsam.engines import Prediction, cores, mask_or_none
+from pocketsam.engines.base import EngineInfo, Prediction, cores, mask_or_none, no_embeddings
 from pocketsam.engines.folder import Contents, open_folder
+from pocketsam.engines.registry import EngineOptions
+from pocketsam.engines.source import onnx_folder
 from pocketsam.engines.workers import TILE, Workers, tiles
-from pocketsam.graphs import GRAPHS, IMAGE_INPUTS, IMAGE_MASK_INPUTS
+from pocketsam.graphs import GRAPHS, MASK_FEATURES, PROJECTIONS
 
 Values = dict[str, ort.OrtValue]
+
+
+def load(source: Path, options: EngineOptions) -> "OnnxEngine":
+    """See `open_engine`."""
+    return OnnxEngine(onnx_folder(source, options.config), options.threads)
 
 
 class OnnxEngine:
     """An `Engine` on the ONNX files in `folder`.
 
-    Few prompts are asked about one by one, by all threads together; of many, each thread takes a tile at a time, and
-    nobody waits for anybody. Masks are drawn one by one, where there are several by one thread each.
+    Few prompts are computed one by one, by all threads together; of many, each thread takes a tile at a time, so that
+    no thread waits for another. Masks are computed one by one, where there are several by one thread each.
     Raises ModelError when files are missing, damaged or foreign.
     """
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
-        self._folder, self._threads = folder, threads or cores()
-        options = _options(self._threads)
+        self._folder, threads = folder, threads or cores()
+        self.info = EngineInfo("onnx", threads=threads, thread_safe=True, batch=TILE)
+        options = _options(threads)
         self._graphs, self.config = open_folder(folder, lambda path: _open(path, options))
-        self._workers = Workers(self._threads)
+        self._workers = Workers(threads)
 
     def encode(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.encode`."""
@@ -42,69 +49,77 @@ class OnnxEngine:
     ) -> Values:
         """See `Engine.prepare`."""
         mask, has_mask = mask_or_none(self.config, mask_input)
-        given = {"image_embedding": embedding, "mask_input": mask, "has_mask": has_mask}
+        given = {"image_embeddings": embedding, "mask_input": mask, "has_mask_input": has_mask}
         return _run(self._graphs["decoder_prepare"], "decoder_prepare", _values(given))
 
     def predict_iou(
-        self, prepared: Values, points: NDArray[np.float32], labels: NDArray[np.int32]
+        self,
+        prepared: Values,
+        points: NDArray[np.float32],
+        labels: NDArray[np.int32],
+        sparse_embeddings: NDArray[np.float32] | None = None,
     ) -> Prediction:
         """See `Engine.predict_iou`."""
         count = len(points)
         size = TILE if count > TILE else 1
         graph = self._graphs["decoder_predict_iou"] if size == 1 else self._predict_iou_tile
-        side = {name: prepared[name] for name in IMAGE_INPUTS}
+        projections = {tensor.name: prepared[tensor.name] for tensor in PROJECTIONS}
+        given = {
+            "point_coords": points,
+            "point_labels": labels,
+            "sparse_embeddings": no_embeddings(count) if sparse_embeddings is None else sparse_embeddings,
+        }
 
-        def answer(prompts: NDArray[np.intp]) -> Values:
-            return _run(
-                graph,
-                "decoder_predict_iou",
-                side | _values({"points": points[prompts], "labels": labels[prompts]}),
-            )
+        def predict(tile: NDArray[np.intp]) -> Values:
+            prompts = _values({name: values[tile] for name, values in given.items()})
+            return _run(graph, "decoder_predict_iou", projections | prompts)
 
         mapped = map if size == 1 else self._workers.map
-        rows = [row for answers in mapped(answer, tiles(count, size)) for row in _rows(answers)][:count]
-        iou = [row.pop("predicted_iou").numpy() for row in rows]
-        of_image = {name: prepared[name] for name in IMAGE_MASK_INPUTS}
-        to_draw = [of_image | row for row in rows]
-        return Prediction(np.concatenate(iou) if iou else np.zeros((0, 4), np.float32), to_draw)
+        rows = [row for outputs in mapped(predict, tiles(count, size)) for row in _rows(outputs)][:count]
+        iou = [row.pop("iou_predictions").numpy() for row in rows]
+        features = {tensor.name: prepared[tensor.name] for tensor in MASK_FEATURES}
+        return Prediction(
+            np.concatenate(iou) if iou else np.zeros((0, 4), np.float32), [features | row for row in rows]
+        )
 
     def decode_masks(
         self, prediction: Prediction, objects: Sequence[int] | NDArray[np.intp]
     ) -> NDArray[np.float32]:
         """See `Engine.decode_masks`."""
-        together = len(objects) == 1 or self._threads == 1
+        together = len(objects) == 1 or self.info.threads == 1
         graph = self._graphs["decoder_masks"] if together else self._decode_masks_alone
         side = self.config.mask_size
         logits = np.empty((len(objects), 4, side, side), np.float32)
 
-        def draw(k: int) -> None:
-            logits[k] = _run(graph, "decoder_masks", prediction.mask_inputs[objects[k]])["logits"].numpy()[0]
+        def compute(k: int) -> None:
+            outputs = _run(graph, "decoder_masks", prediction.mask_inputs[objects[k]])
+            logits[k] = outputs["low_res_masks"].numpy()[0]
 
-        self._workers.map(draw, range(len(objects)))
+        self._workers.map(compute, range(len(objects)))
         return logits
 
     @cached_property
     def _predict_iou_tile(self) -> ort.InferenceSession:
-        """Asks about a tile of prompts, computed by the thread that calls it."""
+        """Takes a tile of prompts, and computes in the thread that calls it."""
         return _open(self._folder / "decoder_predict_iou.onnx", _options(threads=1, objects=TILE))[0]
 
     @cached_property
     def _decode_masks_alone(self) -> ort.InferenceSession:
-        """Draws one prompt's masks, computed by the thread that calls it."""
+        """Takes one prompt, and computes in the thread that calls it."""
         return _open(self._folder / "decoder_masks.onnx", _options(threads=1))[0]
 
 
-def _rows(answers: Values) -> list[Values]:
-    """The answers to each prompt of a tile."""
-    count = answers["predicted_iou"].shape()[0]
+def _rows(outputs: Values) -> list[Values]:
+    """The outputs for each prompt of a tile."""
+    count = outputs["iou_predictions"].shape()[0]
     if count == 1:
-        return [answers]
-    arrays = {name: value.numpy() for name, value in answers.items()}
+        return [outputs]
+    arrays = {name: value.numpy() for name, value in outputs.items()}
     return [_values({name: array[i : i + 1] for name, array in arrays.items()}) for i in range(count)]
 
 
 def _run(session: ort.InferenceSession, name: str, values: Values) -> Values:
-    outputs = GRAPHS[name][1]
+    outputs = GRAPHS[name].output_names
     return dict(zip(outputs, session.run_with_ort_values(outputs, values), strict=True))
 
 
@@ -130,5 +145,5 @@ def _open(path: Path, options: ort.SessionOptions) -> tuple[ort.InferenceSession
     return session, Contents(
         [value.name for value in session.get_inputs()],
         [value.name for value in session.get_outputs()],
-        session.get_modelmeta().custom_metadata_map.get(METADATA_KEY),
+        session.get_modelmeta().custom_metadata_map,
     )

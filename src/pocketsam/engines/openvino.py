@@ -14,27 +14,32 @@ from numpy.typing import NDArray
 from openvino.preprocess import PrePostProcessor
 
 from pocketsam.config import METADATA_KEY
-from pocketsam.engines import Prediction, cores, mask_or_none
+from pocketsam.engines.base import EngineInfo, Prediction, cores, mask_or_none, no_embeddings
 from pocketsam.engines.folder import Contents, open_folder
+from pocketsam.engines.registry import EngineOptions
+from pocketsam.engines.source import onnx_folder
 from pocketsam.engines.workers import TILE, Workers, tiles
 from pocketsam.errors import ModelError
-from pocketsam.graphs import GRAPHS, IMAGE_INPUTS, IMAGE_MASK_INPUTS, MASK_INPUTS
+from pocketsam.graphs import GRAPHS, MASK_FEATURES, MASK_INPUTS, PROJECTIONS, VERSION_KEY
 
-TYPES = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
-BATCHED = ("points", "labels", *MASK_INPUTS)
-"""Inputs whose first axis is the number of prompts."""
-BETWEEN = (*IMAGE_INPUTS, *IMAGE_MASK_INPUTS, *MASK_INPUTS)
-"""What one graph of the decoder tells another, in the precision of the arithmetic."""
+TYPES = {"float32": ov.Type.f32, "bfloat16": ov.Type.bf16, "float16": ov.Type.f16}
+INTERMEDIATE = {tensor.name for tensor in PROJECTIONS + MASK_FEATURES + MASK_INPUTS}
+"""What one graph of the decoder passes to another, in the precision of the arithmetic."""
 SPARE = 16
 """Tiles' memory kept for the next ones, at the most."""
 
 Values = dict[str, ov.Tensor]
 
 
+def load(source: Path, options: EngineOptions) -> "OpenVinoEngine":
+    """See `open_engine`."""
+    return OpenVinoEngine(onnx_folder(source, options.config), options.precision, options.threads)
+
+
 class Variant(NamedTuple):
     """A graph of the decoder, compiled for what it is to do.
 
-    objects: prompts at a time. usual: for as many tokens a prompt as a lone click or a box has, not for any number;
+    objects: prompts at a time. usual: for prompts of as many tokens as a lone click or a box has, and no embeddings;
     with all shapes known OpenVINO needs half the time in bfloat16. alone: each thread runs it by itself, not all of
     them together.
     """
@@ -48,64 +53,70 @@ class Variant(NamedTuple):
 class OpenVinoEngine:
     """An `Engine` on the ONNX files in `folder`, whose arithmetic is in `precision`.
 
-    Few prompts are asked about one by one, by all threads together; of many, each thread takes a tile at a time.
-    Masks are drawn one by one, where there are several by one thread each.
+    Few prompts are computed one by one, by all threads together; of many, each thread takes a tile at a time.
+    Masks are computed one by one, where there are several by one thread each.
     Raises ModelError when the files are missing, damaged or foreign, or the processor lacks the precision.
     """
 
     def __init__(self, folder: Path, precision: str = "float32", threads: int | None = None) -> None:
         self._core = ov.Core()
-        self._threads = threads or cores()
-        self._options = _options(precision, self._threads)
+        threads = threads or cores()
+        self.info = EngineInfo("openvino", "cpu", precision, threads, thread_safe=True, batch=TILE)
+        self._options = _options(precision, threads)
         models, self.config = open_folder(folder, lambda path: _read(self._core, path))
         self._models = {name: _in_precision(model, name, precision) for name, model in models.items()}
-        # The second axes of what has any number of them, for the usual prompt.
-        self._usual = dict.fromkeys(("points", "labels"), self.config.pad_points_to or 2)
+        # The sizes of dynamic axes for the usual prompt.
+        self._usual = {"points": self.config.pad_points_to or 2, "embeddings": 0}
         self._compiled: dict[Variant, Requests] = {}
         self._compiling = Lock()
-        self._workers = Workers(self._threads)
+        self._workers = Workers(threads)
         self._encoder, self._prepare = (
             Requests(self._core.compile_model(self._models[name], "CPU", self._options), name, 1)
             for name in ("encoder", "decoder_prepare")
         )
         if self._encoder.precision != TYPES[precision]:
             raise ModelError(f"OpenVINO does not compute in {precision} on this processor; use float32")
-        asking = self._graph(Variant("decoder_predict_iou", 1, usual=True, alone=False))
-        self._usual |= dict.fromkeys(("channels", "basis"), asking.second_axis("channels"))
+        predicting = self._graph(Variant("decoder_predict_iou", 1, usual=True, alone=False))
+        self._usual["coefficients"] = predicting.second_axis("cell_coefficients")
         self._graph(Variant("decoder_masks", 1, usual=True, alone=False))
 
     def encode(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.encode`."""
-        return np.array(self._encoder.run({"image": _tensor(image)})["image_embedding"].data)
+        return np.array(self._encoder.run({"image": _tensor(image)})["image_embeddings"].data)
 
     def prepare(
         self, embedding: NDArray[np.float32], mask_input: NDArray[np.float32] | None = None
     ) -> Values:
         """See `Engine.prepare`."""
         mask, has_mask = mask_or_none(self.config, mask_input)
-        given = {"image_embedding": embedding, "mask_input": mask, "has_mask": has_mask}
+        given = {"image_embeddings": embedding, "mask_input": mask, "has_mask_input": has_mask}
         return self._prepare.run({name: _tensor(array) for name, array in given.items()})
 
     def predict_iou(
-        self, prepared: Values, points: NDArray[np.float32], labels: NDArray[np.int32]
+        self,
+        prepared: Values,
+        points: NDArray[np.float32],
+        labels: NDArray[np.int32],
+        sparse_embeddings: NDArray[np.float32] | None = None,
     ) -> Prediction:
         """See `Engine.predict_iou`."""
         count = len(points)
         size = TILE if count > TILE else 1
-        usual = points.shape[1] == self._usual["points"]
+        embeddings = no_embeddings(count) if sparse_embeddings is None else sparse_embeddings
+        usual = (points.shape[1], embeddings.shape[1]) == (self._usual["points"], self._usual["embeddings"])
         graph = self._graph(Variant("decoder_predict_iou", size, usual, alone=size > 1))
-        side = {name: prepared[name] for name in IMAGE_INPUTS}
+        projections = {tensor.name: prepared[tensor.name] for tensor in PROJECTIONS}
+        given = {"point_coords": points, "point_labels": labels, "sparse_embeddings": embeddings}
 
-        def answer(prompts: NDArray[np.intp]) -> Tile:
-            given = {"points": _tensor(points[prompts]), "labels": _tensor(labels[prompts])}
-            return Tile(graph, side | given)
+        def predict(tile: NDArray[np.intp]) -> Tile:
+            return Tile(graph, projections | {name: _tensor(values[tile]) for name, values in given.items()})
 
-        answers = self._workers.map(answer, tiles(count, size))
-        iou = [tile.values["predicted_iou"].data for tile in answers]
-        of_image = {name: prepared[name] for name in IMAGE_MASK_INPUTS}
-        to_draw = [MaskInputs(of_image, tile, row) for tile in answers for row in range(size)]
+        predicted = self._workers.map(predict, tiles(count, size))
+        iou = [tile.values["iou_predictions"].data for tile in predicted]
+        features = {tensor.name: prepared[tensor.name] for tensor in MASK_FEATURES}
+        mask_inputs = [MaskInputs(features, tile, row) for tile in predicted for row in range(size)]
         return Prediction(
-            np.concatenate(iou)[:count] if iou else np.zeros((0, 4), np.float32), to_draw[:count]
+            np.concatenate(iou)[:count] if iou else np.zeros((0, 4), np.float32), mask_inputs[:count]
         )
 
     def decode_masks(
@@ -115,18 +126,18 @@ class OpenVinoEngine:
         side = self.config.mask_size
         logits = np.empty((len(objects), 4, side, side), np.float32)
 
-        def draw(k: int) -> None:
+        def compute(k: int) -> None:
             given = prediction.mask_inputs[objects[k]].values
-            usual = given["channels"].shape[1] == self._usual["channels"]
+            usual = given["cell_coefficients"].shape[1] == self._usual["coefficients"]
             graph = self._graph(Variant("decoder_masks", 1, usual, alone=len(objects) > 1))
             graph.run(given, [ov.Tensor(logits[k : k + 1], shared_memory=True)])
 
-        self._workers.map(draw, range(len(objects)))
+        self._workers.map(compute, range(len(objects)))
         return logits
 
     def _graph(self, variant: Variant) -> "Requests":
         """The variant, compiled when it is first wanted."""
-        if self._threads == 1:
+        if self.info.threads == 1:
             variant = variant._replace(alone=False)
         with self._compiling:
             if variant not in self._compiled:
@@ -135,14 +146,14 @@ class OpenVinoEngine:
 
     def _compile(self, variant: Variant) -> "Requests":
         model = self._models[variant.name].clone()
-        _reshape(model, variant.name, variant.objects, self._usual if variant.usual else {})
+        _reshape(model, variant.name, {"objects": variant.objects} | (self._usual if variant.usual else {}))
         options = dict(self._options)
         if variant.usual and variant.name == "decoder_predict_iou":
             # OpenVINO 2026.4 fails to fuse this graph ("Topological order is required, but not set").
             options["SNIPPETS_MODE"] = "DISABLE"
         if variant.alone:
-            options["NUM_STREAMS"] = self._threads
-        places = self._threads if variant.alone else 1
+            options["NUM_STREAMS"] = self.info.threads
+        places = self.info.threads if variant.alone else 1
         return Requests(self._core.compile_model(model, "CPU", options), variant.name, places)
 
 
@@ -150,10 +161,10 @@ class Requests:
     """A compiled graph, and so many places to run it at the same time."""
 
     def __init__(self, graph: ov.CompiledModel, name: str, places: int) -> None:
-        self.precision = graph.get_property("INFERENCE_PRECISION_HINT").to_string()
+        self.precision = graph.get_property("INFERENCE_PRECISION_HINT")
         self.graph = graph
         self.spare: deque[Sequence[ov.Tensor]] = deque(maxlen=SPARE)
-        self._inputs, self._outputs = GRAPHS[name]
+        self._inputs, self._outputs = GRAPHS[name].input_names, GRAPHS[name].output_names
         self._idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
         for _ in range(places):
             self._idle.put(graph.create_infer_request())
@@ -182,10 +193,10 @@ class Requests:
 
 
 class Tile:
-    """The answers to a tile of prompts.
+    """The outputs for a tile of prompts.
 
-    They are megabytes, and memory that is new to a process costs it as much time as a quarter of the answers do. So
-    once nobody needs a tile, the next one is written over it.
+    They are megabytes, and memory that is new to a process costs a quarter of the time that computing them takes. So
+    the memory of a tile that is no longer needed is used for the next one.
     """
 
     def __init__(self, graph: Requests, given: Mapping[str, ov.Tensor]) -> None:
@@ -198,47 +209,44 @@ class Tile:
 
 
 class MaskInputs(NamedTuple):
-    """One prompt of a tile, and the photo that it is about."""
+    """One prompt of a tile, and the features of the image that it is on."""
 
-    of_image: Values
+    features: Values
     tile: Tile
     row: int
 
     @property
     def values(self) -> Values:
-        """What drawing its masks takes."""
-        rows = {name: _row(self.tile.values[name], self.row) for name in MASK_INPUTS}
-        return self.of_image | rows
+        """The inputs of `decoder_masks`."""
+        rows = {tensor.name: _row(self.tile.values[tensor.name], self.row) for tensor in MASK_INPUTS}
+        return self.features | rows
 
 
 def _in_precision(model: ov.Model, name: str, precision: str) -> ov.Model:
-    """The model, taking and giving what stays between the decoder's graphs in the precision of the arithmetic.
+    """The model, with what is passed between the decoder's graphs in the precision of the arithmetic.
 
-    Otherwise an image's side would be converted anew for each prompt, which takes a fifth of the time.
+    Otherwise an image's projections would be converted anew for each prompt, which takes a fifth of the time.
     """
     if precision == "float32":
         return model
-    inputs, outputs = GRAPHS[name]
-    kind = getattr(ov.Type, TYPES[precision])
     steps = PrePostProcessor(model)
-    for i, value in enumerate(inputs):
-        if value in BETWEEN:
-            steps.input(i).tensor().set_element_type(kind)
-    for i, value in enumerate(outputs):
-        if value in BETWEEN:
-            steps.output(i).tensor().set_element_type(kind)
+    for i, tensor in enumerate(GRAPHS[name].inputs):
+        if tensor.name in INTERMEDIATE:
+            steps.input(i).tensor().set_element_type(TYPES[precision])
+    for i, tensor in enumerate(GRAPHS[name].outputs):
+        if tensor.name in INTERMEDIATE:
+            steps.output(i).tensor().set_element_type(TYPES[precision])
     return steps.build()
 
 
-def _reshape(model: ov.Model, name: str, objects: int, known: Mapping[str, int]) -> None:
-    """Fix the number of prompts, and the second axes that are known."""
+def _reshape(model: ov.Model, name: str, known: Mapping[str, int]) -> None:
+    """Fix the dynamic axes whose sizes are known."""
     shapes = {}
-    for value, port in zip(GRAPHS[name][0], model.inputs, strict=True):
+    for tensor, port in zip(GRAPHS[name].inputs, model.inputs, strict=True):
         shape = port.partial_shape
-        if value in BATCHED:
-            shape[0] = objects
-        if value in known:
-            shape[1] = known[value]
+        for axis, axis_name in tensor.dynamic_axes.items():
+            if axis_name in known:
+                shape[axis] = known[axis_name]
         shapes[port] = shape
     model.reshape(shapes)
 
@@ -265,9 +273,10 @@ def _options(precision: str, threads: int) -> dict[str, Any]:
 
 def _read(core: ov.Core, path: Path) -> tuple[ov.Model, Contents]:
     model = core.read_model(path)
-    metadata = ["framework", METADATA_KEY]  # where OpenVINO keeps what ONNX calls metadata_props
+    # OpenVINO keeps ONNX metadata under "framework".
+    keys = [key for key in (METADATA_KEY, VERSION_KEY) if model.has_rt_info(["framework", key])]
     return model, Contents(
         [value.any_name for value in model.inputs],
         [value.any_name for value in model.outputs],
-        model.get_rt_info(metadata).astype(str) if model.has_rt_info(metadata) else None,
+        {key: model.get_rt_info(["framework", key]).astype(str) for key in keys},
     )

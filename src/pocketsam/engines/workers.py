@@ -1,4 +1,4 @@
-"""Threads, and what each takes of many prompts at a time."""
+"""Threads, and how many prompts each takes at a time where there are many."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TILE = 8
-"""Prompts that a thread asks about at a time, where there are many: the weights for tokens are read once for all."""
+"""Prompts that a thread computes at a time, where there are many: the weights for tokens are read once for all."""
 
 T = TypeVar("T")
 R = TypeVar("R")

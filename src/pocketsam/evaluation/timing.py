@@ -146,14 +146,13 @@ def _serve(
     jobs = _jobs(engine, prompts)
     for job in jobs.values():
         job()
-    device = str(getattr(engine, "device", "cpu"))
-    connection.send(Opened(engine.config, type(engine).__module__.rpartition(".")[2], device))
+    connection.send(Opened(engine.config, engine.info.name, engine.info.device))
     with suppress(EOFError):  # the parent is gone
         while (name := connection.recv()) is not None:
             start = perf_counter()
             jobs[name]()
             connection.send(perf_counter() - start)
-        connection.send(_peak_memory(device))
+        connection.send(_peak_memory(engine.info.device))
 
 
 def _jobs(engine: Engine, prompts: Sequence[int]) -> dict[str, Callable[[], object]]:

@@ -1,13 +1,14 @@
 """A model as ONNX files: the encoder, and the decoder in three parts (`graphs.py` says which).
 
-Any number of objects and points: those axes are dynamic. Weights may be stored in half precision, which halves the
-file; they are widened once, when the file is opened, and all arithmetic stays float32.
+Any number of objects, points and prompt embeddings: those axes are dynamic. Weights may be stored in half precision,
+which halves the file; they are widened once, when the file is opened, and all arithmetic stays float32.
 """
 
 import copy
+import json
 import tempfile
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,37 +18,25 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from pocketsam.config import METADATA_KEY, ModelConfig
-from pocketsam.graphs import GRAPHS, IMAGE_INPUTS, IMAGE_MASK_INPUTS
+from pocketsam.export.simplify import fold_padding
+from pocketsam.graphs import (
+    CONFIG_FILE,
+    EMBEDDING_CHANNELS,
+    GRAPHS,
+    ONNX_FILES,
+    VERSION,
+    VERSION_KEY,
+    GraphSpec,
+    sizes,
+)
 from pocketsam.models.checkpoints import digest
-from pocketsam.models.factored import FactoredDecoder, PreparedImage
+from pocketsam.models.factored import FactoredDecoder, MaskFeatures, MaskInputs, Projections
 from pocketsam.models.sam import Sam
 from pocketsam.utils.files import write, write_stream
 
 OPSET = 17
 LARGEST_FILE = 1_900_000_000
 """Bytes of weights; a protobuf file ends at 2 GB."""
-OBJECTS = {0: "objects"}
-CHANNELS = {0: "objects", 1: "channels"}
-"""As many as heads times tokens, in both layers: they depend on the number of points."""
-DYNAMIC: dict[str, dict[str, dict[int, str]]] = {
-    "decoder_predict_iou": {
-        "points": {0: "objects", 1: "points"},
-        "labels": {0: "objects", 1: "points"},
-        "predicted_iou": OBJECTS,
-        "kernels": OBJECTS,
-        "scale": OBJECTS,
-        "channels": CHANNELS,
-        "basis": CHANNELS,
-    },
-    "decoder_masks": {
-        "kernels": OBJECTS,
-        "scale": OBJECTS,
-        "channels": CHANNELS,
-        "basis": CHANNELS,
-        "logits": OBJECTS,
-    },
-}
-"""The axes of which each graph takes any size."""
 SMALLEST_HALVED = 1024
 """Tensors with fewer elements stay float32: normalisations and biases weigh nothing, and rounding them costs most."""
 
@@ -67,7 +56,8 @@ class _Prepare(nn.Module):
         self.decoder = decoder
 
     def forward(self, embedding: Tensor, mask_input: Tensor, has_mask: Tensor) -> tuple[Tensor, ...]:
-        return self.decoder.prepare(embedding, mask_input, has_mask)
+        prepared = self.decoder.prepare(embedding, mask_input, has_mask)
+        return (*prepared.projections, *prepared.mask_features)
 
 
 class _PredictIoU(nn.Module):
@@ -75,9 +65,12 @@ class _PredictIoU(nn.Module):
         super().__init__()
         self.decoder = decoder
 
-    def forward(self, points: Tensor, labels: Tensor, *side: Tensor) -> tuple[Tensor, ...]:
-        to_draw = side[: len(IMAGE_MASK_INPUTS)]  # of which it makes nothing
-        return self.decoder.predict_iou(PreparedImage._make([*side, *to_draw]), points, labels)
+    def forward(
+        self, points: Tensor, labels: Tensor, sparse_embeddings: Tensor, *projections: Tensor
+    ) -> tuple[Tensor, ...]:
+        image = Projections(*projections)
+        prediction = self.decoder.predict_iou(image, points, labels, sparse_embeddings)
+        return (prediction.iou_predictions, *prediction.mask_inputs)
 
 
 class _DecodeMasks(nn.Module):
@@ -85,55 +78,70 @@ class _DecodeMasks(nn.Module):
         super().__init__()
         self.decoder = decoder
 
-    def forward(self, *given: Tensor) -> Tensor:
-        return self.decoder.decode_masks(*given)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        features = len(MaskFeatures._fields)
+        return self.decoder.decode_masks(MaskFeatures(*inputs[:features]), MaskInputs(*inputs[features:]))
 
 
 def export_onnx(sam: Sam, config: ModelConfig, folder: Path, half: bool = False) -> tuple[Path, ...]:
-    """Write the graphs of a model into `folder`, each all or nothing; returns their paths.
+    """Write a model's graphs into `folder`, whole or not at all, and its config; returns the paths of the graphs.
 
     half: store the large weights as float16.
     """
     # A copy: the exporter folds batch normalisation into the very tensors it is given.
     sam = copy.deepcopy(sam).eval()
-    config = replace(config, weights=digest(sam.state_dict()), embedding_channels=sam.embedding_channels)
+    config = replace(
+        config,
+        weights=digest(sam.state_dict()),
+        numerics="float16" if half else config.numerics,
+        embedding_channels=sam.embedding_channels,
+    )
+    metadata = {METADATA_KEY: config.to_json(), VERSION_KEY: str(VERSION)}
     paths = []
     for name, (module, example) in _graphs(sam).items():
-        model = _trace(module, example, *GRAPHS[name], DYNAMIC.get(name, {}))
+        model = _trace(module, example, GRAPHS[name], sizes(config))
+        fold_padding(model)
         if half:
             _halve(model)
-        helper.set_model_props(model, {METADATA_KEY: config.to_json()})
-        paths.append(folder / f"{name}.onnx")
-        _write(paths[-1], model, config.weights)
-    (folder / "decoder.onnx").unlink(missing_ok=True)  # of a version that had the decoder in one file
+        helper.set_model_props(model, metadata)
+        paths.append(folder / GRAPHS[name].file)
+        _write(paths[-1], model, f"{config.weights[:12]}-{config.numerics}")
+    write(folder / CONFIG_FILE, config_file(config).encode())
     return tuple(paths)
 
 
+def config_file(config: ModelConfig) -> str:
+    """What `model.json` says: the config, and the version and the files of the contract."""
+    return json.dumps(
+        {"graphs": {"version": VERSION, "files": ONNX_FILES}, "config": asdict(config)}, indent=1
+    )
+
+
 def _graphs(sam: Sam) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
-    """Each graph as a module, and an example of what goes in."""
+    """Each graph as a module, and an example of its inputs."""
     size, side = sam.image_size, sam.embedding_side
     decoder = FactoredDecoder(sam)
     image, embedding = torch.zeros(1, 3, size, size), torch.zeros(1, sam.embedding_channels, side, side)
     no_mask = torch.zeros(1, 1, 4 * side, 4 * side), torch.zeros(1)
-    clicks = torch.zeros(2, 3, 2), torch.ones(2, 3, dtype=torch.int32)
+    # Dynamic axes have examples of different sizes, none of them 1, which broadcasts.
+    prompts = torch.zeros(2, 3, 2), torch.ones(2, 3, dtype=torch.int32), torch.zeros(2, 4, EMBEDDING_CHANNELS)
     with torch.no_grad():
-        image_side = decoder.prepare(embedding, *no_mask)
-        _, *to_draw = decoder.predict_iou(image_side, *clicks)
-    asked, drawn = image_side[: len(IMAGE_INPUTS)], image_side[len(IMAGE_INPUTS) :]
+        prepared = decoder.prepare(embedding, *no_mask)
+        prediction = decoder.predict_iou(prepared.projections, *prompts)
     return {
         "encoder": (_Encoder(sam), (image,)),
         "decoder_prepare": (_Prepare(decoder), (embedding, *no_mask)),
-        "decoder_predict_iou": (_PredictIoU(decoder), (*clicks, *asked)),
-        "decoder_masks": (_DecodeMasks(decoder), (*drawn, *to_draw)),
+        "decoder_predict_iou": (_PredictIoU(decoder), (*prompts, *prepared.projections)),
+        "decoder_masks": (_DecodeMasks(decoder), (*prepared.mask_features, *prediction.mask_inputs)),
     }
 
 
 def _write(path: Path, model: onnx.ModelProto, mark: str) -> None:
-    """Write a model; what one file of this format cannot hold goes into a file beside it, named after the weights.
+    """Write a model; what one file of this format cannot hold goes into a file beside it, named by the model's mark.
 
     So an export that breaks off leaves the former model whole, and its former data beside it.
     """
-    data = path.with_name(f"{path.stem}-{mark[:12]}.onnx.data")
+    data = path.with_name(f"{path.stem}-{mark}.onnx.data")
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > LARGEST_FILE:
         outside = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) >= 1024]
         write_stream(data, (tensor.raw_data for tensor in outside))
@@ -152,35 +160,30 @@ def _write(path: Path, model: onnx.ModelProto, mark: str) -> None:
 
 
 def _trace(
-    module: nn.Module,
-    inputs: tuple[Tensor, ...],
-    names: list[str],
-    outputs: list[str],
-    dynamic: dict[str, dict[int, str]],
+    module: nn.Module, inputs: tuple[Tensor, ...], graph: GraphSpec, known: dict[str, int]
 ) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter(
-            "ignore"
-        )  # the tracer remarks on every constant shape: they are meant to be constant
+        # The tracer warns of every shape that becomes a constant; they are meant to.
+        warnings.simplefilter("ignore")
         path = f"{folder}/model.onnx"
         torch.onnx.export(
             module,
             inputs,
             path,
-            input_names=names,
-            output_names=outputs,
-            dynamic_axes=dynamic,
+            input_names=graph.input_names,
+            output_names=graph.output_names,
+            dynamic_axes={t.name: t.dynamic_axes for t in graph.inputs + graph.outputs if t.dynamic_axes},
             opset_version=OPSET,
             dynamo=False,
         )
         model = onnx.load(path)
-    # The tracer drops what a model makes nothing of, such as EfficientSAM of masks; all decoders take the same.
-    kept = {value.name for value in model.graph.input}
-    for name, tensor in zip(names, inputs, strict=True):
-        if name not in kept:
-            shape = [dynamic.get(name, {}).get(axis, size) for axis, size in enumerate(tensor.shape)]
-            kind = helper.np_dtype_to_tensor_dtype(tensor.numpy().dtype)
-            model.graph.input.append(helper.make_tensor_value_info(name, kind, shape))
+    # As the contract has them. The tracer drops inputs that a model does not use, such as EfficientSAM masks, and
+    # leaves the shapes of outputs open.
+    for values, tensors in ((model.graph.input, graph.inputs), (model.graph.output, graph.outputs)):
+        del values[:]
+        for tensor in tensors:
+            kind = helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
+            values.append(helper.make_tensor_value_info(tensor.name, kind, tensor.shape(known)))
     return model
 
 

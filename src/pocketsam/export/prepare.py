@@ -9,17 +9,19 @@ from filelock import FileLock
 
 from pocketsam.config import ModelConfig
 from pocketsam.errors import InputError, ModelError
-from pocketsam.graphs import ONNX_FILES
+from pocketsam.graphs import ONNX_FILES, VERSION
 from pocketsam.utils.files import home
 
+STORED = "float32"
+"""How the weights in these files are stored: as exactly as they are in the checkpoint."""
 
-def prepare(source: Path, config: ModelConfig | None = None) -> Path:
-    """The folder with the ONNX files of a checkpoint, or of a folder that holds one.
+
+def prepare(weights: Path, config: ModelConfig | None = None) -> Path:
+    """The folder with the ONNX files of a checkpoint.
 
     Made the first time, under `home()`/onnx, and again when the checkpoint or PocketSAM changes. Of several processes
-    that ask at once, one makes it. Raises ModelError when the checkpoint cannot be used, or there is no room.
+    that need it at once, one makes it. Raises ModelError when the checkpoint cannot be used, or there is no room.
     """
-    weights = source / "model.safetensors" if source.is_dir() else source
     name = config.name if config else weights.stem
     folder = home() / "onnx" / f"{name}-{_mark(weights, config)}"
     if _is_there(folder):
@@ -51,7 +53,8 @@ def _make(weights: Path, config: ModelConfig | None, folder: Path) -> None:
 
 
 def _mark(weights: Path, config: ModelConfig | None) -> str:
-    """Which file this is, and which version of it and of us, without reading gigabytes."""
+    """Which version of which file this is, and what is made of it, without reading gigabytes."""
     status = weights.stat()
-    facts = (str(weights.resolve()), status.st_size, status.st_mtime_ns, version("pocketsam"), config)
+    file = (str(weights.resolve()), status.st_size, status.st_mtime_ns)
+    facts = (*file, version("pocketsam"), VERSION, STORED, config)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]

@@ -67,7 +67,7 @@ class TokenMLP(nn.Module):
 
 
 class TwoWayBlock(nn.Module):
-    """Tokens look at each other, then at the image, think, and then the image looks at the tokens."""
+    """Self-attention of the tokens, token-to-image attention, an MLP, and image-to-token attention."""
 
     def __init__(self, channels: int, heads: int, hidden: int, first: bool, variant: Variant) -> None:
         super().__init__()
@@ -85,15 +85,16 @@ class TwoWayBlock(nn.Module):
         self, tokens: Tensor, image: Tensor, prompt: Tensor, positions: Tensor
     ) -> tuple[Tensor, Tensor]:
         """tokens, prompt: (B, N, T, C); image: (B, N or 1, P, C); positions: (1, 1, P, C)."""
-        tokens = self.norm1(self.look_at_each_other(tokens, prompt))
-        placed = image + positions
-        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + prompt, placed, image))
+        tokens = self.norm1(self.self_attention(tokens, prompt))
+        with_positions = image + positions
+        attended = self.cross_attn_token_to_image(tokens + prompt, with_positions, image)
+        tokens = self.norm2(tokens + attended)
         tokens = self.norm3(tokens + self.mlp(tokens))
-        image = self.norm4(image + self.cross_attn_image_to_token(placed, tokens + prompt, tokens))
-        return tokens, image
+        attended = self.cross_attn_image_to_token(with_positions, tokens + prompt, tokens)
+        return tokens, self.norm4(image + attended)
 
-    def look_at_each_other(self, tokens: Tensor, prompt: Tensor) -> Tensor:
-        """Self-attention of the tokens, which in the first block still are the prompt."""
+    def self_attention(self, tokens: Tensor, prompt: Tensor) -> Tensor:
+        """Self-attention among the tokens (B, N, T, C), which in the first block still are the prompt."""
         if self.variant == "efficient_sam":
             tokens = tokens if self.first else tokens + prompt
             return tokens + cast(Tensor, self.self_attn(tokens, tokens, tokens))
@@ -104,7 +105,7 @@ class TwoWayBlock(nn.Module):
 
 
 class TwoWayTransformer(nn.Module):
-    """Two blocks and a last look of the tokens at the image."""
+    """Two blocks, and a final attention from the tokens to the image."""
 
     def __init__(
         self, channels: int, variant: Variant, depth: int = 2, heads: int = 8, hidden: int = 2048
@@ -120,8 +121,8 @@ class TwoWayTransformer(nn.Module):
         tokens = prompt
         for layer in self.layers:
             tokens, image = layer(tokens, image, prompt, positions)
-        look = self.final_attn_token_to_image(tokens + prompt, image + positions, image)
-        return self.norm_final_attn(tokens + look), image
+        attended = self.final_attn_token_to_image(tokens + prompt, image + positions, image)
+        return self.norm_final_attn(tokens + attended), image
 
 
 class MapNorm(nn.Module):
@@ -172,16 +173,17 @@ class MaskDecoder(nn.Module):
         """The masks of N objects in each of B images.
 
         embedding (B, C, g, g), or with finer maps after the C channels (see `finer_maps`); dense (B, N or 1, C, g or
-        1, g or 1); sparse (B, N, T, C);
-        positions (1, P, C) -> mask logits (B, N, 4, 4g, 4g), predicted IoU (B, N, 4), and the output tokens
-        (B, N, 5, C) that they were read from: that of the IoU, then one a mask.
+        1, g or 1); sparse (B, N, T, C); positions (1, P, C) -> mask logits (B, N, 4, 4g, 4g), predicted IoU
+        (B, N, 4), and the output tokens (B, N, 5, C) from which they are computed: that of the IoU, then one for each
+        mask.
         """
         batch, objects = sparse.shape[:2]
         side = embedding.shape[-1]
         embedding, finer = embedding[:, : self.channels], embedding[:, self.channels :]
-        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        sparse, positions = sparse.to(own.dtype), positions.to(own.dtype)  # of a model cast to half precision
-        tokens = torch.cat([own.expand(batch, objects, -1, -1), sparse], dim=2)
+        output_tokens = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        dtype = output_tokens.dtype  # of a model cast to half precision, whose positions stay float32
+        sparse, positions = sparse.to(dtype), positions.to(dtype)
+        tokens = torch.cat([output_tokens.expand(batch, objects, -1, -1), sparse], dim=2)
         image = (embedding[:, None] + dense).flatten(3).transpose(2, 3)  # (B, N or 1, P, C)
         tokens, image = self.transformer(tokens, image, positions[:, None])
 
@@ -195,11 +197,12 @@ class MaskDecoder(nn.Module):
 
     def _upscale(self, image: Tensor, finer: Tensor, objects: int) -> Tensor:
         """Cells (B * N, C, g, g) -> pixels (B * N, C / 8, 4g, 4g), with the image's finer maps added on the way."""
-        widen, norm, act, widen_again, act_again = self.output_upscaling
+        convolution1, norm, activation1, convolution2, activation2 = self.output_upscaling
         if not finer.shape[1]:
             return cast(Tensor, self.output_upscaling(image))
         stride8, stride4 = (m.repeat_interleave(objects, 0) for m in finer_maps(finer, self.channels))
-        return cast(Tensor, act_again(widen_again(act(norm(widen(image) + stride8))) + stride4))
+        pixels = activation1(norm(convolution1(image) + stride8))
+        return cast(Tensor, activation2(convolution2(pixels) + stride4))
 
 
 def finer_maps(finer: Tensor, channels: int) -> tuple[Tensor, Tensor]:

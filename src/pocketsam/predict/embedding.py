@@ -21,7 +21,7 @@ from pocketsam.utils.files import write
 LARGEST = 2 * LARGEST_CHANNELS * (LARGEST_SIZE // 16) ** 2 + 4096
 """Bytes of the embedding of the largest model, and of its header."""
 
-SHAPED_BY = ("image_size", "resize", "resampling", "mean", "std")
+SHAPED_BY = ("numerics", "image_size", "resize", "resampling", "mean", "std")
 """The fields of a config that, beside the weights, an embedding depends on."""
 
 

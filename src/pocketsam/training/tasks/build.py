@@ -120,6 +120,7 @@ def _config(recipe: Recipe, sam: Sam, teacher: Teacher | None) -> ModelConfig:
             licence=recipe.licence,
             architecture="",
             weights="",
+            numerics="float32",
         )
         own = {} if recipe.decoder_is_frozen else {"click_masks": (0, 1, 2, 3), "prompt_masks": (0,)}
         return replace(student, **own)  # type: ignore[arg-type]

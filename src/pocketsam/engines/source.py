@@ -1,0 +1,66 @@
+"""What a model's files can be run by: its ONNX files, its weights, or both."""
+
+from pathlib import Path
+
+from pocketsam.config import ModelConfig
+from pocketsam.errors import ModelError
+from pocketsam.graphs import ONNX_FILES
+from pocketsam.utils.install import CHECKOUT, how_to_install, installed, runs_from_checkout
+
+WEIGHTS_FILE = "model.safetensors"
+PACKAGED = Path(__file__).parents[1] / "weights"
+"""The folder of the models inside the package, which have ONNX files only: their weights are in the repository."""
+
+
+def has_onnx(source: Path) -> bool:
+    """Whether a model folder holds ONNX files."""
+    return any((source / name).exists() for name in ONNX_FILES)
+
+
+def weights_file(source: Path) -> Path | None:
+    """The weights of the model in `source`, a model folder or a checkpoint file; None if it has none.
+
+    For a model inside the package, those in the repository, where the package runs from a checkout.
+    """
+    if source.is_file():
+        return source
+    places = [source / WEIGHTS_FILE]
+    if source.parent == PACKAGED and runs_from_checkout():
+        places.append(CHECKOUT / "checkpoints" / source.name / WEIGHTS_FILE)
+    return next((place for place in places if place.exists()), None)
+
+
+def needs_weights(source: Path, engine: str) -> str:
+    """Why an engine cannot run a model that has no weights, in one line, and what to do."""
+    if source.parent == PACKAGED:
+        return (
+            f"the {engine} engine needs weights, and the installed package holds {source.name} as ONNX files only,"
+            f" which onnx and openvino run on the CPU; run it from a checkout of the repository, whose"
+            f" checkpoints/{source.name} holds them, or give the path of that folder as the model"
+        )
+    if has_onnx(source):
+        return f"{source}: holds ONNX files, which the {engine} engine cannot run; use onnx or openvino, on the CPU"
+    return f"{source}: holds no {WEIGHTS_FILE}, which the {engine} engine needs; give a folder or a file with weights"
+
+
+def onnx_folder(source: Path, config: ModelConfig | None) -> Path:
+    """The folder of the model's ONNX files, which are made of its weights where it has none.
+
+    Raises ModelError when that cannot be done.
+    """
+    weights = weights_file(source)
+    if weights is None or all((source / name).exists() for name in ONNX_FILES):
+        return source
+    try:
+        from pocketsam.export.prepare import prepare
+
+        return prepare(weights, config)
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"{source}: holds weights, and {error.name} is needed to run them: {how_to_install('export')}"
+        ) from error
+
+
+def can_convert() -> bool:
+    """Whether ONNX files can be made of weights or, without PyTorch, nothing else could run the weights either."""
+    return installed("onnx") or not installed("torch")

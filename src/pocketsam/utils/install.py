@@ -1,0 +1,24 @@
+"""How to install what is missing: one wording for every hint."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[3]
+"""The repository, where the package runs from a checkout of it."""
+
+
+def installed(package: str) -> bool:
+    """Whether a package can be imported; it is not."""
+    return find_spec(package) is not None
+
+
+def runs_from_checkout() -> bool:
+    """Whether the package lies in a checkout of the repository, and not among installed packages."""
+    return (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "src" / "pocketsam").is_dir()
+
+
+def how_to_install(extra: str) -> str:
+    """The command that installs an optional part of PocketSAM, such as "export"."""
+    if runs_from_checkout():
+        return f"pip install -e '{CHECKOUT}[{extra}]'"
+    return f"pip install '.[{extra}]' in a checkout of PocketSAM's repository"

@@ -175,15 +175,11 @@ def _model_record(
     return {
         "model": {"name": how.model, "description": asdict(engine.config), "files": files[how.model]},
         **others,
-        "engine": type(engine).__name__,
-        "device": _device(segmenter),
-        "precision": how.precision,
+        "engine": engine.info.name,
+        "device": engine.info.device,
+        "precision": engine.info.numerics,
         "versions": versions(),
     }
-
-
-def _device(segmenter: Segmenter) -> str:
-    return str(getattr(segmenter.engine, "device", "cpu"))
 
 
 def _workers(kind: type[EvaluationProtocol], segmenter: Segmenter, size: int, count: int) -> int:
@@ -191,7 +187,7 @@ def _workers(kind: type[EvaluationProtocol], segmenter: Segmenter, size: int, co
 
     size: of all models' files, in bytes. count: of images.
     """
-    if kind.is_timed or _device(segmenter) != "cpu" or cores() == 1:
+    if kind.is_timed or segmenter.engine.info.device != "cpu" or cores() == 1:
         return 0
     return min(MOST_WORKERS, cores()) if size <= SMALL_MODEL and count >= PHOTOS_WORTH_WORKERS else 0
 

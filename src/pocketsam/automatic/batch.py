@@ -1,8 +1,8 @@
-"""Many photos at a time: which they are, what their results are called, and everything in all of them.
+"""Everything mode on many photos: finding the photos, naming the results, and writing the masks of all of them.
 
-    photos → opened, one ahead → everything → a file each, or the journal → one file of all
+    photos → opened, one ahead → everything mode → a file for each photo, or the journal → one file of all photos
 
-A journal notes every photo that is done, so that a killed run goes on where it stopped.
+The journal holds every photo that is done, so that a killed run goes on where it stopped.
 """
 
 from collections import Counter
@@ -68,7 +68,7 @@ def _is_photo(file: Path) -> bool:
 
 
 def unique_names(photos: Sequence[Path]) -> list[str]:
-    """A name for the results of each photo: its own without the ending and, where several share it, a number."""
+    """A name for the results of each photo: its own without the suffix and, where several share it, a number."""
     taken: set[str] = set()
     names = []
     for photo in photos:
@@ -83,7 +83,7 @@ def unique_names(photos: Sequence[Path]) -> list[str]:
 
 
 def make_folder(folder: Path, photos: int) -> None:
-    """A folder for the results of so many photos. Raises InputError when it cannot be one."""
+    """Make a folder for the results of `photos` photos. Raises InputError when that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -95,21 +95,22 @@ def make_folder(folder: Path, photos: int) -> None:
 
 
 def failure(photo: Path, error: Exception) -> str:
-    """Why a photo failed, in one line that opens with its path."""
+    """Why a photo failed, in one line that begins with its path."""
     return str(error) if isinstance(error, InputError) else f"{photo}: {error or 'out of memory'}"
 
 
 def not_all_done(photos: int, failed: Sequence[Path]) -> InputError:
-    """What to say at the end, when some of so many photos failed."""
+    """The error at the end of a run in which some of `photos` photos failed."""
     names = ", ".join(map(str, failed))
     return InputError(f"{photos - len(failed)} of {photos} photos are done; these failed: {names}")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a photo: so many masks or, if it failed, a line that says why.
+    """The result for a photo.
 
-    resumed: whether it was an earlier run that found them.
+    masks: how many were found; 0 is a result, too. error: a line that says why the photo failed, or None.
+    resumed: whether an earlier run had found them.
     """
 
     photo: Path
@@ -128,26 +129,26 @@ def everything_in_photos(
     after_photo: Callable[[Outcome], None] = lambda outcome: None,
     **options: Any,
 ) -> list[Outcome]:
-    """Find everything in each photo, write it in COCO's format, and return what became of each, in order.
+    """Find all objects in each photo, write the masks in COCO's format, and return each photo's outcome, in order.
 
     photos: photos, and folders of photos.
     output: a file that ends in .json, for all photos, or a folder, for a NAME.masks.json of each.
     overlays: whether to draw a NAME.overlay.jpg of each, in the same folder.
-    settings: what determines the masks beside the model and the options, such as the engine's precision.
-    after_photo: sees what becomes of each photo as it comes, those that an earlier run had done first.
-    options: as `Photo.everything` takes them.
+    settings: what else determines the masks beside the model and the options, such as the engine's precision.
+    after_photo: gets each outcome as soon as it is known; those of an earlier run come first.
+    options: the fields of `automatic.options.Options`.
 
-    What is done is noted in a journal until all are: OUTPUT.part beside the file, or everything.part in the folder.
-    Where a run was killed, another with the same model, options and settings goes on. A photo that fails does not
-    stop the others.
-    Raises InputError when the options make no sense, the journal is of other settings, or nothing can be written.
+    Until all photos are done, the results are kept in a journal: OUTPUT.part beside the file, or everything.part in
+    the folder. After a run that was killed, the next with the same model, options and settings goes on from there. A
+    photo that fails does not stop the others. A photo without masks is an image without annotations.
+    Raises InputError when an option is refused, the journal is of other settings, or nothing can be written.
     """
     photos, output = find_photos(photos), Path(output)
     single = is_one_file(output)
     folder = output.parent if single else output
     make_folder(folder, len(photos))
     targets = [
-        # Not NAME.json: beside a photo, that is its annotations, drawn by people.
+        # Not NAME.json: beside a photo, that is the file of its own annotations.
         _Target(
             photo,
             None if single else folder / f"{name}.masks.json",
@@ -155,14 +156,14 @@ def everything_in_photos(
         )
         for photo, name in zip(photos, unique_names(photos), strict=True)
     ]
-    asked = {
+    all_settings = {
         "journal": JOURNAL,
         "model": asdict(segmenter.engine.config),
-        "options": asdict(Options(**options)),
+        "options": asdict(Options.of(**options)),
         **(settings or {}),
     }
     place = output.with_name(f"{output.name}.part") if single else folder / "everything.part"
-    journal = Journal(place, asked, on_disk=["annotations"])
+    journal = Journal(place, all_settings, on_disk=["annotations"])
     outcomes = _find_in_all(segmenter, targets, options, journal, after_photo)
     done = [photo for photo in photos if outcomes[photo].error is None]
     if single and done:
@@ -172,7 +173,7 @@ def everything_in_photos(
 
 
 def is_one_file(output: Path) -> bool:
-    """Whether all results go into one file, and not each into one of its own in a folder."""
+    """Whether the results of all photos go into one file, and not into a file for each photo in a folder."""
     return output.suffix.lower() == ".json" and not output.is_dir()
 
 
@@ -189,7 +190,7 @@ class _Target:
         return [file for file in (self.masks, self.overlay) if file]
 
     def mark(self) -> dict[str, Any]:
-        """By which the journal knows a photo that has not changed since, and that the same files are wanted."""
+        """What the journal compares: whether the photo has changed since, and whether the same files are wanted."""
         found = self.photo.stat()
         return {
             "bytes": found.st_size,
@@ -205,7 +206,7 @@ def _find_in_all(
     journal: Journal,
     after_photo: Callable[[Outcome], None],
 ) -> dict[Path, Outcome]:
-    """What becomes of each photo: first of those in the journal, then of the others, which are added to it."""
+    """The outcome of each photo: first of those in the journal, then of the others, which are added to it."""
     outcomes = {}
 
     def note(outcome: Outcome) -> None:
@@ -238,7 +239,7 @@ def _is_done(target: _Target, journal: Journal) -> bool:
 
 
 def _find(photo: Future[OpenPhoto], target: _Target, options: dict[str, Any]) -> dict[str, Any]:
-    """Write the files of a photo, and give what the journal keeps: its masks too, unless they have their own file."""
+    """Write the files of a photo, and return its entry for the journal, with its masks if they have no own file."""
     found = photo.result().everything(**options)
     for file in target.files:
         found.save(file)

@@ -60,7 +60,7 @@ class Sample:
         return self
 
     def promptable(self) -> "Sample":
-        """The sample without the masks that nothing can be asked about: empty or damaged ones are left out too."""
+        """The sample without the masks that cannot be prompted: those that are empty or damaged join `left_out`."""
         rles, ids, left_out = [], [], list(self.left_out)
         for given, number in zip(self.rles, self.ids, strict=True):
             try:

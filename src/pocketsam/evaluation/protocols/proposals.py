@@ -37,14 +37,20 @@ class Everything(EvaluationProtocol):
     Raises InputError when a value makes no sense.
     """
 
-    points_per_side: int = field(
-        default=32,
-        metadata=option(type=int, help="Points along each side of the grid.", metavar="N", minimum=1),
+    points_per_side: int | None = field(
+        default=None,
+        metadata=option(
+            type=int,
+            help="Points along each side of the grid; the model's own, if not given.",
+            metavar="N",
+            minimum=1,
+        ),
     )
     hierarchical: bool = field(
         default=True,
         metadata=option(
-            type=bool, help="A coarse grid first, and the fine one only where that found something uncertain."
+            type=bool,
+            help="Prompt a coarse grid first, and further points only where they may find new masks.",
         ),
     )
     confident_logit: float | None = field(

@@ -48,7 +48,7 @@ def run(blocks: list[str]) -> None:
 
 
 def picture(name: str) -> Image.Image:
-    """The file of this name, whatever its suffix, with transparent pixels shown as white. Raises SystemExit without."""
+    """The file of this name, .jpg or .png, on white where it is transparent. Raises SystemExit when there is none."""
     found = [path for path in sorted(Path().glob(f"{name}.*")) if path.suffix in (".jpg", ".png")]
     if not found:
         raise SystemExit(f"{PAGE.name} shows {name}.jpg, but its code writes no {name}.jpg or {name}.png")

@@ -24,7 +24,7 @@ check: .venv/stamp  ## lint, formatting, types, and which part may import which
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-docs: .venv/stamp  ## build the documentation into site/, and check its links
+docs: .venv/stamp docs/pictures/tutorial  ## build the documentation into site/, and check its links
 	.venv/bin/mkdocs build --quiet
 
 train-pocket: .venv/stamp  ## train the model inside the package, and put it there (needs POCKETSAM_DATA)
@@ -33,6 +33,9 @@ train-pocket: .venv/stamp  ## train the model inside the package, and put it the
 	.venv/bin/pocketsam convert runs/pocket/10-annealing-512/model.safetensors -o checkpoints/pocket/model.safetensors --half \
 		--set pred_iou_thresh=0.22 --set stability_score_thresh=0.6 --set confident_logit=9
 	.venv/bin/pocketsam convert checkpoints/pocket/model.safetensors -o src/pocketsam/weights/pocket --to onnx --half
+
+docs/pictures/tutorial:
+	.venv/bin/python benchmarks/tutorial_pictures.py
 
 clean:  ## remove environments, caches and outputs (trained models under runs/ stay)
 	rm -rf .venv .venv-demo out site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

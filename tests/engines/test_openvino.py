@@ -1,5 +1,7 @@
 """What is OpenVINO's own: its precisions and its options."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import openvino as ov
 import pytest
 
 from pocketsam import Segmenter
-from pocketsam.engines.openvino import OpenVinoEngine
+from pocketsam.engines.openvino import CORE, OpenVinoEngine
 from pocketsam.errors import ModelError
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -22,7 +24,7 @@ def photo():
 
 @pytest.mark.parametrize("precision", CAPABILITIES)
 def test_half_precision_keeps_the_masks_or_is_refused(precision, photo):
-    if CAPABILITIES[precision] not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if CAPABILITIES[precision] not in CORE.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(ModelError, match=f"OpenVINO does not compute in {precision}"):
             Segmenter(engine="openvino", precision=precision)
         return
@@ -49,3 +51,37 @@ def test_float32_means_float32_and_threads_are_counted(folder):
         assert requests.graph.get_property("INFERENCE_PRECISION_HINT") == ov.Type.f32
         assert requests.graph.get_property("INFERENCE_NUM_THREADS") == 1
         assert not requests.graph.get_property("ENABLE_CPU_PINNING")
+
+
+SIGNAL_AFTER_FREEING = """
+import gc, signal, sys
+from pathlib import Path
+from threading import Thread
+
+from pocketsam.engines.openvino import OpenVinoEngine
+
+seen = []
+signal.signal(signal.SIGINT, lambda *_: seen.append("Ctrl-C"))
+engines = []
+create = Thread(target=lambda: engines.append(OpenVinoEngine(Path(sys.argv[1]), threads=1)))
+free = Thread(target=lambda: (engines.clear(), gc.collect()))
+if sys.argv[2] == "created here":
+    create.run()
+else:
+    create.start()
+    create.join()
+free.start()
+free.join()
+signal.raise_signal(signal.SIGINT)
+OpenVinoEngine(Path(sys.argv[1]), threads=1)
+signal.raise_signal(signal.SIGINT)
+print(*seen)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no alternate stacks for signals")
+@pytest.mark.parametrize("where", ["created here", "created elsewhere"])
+def test_an_engine_freed_by_another_thread_leaves_signals_alone(folder, where):
+    command = [sys.executable, "-c", SIGNAL_AFTER_FREEING, folder, where]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Ctrl-C Ctrl-C\n", "")

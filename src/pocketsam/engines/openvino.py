@@ -28,6 +28,13 @@ INTERMEDIATE = {tensor.name for tensor in PROJECTIONS + MASK_FEATURES + MASK_INP
 SPARE = 16
 """Tiles' memory kept for the next ones, at the most."""
 
+CORE = ov.Core()
+"""The process's only one, which all engines share and none frees.
+
+OpenVINO's CPU plugin gives the thread that first uses a core an alternate stack for signals, and frees the stack with
+the core. Where another thread frees the core, the next signal (Ctrl-C, a child process that ends) raises SIGSEGV.
+"""
+
 Values = dict[str, ov.Tensor]
 
 
@@ -59,11 +66,10 @@ class OpenVinoEngine:
     """
 
     def __init__(self, folder: Path, precision: str = "float32", threads: int | None = None) -> None:
-        self._core = ov.Core()
         threads = threads or cores()
         self.info = EngineInfo("openvino", "cpu", precision, threads, thread_safe=True, batch=TILE)
         self._options = _options(precision, threads)
-        models, self.config = open_folder(folder, lambda path: _read(self._core, path))
+        models, self.config = open_folder(folder, _read)
         self._models = {name: _in_precision(model, name, precision) for name, model in models.items()}
         # The sizes of dynamic axes for the usual prompt.
         self._usual = {"points": self.config.pad_points_to or 2, "embeddings": 0}
@@ -71,7 +77,7 @@ class OpenVinoEngine:
         self._compiling = Lock()
         self._workers = Workers(threads)
         self._encoder, self._prepare = (
-            Requests(self._core.compile_model(self._models[name], "CPU", self._options), name, 1)
+            Requests(CORE.compile_model(self._models[name], "CPU", self._options), name, 1)
             for name in ("encoder", "decoder_prepare")
         )
         if self._encoder.precision != TYPES[precision]:
@@ -154,7 +160,7 @@ class OpenVinoEngine:
         if variant.alone:
             options["NUM_STREAMS"] = self.info.threads
         places = self.info.threads if variant.alone else 1
-        return Requests(self._core.compile_model(model, "CPU", options), variant.name, places)
+        return Requests(CORE.compile_model(model, "CPU", options), variant.name, places)
 
 
 class Requests:
@@ -271,8 +277,8 @@ def _options(precision: str, threads: int) -> dict[str, Any]:
     }
 
 
-def _read(core: ov.Core, path: Path) -> tuple[ov.Model, Contents]:
-    model = core.read_model(path)
+def _read(path: Path) -> tuple[ov.Model, Contents]:
+    model = CORE.read_model(path)
     # OpenVINO keeps ONNX metadata under "framework".
     keys = [key for key in (METADATA_KEY, VERSION_KEY) if model.has_rt_info(["framework", key])]
     return model, Contents(

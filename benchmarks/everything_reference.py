@@ -1,8 +1,8 @@
-"""SAM's automatic mask generation as it was published, in PyTorch eager: what `everything.py` measures against.
+"""SAM's automatic mask generation as it was published, in PyTorch eager: what `everything_speed.py` measures against.
 
 Written plainly from the paper (arXiv 2304.02643, sections 3 and 5, appendices A and B), for a `Sam` module and its
-weights: every click has copies of the image's cells made, projected and normalised for itself, all its masks are
-drawn, and all are brought to the photo's resolution before any is dropped. Without crops; a photo at a time.
+weights: for every click the image's cells are copied, projected and normalised, all its masks are
+computed, and all are brought to the image's resolution before any is dropped. Without crops; one image at a time.
 Two steps are faster than published: normalisations are PyTorch's fused ones, and pycocotools makes the run lengths.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pocketsam.config import FOREGROUND, ModelConfig
-from pocketsam.models.mask_decoder import MASK_TOKENS, Attention, TwoWayTransformer
+from pocketsam.models.mask_decoder import MASK_TOKENS, Attention, MaskDecoder, TwoWayTransformer, finer_maps
 from pocketsam.models.sam import Sam
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import preprocess
@@ -38,7 +38,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Found:
-    """The masks of a photo, most confident first, and the seconds that encoding took, and all the rest."""
+    """The masks of an image, most confident first, and the seconds that encoding took, and all the rest."""
 
     rles: list[RLE]
     predicted_iou: list[float]
@@ -47,7 +47,7 @@ class Found:
 
 
 @torch.inference_mode()
-def plain_everything(
+def reference_everything(
     sam: Sam,
     config: ModelConfig,
     image: NDArray[np.uint8],
@@ -56,7 +56,7 @@ def plain_everything(
     points_per_batch: int = 64,
     after_batch: Callable[[], object] = lambda: None,
 ) -> Found:
-    """All masks of a photo uint8 (H, W, 3) RGB; after_batch is called after each `points_per_batch` clicks."""
+    """All masks of an image uint8 (H, W, 3) RGB; after_batch is called after each `points_per_batch` clicks."""
     start = perf_counter()
     embedding = sam.encode(torch.from_numpy(preprocess(image, config)))
     encoded = perf_counter()
@@ -90,8 +90,8 @@ def candidates(
     geometry = Geometry.of(config, *size)
     clicks = torch.from_numpy(geometry.to_model(points.numpy()))
     logits, confidence = decode_lone_clicks(sam, embedding, clicks)
-    readings = list(config.click_masks)
-    logits, confidence = logits[:, readings].flatten(0, 1), confidence[:, readings].flatten()
+    multimask = list(config.click_masks)
+    logits, confidence = logits[:, multimask].flatten(0, 1), confidence[:, multimask].flatten()
 
     # All of them, before any is dropped: at once to the model's square, without its padding, and to the photo.
     square = bilinear(logits, (sam.image_size, sam.image_size))
@@ -123,15 +123,25 @@ def decode(sam: Sam, embedding: Tensor, points: Tensor, labels: Tensor) -> tuple
     side, count = embedding.shape[-1], len(points)
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     prompt = torch.cat([own.expand(count, -1, -1), encoder.points(points, labels, sam.image_size)], dim=1)
+    embedding, finer = embedding[:, : decoder.channels], embedding[:, decoder.channels :]
     image = embedding.repeat_interleave(count, 0) + encoder.no_mask().expand(count, -1, side, side)
     positions = encoder.dense_positions(side).repeat_interleave(count, 0)
 
     tokens, image = two_way(decoder.transformer, prompt, image.flatten(2).transpose(1, 2), positions)
 
-    upscaled = decoder.output_upscaling(image.transpose(1, 2).unflatten(2, (side, side)))
+    upscaled = upscale(decoder, image.transpose(1, 2).unflatten(2, (side, side)), finer)
     kernels = [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)]
     logits = torch.stack(kernels, 1) @ upscaled.flatten(2)
     return logits.view(count, MASK_TOKENS, 4 * side, 4 * side), decoder.iou_prediction_head(tokens[:, 0])
+
+
+def upscale(decoder: MaskDecoder, image: Tensor, finer: Tensor) -> Tensor:
+    """Cells (N, C, g, g) -> pixels (N, C/8, 4g, 4g); an encoder's finer maps (1, 3C, g, g), or none, are added."""
+    if not finer.shape[1]:
+        return decoder.output_upscaling(image)
+    stride8, stride4 = finer_maps(finer, decoder.channels)
+    widen, norm, act, widen_again, act_again = decoder.output_upscaling
+    return act_again(widen_again(act(norm(widen(image) + stride8))) + stride4)
 
 
 def two_way(

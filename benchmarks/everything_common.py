@@ -141,7 +141,7 @@ def progress() -> Iterator[Progress]:
 
 
 def publish(page: Path, section: str, text: str) -> None:
-    """Print a section, such as one of the SECTIONS, and put it in its place on the page; the others stay as they are."""
+    """Print a section, and put it in its place on the page; the others stay as they are."""
     print(text)
     former = page.read_text() if page.exists() else ""
     sections = dict(

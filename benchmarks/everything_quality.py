@@ -68,9 +68,8 @@ def main(
     """Average recall and mean best IoU against seconds a photo, by the density of the clicks."""
     dataset = open_dataset(data)
     count = min(count, len(dataset))
-    thresholds = chosen_thresholds(
-        open_weights(weights_of(model))[1], pred_iou_thresh, stability_score_thresh
-    )
+    config = open_weights(weights_of(model))[1]
+    thresholds = chosen_thresholds(config, pred_iou_thresh, stability_score_thresh)
     settings = {
         ("all", side): Everything(points_per_side=side, hierarchical=False, **thresholds)
         for side in grids or GRIDS

@@ -15,8 +15,8 @@ demo: .venv-demo/stamp  ## segment a sample photo with the runtime alone (no PyT
 	@TIMEFORMAT='%R s from the start of the process to the files written'; \
 	time .venv-demo/bin/pocketsam segment samples/tshirt.jpg $(DEMO_BOX) -o out/demo
 
-test: .venv/stamp  ## run the tests
-	.venv/bin/pytest -q
+test: .venv/stamp  ## run the tests, a worker a core
+	.venv/bin/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 check: .venv/stamp  ## lint, formatting, types, and which part may import which
 	.venv/bin/ruff check

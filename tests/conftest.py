@@ -1,6 +1,7 @@
 """What several tests share: an engine whose answers can be worked out by hand, and the sample photos."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,19 @@ from pocketsam.config import ModelConfig
 from predictors import OneStep
 
 SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+def pytest_configure() -> None:
+    """Give each of pytest-xdist's workers a core of its own, so that their threads do not wait for each other."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    if worker and sys.platform == "linux":
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker) % len(cores)]})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the file that takes longest, so that no worker is alone with it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_parity.py")
 
 
 @pytest.fixture(scope="session", autouse=True)

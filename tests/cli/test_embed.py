@@ -153,4 +153,4 @@ def test_the_model_in_the_package_can_be_a_teacher(monkeypatch, capsys, tmp_path
     store = EmbeddingStore("store")
     assert store.signature.name == "pocket" and len(store.signature.weights) == 64
     (entry,) = Shards("one", labelled=False)
-    assert store.read(entry).shape == store.signature.shape == (256, 32, 32)
+    assert store.read(entry).shape == store.signature.shape == (1024, 32, 32)

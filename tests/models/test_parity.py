@@ -4,6 +4,7 @@ Each checkpoint is saved as its makers save it, loaded as a user's, and run thro
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 
 from parity import synthetic_weights
 from parity.synthetic_weights import FOLDER
+from pocketsam.config import ModelConfig
 from pocketsam.engines import Engine, decode, open_engine
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.export.onnx import export_onnx
 from pocketsam.models.architectures import architecture_of, like
 from pocketsam.models.checkpoints import load_model, load_strictly
 from pocketsam.models.published import rename
+from pocketsam.models.sam import Sam
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import preprocess
 from pocketsam.predict.prompts import Prompts
@@ -79,18 +82,25 @@ def checkpoint(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     path.unlink()
 
 
+@pytest.fixture(scope="module")
+def model(checkpoint: Path) -> tuple[Sam, ModelConfig]:
+    return load_model(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def exported(model: tuple[Sam, ModelConfig], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The model's folder of ONNX files."""
+    folder = tmp_path_factory.mktemp("onnx")
+    export_onnx(*model, folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="module", params=["torch", "onnx", "openvino"])
-def answers(
-    request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Answers]:
-    sam, config = load_model(checkpoint)
+def answers(request: pytest.FixtureRequest, model: tuple[Sam, ModelConfig]) -> Answers:
     if request.param == "torch":
-        yield Answers(TorchEngine(sam, config))
-        return
-    paths = export_onnx(sam, config, tmp_path_factory.mktemp("onnx"))
-    yield Answers(open_engine(paths[0].parent, request.param))
-    for path in paths:
-        path.unlink()
+        return Answers(TorchEngine(*model))
+    return Answers(open_engine(request.getfixturevalue("exported"), request.param))
 
 
 def assert_close(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> None:

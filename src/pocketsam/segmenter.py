@@ -38,6 +38,7 @@ class Segmenter:
     threads: how many CPU threads to use; all cores of this process when not given.
     batch: how many prompts the decoder takes at a time, which bounds the memory of a call with many.
     compile: whether PyTorch compiles the model first.
+    one_image: whether it will open a single photo: "auto" then counts the time that loading the model takes.
     Raises ModelError when the model or the engine is unknown or cannot be used, InputError when threads or batch is
     no whole number from 1 on.
     """
@@ -52,6 +53,7 @@ class Segmenter:
         threads: int | None = None,
         batch: int = 64,
         compile: bool = False,
+        one_image: bool = False,
     ) -> None:
         if not isinstance(batch, int) or batch < 1:
             raise InputError(f"batch is {batch!r}, but the decoder takes at least 1 prompt at a time")
@@ -70,6 +72,7 @@ class Segmenter:
             threads=threads,
             compile=compile,
             config=config,
+            one_image=one_image,
         )
 
     def open(self, source: Source | None = None, embedding: str | Path | None = None) -> "Photo":

@@ -305,6 +305,9 @@ def test_a_signature_reads_like_a_sentence_and_the_name_is_not_compared() -> Non
     assert Signature.from_json(signature.to_json()) == signature
     assert str(Signature.of(replace(TEACHER, weights=""), 8)) == "tiny at 64 × 64, squash, 8 bits"
     assert Signature.of(replace(TEACHER, weights=""), 8) != Signature.of(ModelConfig("a", 64, "squash"), 8)
+    half = Signature.of(replace(TEACHER, numerics="float16"), 16, "bfloat16")
+    assert Signature.from_json(half.to_json()) == half
+    assert str(half).endswith("at 64 × 64, squash, weights in float16, computed in bfloat16, 16 bits")
     with pytest.raises(InputError, match="bits is 12; an embedding is stored with 16 or 8"):
         Signature.of(TEACHER, 12)
 
@@ -313,6 +316,7 @@ def test_a_signature_reads_like_a_sentence_and_the_name_is_not_compared() -> Non
     "other",
     [
         {"weights": 64 * "a"},
+        {"numerics": "float16"},
         {"image_size": 128},
         {"resize": "pad"},
         {"mean": (0.0, 0.0, 1.0)},
@@ -335,6 +339,12 @@ def test_a_store_of_another_teacher_is_refused_with_both_signatures(tmp_path: Pa
         assert str(Signature.of(TEACHER, 16)) in line and str(Signature.of(another, 16)) in line
         assert f"they differ in: {next(iter(other))};" in line
     assert {file.name for file in store.iterdir()} == before
+
+
+def test_a_store_is_computed_in_one_precision(tmp_path: Path) -> None:
+    store = fill(tmp_path / "store")
+    with pytest.raises(DataError, match=r"they differ in: precision;"):
+        create_store(store, Signature.of(TEACHER, 16, "bfloat16"))
 
 
 def test_bits_are_compared_where_they_are_given(tmp_path: Path) -> None:

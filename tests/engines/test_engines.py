@@ -7,12 +7,14 @@ import pytest
 
 import pocketsam.engines as engines_package
 import pocketsam.export as export_package
+from pocketsam.cli.options import Engine
 from pocketsam.config import ModelConfig
-from pocketsam.engines import open_engine, registry
+from pocketsam.engines import open_engine, registry, source
 from pocketsam.errors import ModelError
 from pocketsam.graphs import ONNX_FILES
 from pocketsam.utils import install
 from pocketsam.utils.install import how_to_install
+from pocketsam.zoo import locate
 
 IMPORTING = [
     (engines_package, "openvino"),
@@ -126,6 +128,62 @@ def test_auto_is_openvino_where_it_is_installed_and_else_onnx(folder, without):
     assert name_of(open_engine(folder)) == "OpenVinoEngine"
     without("openvino")
     assert name_of(open_engine(folder)) == "OnnxEngine"
+
+
+def test_for_one_image_auto_counts_loading_and_so_is_onnx(folder, weights):
+    assert name_of(open_engine(folder, one_image=True)) == "OnnxEngine"
+    assert name_of(open_engine(folder, one_image=True, precision="bf16")) == "OpenVinoEngine"
+    assert name_of(open_engine(folder, "openvino", one_image=True)) == "OpenVinoEngine"
+
+
+def test_a_new_engine_is_one_file_and_one_line(folder, tmp_path, monkeypatch):
+    (tmp_path / "dummy_engine.py").write_text(
+        "class Dummy:\n"
+        "    def __init__(self, source, threads):\n"
+        "        self.source, self.threads = source, threads\n\n"
+        "def load(source, options):\n"
+        "    return Dummy(source, options.threads)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entry = registry.EngineEntry("dummy", "json", "onnx", precisions=("int4",), module="dummy_engine")
+    monkeypatch.setitem(registry.ENGINES, "dummy", entry)
+    monkeypatch.setitem(registry.PRECISIONS, "int4", "int4")
+    chosen = open_engine(folder, precision="int4", threads=3)
+    assert (name_of(chosen), chosen.source, chosen.threads) == ("Dummy", folder, 3)
+    assert name_of(open_engine(folder, "dummy", precision="int4")) == "Dummy"
+    with pytest.raises(ModelError, match="no engine 'tpu'; use auto, dummy, onnx, openvino or torch"):
+        open_engine(folder, "tpu")
+
+
+def test_the_command_line_names_every_engine():
+    (parameter,) = Engine.__metadata__
+    assert (
+        parameter.help
+        == f"auto, {', '.join(sorted(registry.ENGINES)[:-1])} or {sorted(registry.ENGINES)[-1]}."
+    )
+
+
+def test_every_engine_says_how_it_runs(engines):
+    for name, engine in engines.items():
+        info = engine.info
+        assert (info.name, info.device, info.numerics, info.threads) == (name, "cpu", "float32", 2)
+        assert info.batch >= 1
+
+
+def test_the_packaged_model_runs_in_pytorch_from_a_checkout(monkeypatch):
+    """Its weights lie in the repository; the installed package has its ONNX files alone."""
+    packaged, _ = locate("pocket")
+    assert source.weights_file(packaged) == install.CHECKOUT / "checkpoints" / "pocket" / "model.safetensors"
+    monkeypatch.setattr(source, "runs_from_checkout", lambda: False)
+    assert source.weights_file(packaged) is None
+    for options in ({"engine": "torch"}, {"device": "cuda"}):
+        with pytest.raises(ModelError) as error:
+            open_engine(packaged, **options)
+        assert str(error.value) == (
+            "the torch engine needs weights, and the installed package holds pocket as ONNX files only, which onnx"
+            " and openvino run on the CPU; run it from a checkout of the repository, whose checkpoints/pocket holds"
+            " them, or give the path of that folder as the model"
+        )
 
 
 def test_auto_is_pytorch_where_there_is_a_cuda_device_and_weights_for_it(folder, weights, cuda):

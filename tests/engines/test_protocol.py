@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 
 from pocketsam.engines import decode
 
@@ -80,6 +81,33 @@ def test_what_is_drawn_is_what_was_asked_for(engine, embedding):
     for none in ([], np.zeros(0, np.intp)):
         nothing = engine.decode_masks(prediction, none)
         assert (nothing.shape, nothing.dtype) == ((0, 4, SIZE // 4, SIZE // 4), np.float32)
+
+
+@pytest.mark.parametrize(("objects", "points", "embeddings"), [(1, 2, 1), (3, 0, 2), (20, 1, 3)])
+def test_prompts_may_come_as_ready_made_embeddings(engine, engines, embedding, objects, points, embeddings):
+    """Beside points, or without any."""
+    clicks = prompts(objects, points)[:2]
+    sparse = np.random.default_rng(1).normal(size=(objects, embeddings, 256)).astype(np.float32)
+    answers = []
+    for one in (engine, engines["torch"]):
+        prediction = one.predict_iou(one.prepare(embedding), *clicks, sparse)
+        answers.append((prediction.predicted_iou, one.decode_masks(prediction, range(objects))))
+    (iou, logits), (expected_iou, expected) = answers
+    np.testing.assert_allclose(iou, expected_iou, atol=1e-4)
+    assert np.abs(logits - expected).max() <= 1e-3 * expected.std()
+    without = engine.predict_iou(engine.prepare(embedding), *clicks)
+    assert np.abs(without.predicted_iou - iou).max() > 1e-3
+
+
+def test_ready_made_embeddings_of_points_are_those_points(engine, engines, embedding):
+    points, labels = prompts(2, 3)[:2]
+    encoder = engines["torch"].sam.prompt_encoder
+    with torch.no_grad():
+        tokens = encoder.points(torch.from_numpy(points), torch.from_numpy(labels), SIZE).numpy()
+    prepared = engine.prepare(embedding)
+    ready_made = engine.predict_iou(prepared, points[:, :0], labels[:, :0], tokens)
+    usual = engine.predict_iou(prepared, points, labels)
+    np.testing.assert_allclose(ready_made.predicted_iou, usual.predicted_iou, atol=1e-4)
 
 
 def test_nobody_may_ask(engine, embedding):

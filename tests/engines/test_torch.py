@@ -51,6 +51,21 @@ def test_a_click_keeps_its_place_in_half_precision(weights, image):
     assert not np.array_equal(first, second)
 
 
+def test_an_engine_uses_its_own_number_of_threads_and_leaves_the_process_its(weights, image):
+    before, used = torch.get_num_threads(), []
+    engine = TorchEngine.load(weights, threads=before + 1)
+    encode = engine._encode
+    engine._encode = lambda pixels: used.append(torch.get_num_threads()) or encode(pixels)
+    engine.encode(image)
+    assert (used, torch.get_num_threads()) == ([before + 1], before)
+    assert engine.info.threads == before + 1
+    assert not engine.info.thread_safe
+    engine._encode = lambda pixels: pixels.view(-1, 5)
+    with pytest.raises(RuntimeError):
+        engine.encode(image)
+    assert torch.get_num_threads() == before
+
+
 def test_casting_leaves_the_callers_module_as_it_was(engines):
     sam = engines["torch"].sam
     TorchEngine(sam, engines["torch"].config, "bfloat16")

@@ -136,6 +136,7 @@ def test_the_same_pixels_in_another_shape_are_another_photo(segmenter, tmp_path)
     "change",
     [
         {"weights": "cd" * 32},
+        {"numerics": "float16"},
         {"image_size": 128},
         {"resize": "pad"},
         {"resampling": "plain"},

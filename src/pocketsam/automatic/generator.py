@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from pocketsam.automatic.filters import (
     is_clearly_unstable,
@@ -30,6 +29,7 @@ from pocketsam.engines.workers import Workers
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import preprocess
 from pocketsam.predict.prompts import Prompts
+from pocketsam.utils.blas import one_blas_thread
 from pocketsam.utils.boxes import outermost_pixels
 from pocketsam.utils.rle import RLE, encode_at
 
@@ -104,7 +104,7 @@ def _segment_crop(
     points = layer_grid(options, config, layer) * (x1 - x0, y1 - y0)
     schedule = Schedule(points, geometry, options.hierarchical and options.point_grids is None)
     # NumPy's own threads would go on spinning for a while after a product, on the cores that the engine wants next.
-    with threadpool_limits(1, user_api="blas"):
+    with one_blas_thread():
         found = Proposals.of(_prompt_all(view, points, schedule))
     return found[nms(found.boxes, found.predicted_iou, options.box_nms_thresh)]
 

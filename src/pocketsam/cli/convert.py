@@ -11,6 +11,7 @@ import typer
 from pocketsam.config import EVERYTHING_DEFAULTS, ModelConfig
 from pocketsam.errors import InputError
 from pocketsam.graphs import ONNX_FILES
+from pocketsam.utils.install import how_to_install
 
 
 class Form(str, Enum):
@@ -67,7 +68,7 @@ def convert(
         from pocketsam.models.sam import count_parameters
     except ModuleNotFoundError as error:
         raise InputError(
-            f"converting needs {error.name}; install it with: pip install 'pocketsam[export]'"
+            f"converting needs {error.name}; install it with: {how_to_install('export')}"
         ) from error
     if known_as is not None and known_as not in MODELS:
         raise InputError(f"--as {known_as}: no published model has this name; `pocketsam models` lists them")

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from pocketsam.cli.options import Device, Engine, Model, Precision, Threads
 from pocketsam.errors import InputError
+from pocketsam.utils.install import how_to_install
 
 if TYPE_CHECKING:
     from pocketsam.evaluation.job import Outcome
@@ -196,7 +197,5 @@ def _print(outcome: Outcome) -> None:
         first = f"{len(outcome.left_out)}, such as {outcome.left_out[0]}"
         console.print(f"Left out: {first}; all of them are in result.json.", soft_wrap=True)
     if outcome.report.curves and "curves.png" not in outcome.files:
-        console.print(
-            "No curves were drawn, as matplotlib is not installed: pip install 'pocketsam[evaluate]'"
-        )
+        console.print(f"No curves were drawn, as matplotlib is not installed: {how_to_install('evaluate')}")
     console.print(f"Written to {outcome.folder}: {', '.join(outcome.files)}", soft_wrap=True)

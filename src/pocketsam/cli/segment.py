@@ -102,7 +102,9 @@ def segment(
     from pocketsam.automatic.batch import failure, not_all_done
     from pocketsam.segmenter import Segmenter
 
-    segmenter = Segmenter(model, engine, device=device, precision=precision, threads=threads)
+    segmenter = Segmenter(
+        model, engine, device=device, precision=precision, threads=threads, one_image=len(jobs) == 1
+    )
     failed, found = [], 0
     for job in jobs:
         try:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pocketsam.errors import InputError
+from pocketsam.utils.install import how_to_install
 
 
 def train(
@@ -22,6 +23,6 @@ def train(
         from pocketsam.training.loop import train as run
     except ModuleNotFoundError as error:
         raise InputError(
-            f"training needs {error.name}; install it with: pip install 'pocketsam[train]'"
+            f"training needs {error.name}; install it with: {how_to_install('train')}"
         ) from error
     run(read_recipe(recipe, changes))

@@ -195,7 +195,7 @@ class _Job:
         say: Callable[[str], None],
     ) -> None:
         self.engine, self.store = engine, store
-        self.signature = Signature.of(engine.config, bits)
+        self.signature = Signature.of(engine.config, bits, engine.info.numerics)
         self.progress = Progress(sum(len(shard.entries) for shard in shards))
         self.after_photo, self.say = after_photo, say
         create_store(store, self.signature)

@@ -44,11 +44,13 @@ _AGAIN = "run the same pocketsam embed again, which rebuilds the shard"
 class Signature:
     """All that embeddings depend on, beside the photo. `name` is for people: two that differ in it only are equal.
 
-    weights: sha256 of the teacher's; for an engine that has none, its name stands for it. bits: of each number.
+    weights: sha256 of the teacher's; for an engine that has none, its name stands for it. numerics: how the numbers of
+    the weights were rounded. bits: of each stored number. precision: of the arithmetic that computed it.
     """
 
     name: str = field(compare=False)
     weights: str
+    numerics: str
     image_size: int
     resize: str
     mean: tuple[float, ...]
@@ -56,14 +58,15 @@ class Signature:
     resampling: str
     embedding_channels: int
     bits: int
+    precision: str = "float32"
 
     @classmethod
-    def of(cls, config: ModelConfig, bits: int) -> "Signature":
+    def of(cls, config: ModelConfig, bits: int, precision: str = "float32") -> "Signature":
         """The signature of a teacher's embeddings. Raises InputError unless bits is 16 or 8."""
         if bits not in BITS:
             raise InputError(f"bits is {bits}; an embedding is stored with 16 or 8")
         about = {name: getattr(config, name) for name in _OF_TEACHER}
-        return cls(**{**about, "weights": config.weights or config.name}, bits=bits)
+        return cls(**{**about, "weights": config.weights or config.name}, bits=bits, precision=precision)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -74,12 +77,15 @@ class Signature:
     def __str__(self) -> str:
         known = "" if self.weights == self.name else f" (weights {self.weights[:8]})"
         size = f"{self.image_size} × {self.image_size}"
-        return f"{self.name}{known} at {size}, {self.resize}, {self.bits} bits"
+        rounded = "" if self.numerics == "float32" else f", weights in {self.numerics}"
+        computed = "" if self.precision == "float32" else f", computed in {self.precision}"
+        return f"{self.name}{known} at {size}, {self.resize}{rounded}{computed}, {self.bits} bits"
 
     def to_json(self) -> bytes:
         """What store.json holds."""
         teacher = {name: value for name, value in asdict(self).items() if name in _OF_TEACHER}
-        return json.dumps({"version": VERSION, "bits": self.bits, "teacher": teacher}, indent=1).encode()
+        stored = {"version": VERSION, "bits": self.bits, "precision": self.precision, "teacher": teacher}
+        return json.dumps(stored, indent=1).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> "Signature":
@@ -91,12 +97,12 @@ class Signature:
             raise ValueError(f"it is of version {values['version']}, this PocketSAM reads {VERSION}")
         try:
             teacher = ModelConfig.from_json(json.dumps(values["teacher"]))
-            return cls.of(teacher, values["bits"])
+            return cls.of(teacher, values["bits"], str(values["precision"]))
         except (KeyError, InputError) as error:
             raise ValueError(str(error)) from error
 
 
-_OF_TEACHER = tuple(one.name for one in fields(Signature) if one.name != "bits")
+_OF_TEACHER = tuple(one.name for one in fields(Signature) if one.name not in ("bits", "precision"))
 
 
 def check_same(path: Path, stored: Signature, wanted: Signature) -> None:
@@ -156,7 +162,8 @@ class EmbeddingStore:
 
     def check(self, config: ModelConfig, bits: int | None = None) -> None:
         """Raises DataError unless these are embeddings of this teacher, stored with so many bits (any, if None)."""
-        check_same(self.path, self.signature, Signature.of(config, bits or self.signature.bits))
+        wanted = Signature.of(config, bits or self.signature.bits, self.signature.precision)
+        check_same(self.path, self.signature, wanted)
 
     def __contains__(self, entry: Entry) -> bool:
         """Whether the photo, as it is now, has an embedding. Raises DataError where the index is damaged."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pocketsam.errors import InputError
 from pocketsam.evaluation.results import Mean
+from pocketsam.utils.install import how_to_install
 from pocketsam.utils.rle import areas
 
 Detection = Mapping[str, Any]
@@ -88,9 +89,7 @@ def require_counter() -> None:
     try:
         import faster_coco_eval  # noqa: F401
     except ImportError as error:
-        raise InputError(
-            "average precision needs faster-coco-eval: pip install 'pocketsam[evaluate]'"
-        ) from error
+        raise InputError(f"average precision needs faster-coco-eval: {how_to_install('evaluate')}") from error
 
 
 def _judged(document: Mapping[str, Any], results: Iterable[Detection]) -> list[Detection]:

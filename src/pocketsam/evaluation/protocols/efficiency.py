@@ -19,6 +19,7 @@ from pocketsam.evaluation.protocol import Measurement, option
 from pocketsam.evaluation.results import Report, Table
 from pocketsam.evaluation.timing import ENCODE, BenchmarkCase, Runner, decode, start, take_turns
 from pocketsam.evaluation.work import Work, count_work, network_of
+from pocketsam.utils.install import how_to_install
 from pocketsam.zoo import model_files
 
 Numbers: TypeAlias = dict[str, Any]
@@ -113,7 +114,7 @@ def _work_by_model(runners: Sequence[Runner]) -> tuple[dict[str, list[Work]], li
         try:
             work[model] = count_work(network_of(runner.source, config), config)
         except ModuleNotFoundError as error:
-            notes[model] = f"{model}: counting needs {error.name}: pip install 'pocketsam[export]'"
+            notes[model] = f"{model}: counting needs {error.name}: {how_to_install('export')}"
         except ModelError as error:
             notes[model] = str(error)
     return work, list(notes.values())

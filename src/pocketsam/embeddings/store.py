@@ -44,8 +44,8 @@ _AGAIN = "run the same pocketsam embed again, which rebuilds the shard"
 class Signature:
     """All that embeddings depend on, beside the photo. `name` is for people: two that differ in it only are equal.
 
-    weights: sha256 of the teacher's; for an engine that has none, its name stands for it. numerics: how the numbers of
-    the weights were rounded. bits: of each stored number. precision: of the arithmetic that computed it.
+    weights: sha256 of the teacher's; for an engine that has none, its name stands for it. numerics: how the numbers
+    of the weights were rounded. bits: of each stored number. precision: of the arithmetic that computed it.
     """
 
     name: str = field(compare=False)

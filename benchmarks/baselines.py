@@ -1,11 +1,11 @@
-"""What a box gives without a model: the box itself, the ellipse inside it, GrabCut started from it.
+"""Mean IoU by source of masks made of a box without a model: the box, the ellipse inside it, GrabCut from it.
 
 Run: python benchmarks/baselines.py SHARDS... [--limit N]
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import cv2
 import numpy as np
@@ -15,8 +15,13 @@ from rich.console import Console
 from rich.progress import track
 
 from pocketsam.data.sa1b import Shards
+from pocketsam.data.sample import Sample
+from pocketsam.evaluation.metrics import iou
+from pocketsam.evaluation.results import PhotoResult, Row, mean_report
 from pocketsam.utils.boxes import tight_box
 
+Baseline: TypeAlias = Callable[[NDArray[np.uint8], NDArray[np.int64]], NDArray[np.bool_]]
+"""An image uint8 (H, W, 3) and a box (4,) XYXY in its pixels to a mask (H, W)."""
 GRABCUT_ROUNDS = 3
 
 
@@ -25,25 +30,27 @@ def main(
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many photos.")] = None,
     grabcut: Annotated[bool, typer.Option(help="GrabCut too: some seconds a photo.")] = False,
 ) -> None:
-    baselines: dict[str, Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.bool_]]] = {
+    baselines: dict[str, Baseline] = {
         "the box": fill_box,
         "its ellipse": fill_ellipse,
     }
     if grabcut:
         baselines["GrabCut"] = cut_out
-    scores: dict[str, list[float]] = {name: [] for name in baselines}
     data = Shards(shards)
     numbers = range(len(data) if limit is None else min(limit, len(data)))
-    for number in track(numbers, console=Console(stderr=True), transient=True):
-        sample = data.read(number)
-        for truth in sample.masks():
-            if not truth.any():
-                continue
-            for name, baseline in baselines.items():
-                mask = baseline(sample.image, tight_box(truth))
-                scores[name].append(np.count_nonzero(mask & truth) / np.count_nonzero(mask | truth))
-    for name, values in scores.items():
-        print(f"{name:12} {100 * np.mean(values):.1f}  ({len(values)} masks)")
+    images = track(numbers, console=Console(stderr=True), transient=True)
+    results = [measure(data.read(number).promptable(), number, baselines) for number in images]
+    Console().print(mean_report(results, list(baselines))[1].rich())
+
+
+def measure(sample: Sample, number: int, baselines: Mapping[str, Baseline]) -> PhotoResult:
+    """The IoU of each baseline's mask with each ground-truth mask of an image."""
+    rows = []
+    for mask_id, truth in zip(sample.ids, sample.each_mask(), strict=True):
+        box = tight_box(truth)
+        scores = {name: iou(baseline(sample.image, box), truth) for name, baseline in baselines.items()}
+        rows.append(Row(mask_id, int(truth.sum()), scores))
+    return PhotoResult(number, sample.name, sample.source, rows)
 
 
 def fill_box(image: NDArray[np.uint8], box: NDArray[np.int64]) -> NDArray[np.bool_]:

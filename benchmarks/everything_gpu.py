@@ -52,7 +52,7 @@ def main(
         f"## On a graphics processor\n\n{torch.cuda.get_device_name()}, torch {torch.__version__};"
         f" {model.parent.name}, through the engine: arrays in the host's memory go in and come out. The chip's rates:"
         f" {chip}. At these, “arithmetic” is the least that multiply-adds take; “memory”, that weights, inputs and"
-        " outputs take, each moved once; “to the host”, that answers take on their way back. Rates not given"
+        " outputs take, each moved once; “to the host”, that results take on their way back. Rates not given"
         " were measured in this run, by large products and copies. Convolutions in float32 may use TF32, PyTorch's"
         f" default, and beat float32's arithmetic.\n\n{table.markdown()}",
     )
@@ -85,7 +85,7 @@ class Chip:
         )
 
     def least_seconds(self, precision: str, job: Job) -> list[float]:
-        """What a job takes at least: of arithmetic, of memory, of answers on their way to the host."""
+        """What a job takes at least: of arithmetic, of memory, of results on their way to the host."""
         return [2 * job.macs / self.flops[precision], job.moved / self.bandwidth, job.sent / self.to_host]
 
 

@@ -126,7 +126,7 @@ class OpenedOnce:
         self.image = np.zeros((0, 0, 3), np.uint8)
 
     def at(self, image: NDArray[np.uint8]) -> "OpenedOnce":
-        """With this photo open, and an engine that has answered about it."""
+        """With this photo open, and an engine that is warmed up on it."""
         if not np.array_equal(image, self.image):
             self.image, self.photo = image, self.segmenter.open(image)
             warm_up(self.photo)

@@ -1,9 +1,9 @@
 """Does a negative click clear what it is put on? Run: python benchmarks/interactive.py SHARDS...
 
-Each true mask is prompted with one click drawn inside it. Where the answer's largest connected error is a part
-wrongly included, a negative click goes to its middle, where a person would put it. How much of the mask stays inside
-that part, with and without the first answer fed back as mask input? What corrective clicks do to IoU over all masks
-is for the protocol `interactive`.
+Each ground-truth mask is prompted with one random click inside it. Where the largest connected error of the predicted
+mask is a part wrongly included, a background click goes to the middle of that part, where a user would put it. How
+much of the mask stays inside the part, with and without the first mask fed back as mask input? What corrective clicks
+do to IoU over all masks is for the protocol `interactive`.
 """
 
 from collections.abc import Iterator
@@ -26,12 +26,12 @@ from pocketsam.evaluation.metrics import iou
 from pocketsam.evaluation.prompting import deepest_pixel, sample_clicks
 from pocketsam.predict.masks import Masks
 
-# A part counts from this share of the answer, and this many pixels, on.
+# A part counts from this share of the predicted, and this many pixels, on.
 PART_SHARE, PART_PIXELS = 0.05, 25
 
 
 class Corrected(NamedTuple):
-    """One mask: IoU of the first answer, after the click, after the click with mask input.
+    """One mask: IoU of the first prediction, after the click, after the click with mask input.
 
     inside: pixels of the mask inside the part wrongly included, at these three times.
     """
@@ -53,12 +53,12 @@ def main(
     photos = track(numbers, console=Console(stderr=True), transient=True)
     masks = [mask for number in photos for mask in correct_photo(segmenter, data.read(number), seed)]
     if not masks:
-        raise SystemExit("No answer's largest error was a part wrongly included.")
+        raise SystemExit("No mask's largest error was a part wrongly included.")
     report(masks, len(numbers))
 
 
 def correct_photo(segmenter: Segmenter, sample: Sample, seed: int) -> Iterator[Corrected]:
-    """Every mask of one photo whose first answer wrongly includes a part, corrected once."""
+    """Every mask of one image whose first prediction wrongly includes a part, corrected once."""
     sample = sample.promptable()
     if not sample.rles:
         return
@@ -68,21 +68,21 @@ def correct_photo(segmenter: Segmenter, sample: Sample, seed: int) -> Iterator[C
         for mask, number in zip(sample.each_mask(), sample.ids, strict=True)
     ]
     first = photo.segment(points=np.stack(clicks)[:, None])
-    for click, answer, truth in zip(clicks, first, sample.each_mask(), strict=True):
-        part = wrong_part(answer, truth)
+    for click, predicted, truth in zip(clicks, first, sample.each_mask(), strict=True):
+        part = wrong_part(predicted, truth)
         if part is None:
             continue
         x, y, _ = deepest_pixel(part)
         points, labels = [click, (x, y)], [FOREGROUND, BACKGROUND]
         clicked = photo.segment(points, labels)
-        fed_back = photo.segment(points, labels, mask_input=answer.logits)
-        masks = [mask.binary[0] for mask in (answer, clicked, fed_back)]
+        fed_back = photo.segment(points, labels, mask_input=predicted.logits)
+        masks = [mask.binary[0] for mask in (predicted, clicked, fed_back)]
         yield Corrected([iou(m, truth) for m in masks], [int((m & part).sum()) for m in masks])
 
 
-def wrong_part(answer: Masks, truth: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """The largest connected error (H, W), if it is a part of the answer, and large enough; else None."""
-    binary = answer.binary[0]
+def wrong_part(predicted: Masks, truth: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """The largest connected error (H, W), if it is a part of the predicted, and large enough; else None."""
+    binary = predicted.binary[0]
     excess, lack = largest_part(binary & ~truth), largest_part(truth & ~binary)
     area, least = excess.sum(), max(PART_PIXELS, PART_SHARE * binary.sum())
     return excess if area >= least and area >= lack.sum() else None

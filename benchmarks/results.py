@@ -29,18 +29,18 @@ MODELS = {
     "pocket, 256²": str(OUT / "models/pocket-256"),
     "random weights": str(OUT / "models/random"),
 }
-# Proposals of a model that is unsure of itself: SAM's own thresholds would leave nothing of them.
+# SAM's own thresholds would leave nothing of the proposals of a model with low predicted IoU.
 UNSURE = ["--pred-iou-thresh", "0", "--stability-score-thresh", "0"]
 # Protocol, title, options, and how many photos.
 PROTOCOLS: dict[str, tuple[str, list[str], int | None]] = {
-    "clicks": ("Boxes and clicks drawn in the mask", ["--clicks", "1,3,5"], None),
+    "clicks": ("Boxes and random clicks in the mask", ["--clicks", "1,3,5"], None),
     "interactive": ("One corrective click after another", ["--clicks", "5"], 30),
     "boxes": ("A detector's boxes, and AP", [], 120),
     "teacher": ("Agreement with `pocket`", ["--against", "pocket"], 40),
     "everything": ("Everything, as proposals", ["--points-per-side", "16", *UNSURE], 20),
 }
 
-TABLES = {"clicks": 2}
+TABLES = {"clicks": 4}
 """How many of a protocol's tables are shown, where it is not the first alone."""
 
 
@@ -114,12 +114,15 @@ def measured(protocol: str, model: str, arguments: list[str]) -> dict[str, Any]:
     """The result of one command; it is run unless its result lies there."""
     folder = OUT / "-".join(filter(None, (protocol, Path(model).stem)))
     chosen = ["--model", model] if model else []
-    asked = [*arguments, *chosen]
+    words = [*arguments, *chosen]
     note = folder / "command.json"
-    job = [asked, [fingerprint(Path(word)) for word in asked if Path(word).is_file()]]
+    job = [words, [fingerprint(Path(word)) for word in words if Path(word).is_file()]]
     if not note.exists() or json.loads(note.read_text()) != job:
-        print(f"pocketsam evaluate {shlex.join(asked)}", flush=True)
-        subprocess.run([sys.executable, "-m", "pocketsam", "evaluate", *asked, "-o", folder], check=True)
+        print(f"pocketsam evaluate {shlex.join(words)}", flush=True)
+        (folder / "result.json").unlink(
+            missing_ok=True
+        )  # evaluate would not overwrite that of other settings
+        subprocess.run([sys.executable, "-m", "pocketsam", "evaluate", *words, "-o", folder], check=True)
         note.write_text(json.dumps(job))
     return dict(json.loads((folder / "result.json").read_text()))
 

@@ -5,7 +5,6 @@ A command for each protocol: the options that all have, and those that its own f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -16,7 +15,6 @@ from typer.core import TyperGroup
 
 from pocketsam.cli.options import Device, Engine, Model, Precision, Threads
 from pocketsam.errors import InputError
-from pocketsam.utils.install import how_to_install
 
 if TYPE_CHECKING:
     from pocketsam.evaluation.job import Outcome
@@ -69,19 +67,11 @@ def _on_photos(
     ] = None,
     output: Output = None,
 ) -> None:
-    """The options of protocols that measure on photos."""
+    """The options of every protocol that measures on photos."""
 
 
-def _on_models(
-    data: Annotated[list[Path] | None, typer.Argument(hidden=True)] = None,
-    model: Model = "pocket",
-    engine: Engine = "auto",
-    device: Device = "auto",
-    precision: Precision = "float32",
-    threads: Threads = None,
-    output: Output = None,
-) -> None:
-    """The options of protocols that need no photos."""
+WITHOUT_PHOTOS = "model", "engine", "device", "precision", "threads", "output"
+"""Those of the options above that protocols without photos have."""
 
 
 class Protocols(TyperGroup):
@@ -113,16 +103,25 @@ def _evaluate() -> None:
 
 
 @cache
-def _command(protocol: type[Measurement]) -> Any:
-    """The command of a protocol: the common options, those of its own, and what it reports."""
+def _parameters(protocol: type[Measurement]) -> dict[str, Parameter]:
+    """The options of a protocol, as Typer reads them: the common ones, and those that it declares."""
     from pocketsam.evaluation.protocol import EvaluationProtocol
 
-    common = _on_photos if issubclass(protocol, EvaluationProtocol) else _on_models
-    own = {name: _parameter(name, option) for name, option in protocol.options().items()}
-    shared = signature(common, eval_str=True).parameters
+    common = dict(signature(_on_photos, eval_str=True).parameters)
+    if not issubclass(protocol, EvaluationProtocol):
+        hidden: Any = Annotated[list[Path] | None, typer.Argument(hidden=True)]
+        data = common["data"].replace(annotation=hidden)
+        common = {"data": data, **{name: common[name] for name in WITHOUT_PHOTOS}}
+    return common | {name: _parameter(name, option) for name, option in protocol.options().items()}
+
+
+@cache
+def _command(protocol: type[Measurement]) -> Any:
+    """The command of a protocol, with its options and what it reports."""
+    parameters = _parameters(protocol)
     measure: Any = lambda **values: _measure(protocol, values)  # noqa: E731
-    measure.__signature__ = Signature([*shared.values(), *own.values()])
-    measure.__annotations__ = {name: one.annotation for name, one in {**shared, **own}.items()}
+    measure.__signature__ = Signature(list(parameters.values()))
+    measure.__annotations__ = {name: one.annotation for name, one in parameters.items()}
     app = typer.Typer(**PLAIN)
     app.command(
         protocol.name,
@@ -172,19 +171,10 @@ def _check_options(protocol: type[Measurement], data: list[Path]) -> None:
         if not word.startswith("-"):
             continue
         flag = word.partition("=")[0]
-        having = [name for name, other in PROTOCOLS.items() if flag in map(flag_of, _settings(other))]
+        having = [name for name, other in PROTOCOLS.items() if flag in map(flag_of, _parameters(other))]
         if having:
             raise InputError(f"{flag} is for {' and '.join(having)}, not for {protocol.name}; leave it out")
         raise InputError(f"there is no option {flag}; pocketsam evaluate {protocol.name} --help shows all")
-
-
-def _settings(protocol: type[Measurement]) -> Iterator[str]:
-    """The names of all options of a protocol, common ones and its own."""
-    from pocketsam.evaluation.protocol import EvaluationProtocol
-
-    common = _on_photos if issubclass(protocol, EvaluationProtocol) else _on_models
-    yield from signature(common).parameters
-    yield from protocol.options()
 
 
 def _print(outcome: Outcome) -> None:
@@ -193,9 +183,5 @@ def _print(outcome: Outcome) -> None:
     console = Console(markup=False)
     for table in outcome.report.tables:
         console.print(table.rich())
-    if outcome.left_out:
-        first = f"{len(outcome.left_out)}, such as {outcome.left_out[0]}"
-        console.print(f"Left out: {first}; all of them are in result.json.", soft_wrap=True)
-    if outcome.report.curves and "curves.png" not in outcome.files:
-        console.print(f"No curves were drawn, as matplotlib is not installed: {how_to_install('evaluate')}")
-    console.print(f"Written to {outcome.folder}: {', '.join(outcome.files)}", soft_wrap=True)
+    for note in outcome.notes():
+        console.print(note, soft_wrap=True)

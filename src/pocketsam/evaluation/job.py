@@ -6,7 +6,7 @@ settings and data ─► protocol, model ─► record: all that determines the 
                          └──► protocol.summarise ─► report ─► output: the folder's files
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from pocketsam.evaluation.session import run
 from pocketsam.evaluation.timing import BenchmarkCase
 from pocketsam.segmenter import Segmenter
 from pocketsam.utils.files import check_writable
+from pocketsam.utils.install import how_to_install
 from pocketsam.utils.journal import Journal, settings_digest
 
 RESULTS = Path("evaluation")
@@ -80,6 +81,15 @@ class Outcome:
     folder: Path
     files: list[str]
     left_out: list[str]
+
+    def notes(self) -> Iterator[str]:
+        """What there is to know beside the tables, a line each."""
+        if self.left_out:
+            count, first = len(self.left_out), self.left_out[0]
+            yield f"Left out: {count}, such as {first}; all of them are in result.json."
+        if self.report.curves and "curves.png" not in self.files:
+            yield f"No curves were drawn, as matplotlib is not installed: {how_to_install('evaluate')}"
+        yield f"Written to {self.folder}: {', '.join(self.files)}"
 
 
 def evaluate(

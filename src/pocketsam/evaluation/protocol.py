@@ -132,7 +132,7 @@ class EvaluationProtocol(Measurement):
     @property
     @abstractmethod
     def headline(self) -> str:
-        """The score that best and worst masks are told by."""
+        """The score by which the worst masks are chosen."""
 
     @classmethod
     def build(

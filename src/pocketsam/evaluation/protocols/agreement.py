@@ -103,8 +103,8 @@ class Teacher(EvaluationProtocol):
     ) -> list[Row]:
         """The rows of N prompts (N, 1 or 2, 2), whose numbers and columns are given: one call to each model."""
         labels = np.tile([FOREGROUND, BACKGROUND][: points.shape[1]], (len(points), 1))
-        answers, truth = (model.segment(points=points, labels=labels) for model in (student, teacher))
-        found = ious(answers, (mask.binary[0] for mask in truth))
+        masks, truth = (model.segment(points=points, labels=labels) for model in (student, teacher))
+        found = ious(masks, (mask.binary[0] for mask in truth))
         return [
             Row(
                 mask=number,
@@ -112,7 +112,7 @@ class Teacher(EvaluationProtocol):
                 scores={name: found[i] if name == column else None for name in self.columns},
                 prompt={"points": points[i].tolist(), "labels": labels[i].tolist()},
                 truth=truth.rle[i],
-                answer=answers.rle[i],
+                answer=masks.rle[i],
             )
             for i, (number, column) in enumerate(columns.items())
         ]

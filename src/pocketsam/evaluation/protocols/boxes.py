@@ -101,7 +101,9 @@ class Boxes(EvaluationProtocol):
     needs_counter: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _open(self.detections, self.data)  # which says what is wrong with them, before anything is measured
+        _open(
+            self.detections, self.data
+        )  # which raises InputError where they cannot be used, before anything is measured
 
     @classmethod
     def build(

@@ -98,7 +98,7 @@ class Everything(EvaluationProtocol):
     needs_counter: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        Options(**self.mode())  # which says what makes no sense
+        Options(**self.mode())  # which raises InputError for it
 
     @property
     def headline(self) -> str:

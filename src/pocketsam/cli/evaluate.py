@@ -152,7 +152,8 @@ def _measure(protocol: type[Measurement], values: dict[str, Any]) -> None:
     _check_options(protocol, data)
     given = {name: values.pop(name) for name in protocol.options()}
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(protocol.name)
 
         def show(done: int, total: int, means: str) -> None:

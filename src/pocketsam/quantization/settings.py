@@ -1,0 +1,55 @@
+"""What can be chosen about a quantisation; needs no PyTorch."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from pocketsam.errors import InputError
+
+Method = Literal["minmax", "percentile", "mse", "output", "hessian"]
+METHODS: tuple[str, ...] = get_args(Method)
+FEWEST_BITS, MOST_BITS = 2, 16
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The defaults are TinySAM's method at 8 bits.
+
+    weight_bits, activation_bits: 2 to 16.
+    method: how scales are found. "minmax": no number is clipped. "percentile": all but the largest 0.1 % are not.
+    "mse": the least squared error of each tensor. "output": the least squared error of each product. "hessian":
+    likewise, each error weighted by the squared gradient of the task loss.
+    rounds: of the alternating search of "output" and "hessian" over a product's two scales. 1: no alternation, each
+    scale is searched for while the other operand is left in float.
+    two_groups: whether the results of softmax and GELU have two scales.
+    candidates: how many scales the search tries in each step, from `lowest` to `highest` times the min-max scale.
+    rows: how many rows of each product are compared per image and call.
+    """
+
+    weight_bits: int = 8
+    activation_bits: int = 8
+    method: Method = "hessian"
+    rounds: int = 3
+    two_groups: bool = True
+    candidates: int = 100
+    lowest: float = 0.01
+    highest: float = 1.2
+    rows: int = 64
+
+    def __post_init__(self) -> None:
+        for name, bits in (("weight", self.weight_bits), ("activation", self.activation_bits)):
+            if not FEWEST_BITS <= bits <= MOST_BITS:
+                raise InputError(f"{bits} {name} bits: give {FEWEST_BITS} to {MOST_BITS}")
+        if self.method not in METHODS:
+            raise InputError(f"there is no method {self.method!r}; use {', '.join(METHODS)}")
+        if self.rounds < 1:
+            raise InputError(f"rounds is {self.rounds}; give 1 or more")
+
+    @property
+    def searches(self) -> bool:
+        """Whether scales are compared by what they do to a product, and not by the numbers of a tensor alone."""
+        return self.method in ("output", "hessian")
+
+    @property
+    def kind(self) -> str:
+        """The usual short name, such as "w8a8"."""
+        return f"w{self.weight_bits}a{self.activation_bits}"

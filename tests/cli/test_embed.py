@@ -9,6 +9,9 @@ from commands import files, run
 from pocketsam.config import ModelConfig
 from pocketsam.data.sa1b import Shards
 from pocketsam.embeddings.store import EmbeddingStore
+from pocketsam.export.onnx import export_onnx
+from pocketsam.models.architectures import build
+from pocketsam.models.checkpoints import save_model
 from predictors import OneStep
 from shards import blocks, write_shard, write_tar
 
@@ -40,6 +43,7 @@ def teacher(monkeypatch, tmp_path) -> Teacher:
         )
     teacher = Teacher()
     monkeypatch.setattr("pocketsam.segmenter.open_engine", lambda *_, **__: teacher)
+    monkeypatch.setattr("pocketsam.embeddings.teacher.locate_teacher", lambda model: (Path(model), None))
     return teacher
 
 
@@ -142,15 +146,28 @@ def test_a_teacher_has_to_be_named(monkeypatch, capsys, teacher):
     assert code == 2 and "--teacher" in err
 
 
-def test_the_model_in_the_package_can_be_a_teacher(monkeypatch, capsys, tmp_path, samples):
+def test_a_model_in_a_folder_can_be_a_teacher(monkeypatch, capsys, tmp_path, samples):
     monkeypatch.chdir(tmp_path)
     Path("one").mkdir()
     (Path("one") / "cap.jpg").write_bytes((samples / "cap.jpg").read_bytes())
-    words = ("one", "--teacher", "pocket", "-o", "store", "--engine", "onnx")
+    save_model(Path("large/model.safetensors"), build("patches", 128).state_dict(), ModelConfig("large", 128))
+    words = ("one", "--teacher", "large", "-o", "store", "--engine", "torch")
     code, out, err = run(monkeypatch, capsys, "embed", *words)
     assert (code, err) == (0, "")
     assert out.startswith("store: 1 photo, ")
     store = EmbeddingStore("store")
-    assert store.signature.name == "pocket" and len(store.signature.weights) == 64
+    assert store.signature.name == "large" and len(store.signature.weights) == 64
     (entry,) = Shards("one", labelled=False)
-    assert store.read(entry).shape == store.signature.shape == (1024, 32, 32)
+    assert store.read(entry).shape == store.signature.shape == (256, 8, 8)
+
+
+def test_a_teacher_without_weights_is_refused_before_the_work(monkeypatch, capsys, tmp_path, samples):
+    """Training a student from it would be refused hours later."""
+    monkeypatch.chdir(tmp_path)
+    export_onnx(build("patches", 64), ModelConfig("onnx-only", 64), Path("onnx-only"))
+    code, out, err = run(monkeypatch, capsys, "embed", samples, "--teacher", "onnx-only", "-o", "store")
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        "pocketsam: onnx-only: holds no model.safetensors, and a student needs its teacher's"
+    )
+    assert err.count("\n") == 1 and not Path("store").exists()

@@ -36,6 +36,7 @@ def embed(
     The same command goes on where a killed run stopped, and mends what is damaged. Several processes may run it at
     once: they share the shards out.
     """
+    from pocketsam.embeddings.teacher import locate_teacher
     from pocketsam.segmenter import Segmenter
     from pocketsam.utils.files import check_writable
 
@@ -43,6 +44,7 @@ def embed(
         if not path.exists():
             raise InputError(f"{path}: there is no such file or folder; check the path")
     check_writable(output, missing=True)
+    locate_teacher(teacher)  # before hours of work: training a student needs more than ONNX files
     segmenter = Segmenter(teacher, engine, device=device, precision=precision, threads=threads)
     try:
         summary = _run(segmenter.engine, photos, output, bits)
@@ -55,25 +57,19 @@ def embed(
 
 
 def _run(engine: "OpenEngine", photos: list[Path], output: Path, bits: int) -> "Summary":
-    """Embed under a progress bar; what has to be rebuilt is said above it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    from pocketsam.embeddings.job import Progress
+    """Embed, and show how far it is; what has to be rebuilt is said on the way."""
+    from pocketsam.embeddings.job import Progress as Done
     from pocketsam.embeddings.job import embed as embed_photos
+    from pocketsam.utils.progress import Progress
 
-    console = Console(stderr=True, highlight=False)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("photos", total=None)
+    with Progress("photos") as progress:
 
-        def show(progress: Progress) -> None:
-            text = f"photos, {progress.rate:.1f} photos/s" if progress.embedded else "photos"
-            bar.update(task, total=progress.photos, completed=progress.done, config=text)
+        def show(now: Done) -> None:
+            status = f"{now.rate:.1f} photos/s" if now.embedded else ""
+            progress.update(now.done, status, total=now.photos)
 
         def say(line: str) -> None:
-            console.print(f"pocketsam: {line}", markup=False, soft_wrap=True)
+            progress.print(f"pocketsam: {line}")
 
         return embed_photos(engine, photos, output, bits, after_photo=show, say=say)
 

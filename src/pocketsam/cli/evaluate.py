@@ -142,22 +142,17 @@ def _parameter(name: str, option: Option) -> Parameter:
 
 
 def _measure(protocol: type[Measurement], values: dict[str, Any]) -> None:
-    """Measure under a progress bar that shows the means so far, and print the tables."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    """Measure, show how far it is and the means so far, and print the tables."""
     from pocketsam.evaluation.job import Run, evaluate
+    from pocketsam.utils.progress import Progress
 
     data = values.pop("data") or []
     _check_options(protocol, data)
     given = {name: values.pop(name) for name in protocol.options()}
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(protocol.name)
+    with Progress(protocol.name) as progress:
 
         def show(done: int, total: int, means: str) -> None:
-            bar.update(task, completed=done, total=total, description=means)
+            progress.update(done, means, total=total)
 
         outcome = evaluate(protocol, given, Run(**values), data, show)
     _print(outcome)

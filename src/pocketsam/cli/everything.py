@@ -119,32 +119,23 @@ def _run(
     settings: dict[str, Any],
     options: dict[str, Any],
 ) -> list["Outcome"]:
-    """Find everything under a progress bar; failed photos, and those without masks, are named above it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    """Find everything, and show how far it is; failed photos, and those without masks, are named on the way."""
     from pocketsam.automatic.batch import everything_in_photos
+    from pocketsam.utils.progress import Progress
 
-    console = Console(stderr=True, highlight=False)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     done: list[Outcome] = []
     resumed = 0
-    with (
-        _told_when_stopped(done, len(photos)),
-        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
-    ):
-        task = progress.add_task("photos", total=len(photos))
+    with _told_when_stopped(done, len(photos)), Progress("photos", len(photos)) as progress:
 
         def show(outcome: "Outcome") -> None:
             nonlocal resumed
             resumed += outcome.resumed
             if not outcome.error:
                 done.append(outcome)
-            text = f"photos, {resumed} of them done by an earlier run" if resumed else "photos"
-            progress.update(task, advance=1, description=text)
+            progress.advance(f"{resumed} of them done by an earlier run" if resumed else "")
             line = outcome.error or ("" if outcome.masks else f"{outcome.photo}: no masks found")
             if line and len(photos) > 1:
-                console.print(f"pocketsam: {line}", markup=False, soft_wrap=True)
+                progress.print(f"pocketsam: {line}")
 
         return everything_in_photos(
             segmenter, photos, output, overlays=overlays, settings=settings, after_photo=show, **options

@@ -23,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
 from rich.progress import track
 
 from pocketsam.data.sa1b import Shards
@@ -37,25 +36,28 @@ from pocketsam.evaluation.session import run
 from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import FILE_NAME, load_model, save_model
 from pocketsam.segmenter import Segmenter
-from pocketsam.training.config import read_recipe
 from pocketsam.training.loop import LOG_FILE, train
+from pocketsam.training.recipe import read_recipe
 from pocketsam.utils.rle import boxes as tightest_boxes
 from pocketsam.zoo import MODELS as PUBLISHED
 
 RECIPE = Path("recipes/distillation/small.yaml")
 TEACHER = Path("checkpoints/pocket") / FILE_NAME
 TEACHER_SIZE = 256
-PLAIN = "stages={hard_masks: false, hard_prompts: 0}"
+PROMPTS = ["objects=4", "pixel_loss=cross-entropy"]
+"""Of the methods that prompt the student."""
+CLICKS = [*PROMPTS, "clicks=[1]", "masks=teacher"]
+FULL_STAGE = ["method=full-stage", *PROMPTS]
 RUNS = {
     "decoupled": [],
-    "coupled": ["method=coupled", "masks=teacher"],
-    "semi-coupled": ["method=semi-coupled", "masks=teacher"],
-    "full-stage": ["method=full-stage", PLAIN],
-    "full-stage, hard prompts": ["method=full-stage", "stages={hard_masks: false}"],
-    "full-stage, hard prompts and masks": ["method=full-stage"],
-    "full-stage, without people": [
-        "method=full-stage",
-        "stages={people: 0, hard_masks: false, hard_prompts: 0}",
+    "coupled": ["method=coupled", *CLICKS],
+    "semi-coupled": ["method=semi-coupled", *CLICKS],
+    "full-stage": [*FULL_STAGE, "stages={hard_masks: false, hard_prompts: 0}"],
+    "full-stage, hard prompts": [*FULL_STAGE, "stages={hard_masks: false}"],
+    "full-stage, hard prompts and masks": FULL_STAGE,
+    "full-stage, without ground truth": [
+        *FULL_STAGE,
+        "stages={ground_truth: 0, hard_masks: false, hard_prompts: 0}",
     ],
     "decoupled, half the batch and epochs": ["batch=4"],
     "decoupled, twice the epochs": ["steps=1142"],
@@ -64,7 +66,7 @@ RUNS = {
 COLUMNS = {
     "teacher, click": "with the teacher, by a click",
     "teacher, box": "with the teacher, by a box",
-    "box": "with people, by a box",
+    "box": "with ground truth, by a box",
     "1 click": "1 click",
     "3 clicks": "3 clicks",
 }
@@ -147,7 +149,7 @@ def _result(
         f"embeddings={given.folder}/embeddings",
     ]
     changes = [change.format(folder=given.folder) if "{folder}" in change else change for change in changes]
-    model = train(read_recipe(RECIPE, [*settings, *changes, *given.changes]), Console(quiet=True))
+    model = train(read_recipe(RECIPE, [*settings, *changes, *given.changes]), quiet=True)
     log = [json.loads(line) for line in (out / LOG_FILE).read_text().splitlines()]
     found = _measure(model, teacher, given.photos / "val-000.tar", given.val_photos)
     found["photos/s"] = log[-1]["photos_s"]
@@ -166,7 +168,7 @@ def open_student(path: Path) -> Segmenter:
 
 
 def _measure(student: Path, teacher: Path, photos: Path, count: int) -> dict[str, float]:
-    """Agreement with the teacher on points, and with people on boxes and clicks, in percent."""
+    """Agreement with the teacher on points, and with the ground truth on boxes and clicks, in percent."""
     val, segmenter = Shards(photos), open_student(student)
     chosen = [i * len(val) // count for i in range(count)]
     found = {}
@@ -179,7 +181,7 @@ def _measure(student: Path, teacher: Path, photos: Path, count: int) -> dict[str
 
 
 def _agreement_on_boxes(student: Segmenter, teacher: Segmenter, val: Shards, photos: list[int]) -> float:
-    """The mean IoU of what both find in the boxes that people's masks have."""
+    """The mean IoU of what both find in the boxes of the ground truth."""
     found: list[float] = []
     for sample in (val.read(i).promptable() for i in photos):
         if sample.rles:
@@ -240,7 +242,7 @@ def throughput(given: argparse.Namespace) -> None:
             "stored": [f"embeddings={folder}/store"],
             "teacher in the loop": [f"out={folder}/loop"],
         }.items():
-            model = train(read_recipe(recipe, changes), Console(quiet=True))
+            model = train(read_recipe(recipe, changes), quiet=True)
             line = (model.parent / LOG_FILE).read_text().splitlines()[-1]
             rates[way] = json.loads(line)["photos_s"]
     print("| embeddings | photos/s | times |\n|---|---|---|")

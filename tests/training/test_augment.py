@@ -3,7 +3,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from pocketsam.data.sample import Sample
-from pocketsam.training.augment import Augmentation, augment, crop_window, paste
+from pocketsam.training.augment import augment, compress, crop_window, paste, whole_photo, zoom_out
+from pocketsam.training.config import Augmentation
 from pocketsam.training.shapes import draw_scene
 from shards import blocks, paint
 
@@ -85,3 +86,62 @@ def test_drawn_scenes_have_masks_inside_their_boxes() -> None:
         rows, columns = np.nonzero(mask)
         assert left // 4 == columns.min() and top // 4 == rows.min()
         assert (right - 1) // 4 == columns.max() and (bottom - 1) // 4 == rows.max()
+
+
+def test_what_is_off_changes_nothing() -> None:
+    """Recipes that do not name blur, compression and zooming out mean what they meant: not even a number is drawn."""
+    masks = blocks((6, 4, 30, 20), size=(40, 60))
+    rng, other = np.random.default_rng(7), np.random.default_rng(7)
+    off = augment(sample(masks), None, 64, 2, Augmentation(zoom_out=0, blur=0, jpeg=0), rng)
+    default = augment(sample(masks), None, 64, 2, Augmentation(), other)
+    assert off is not None and default is not None
+    np.testing.assert_array_equal(off.image, default.image)
+    assert rng.random() == other.random()
+
+
+@pytest.mark.parametrize("kind", ["blur", "jpeg"])
+def test_blur_and_compression_change_pixels_and_keep_labels(kind: str) -> None:
+    masks = blocks((6, 4, 30, 20), (40, 25, 58, 38), size=(40, 60))
+    plain = PLAIN.model_copy(update={kind: 1.0})
+    before = augment(sample(masks), None, 64, 2, PLAIN, np.random.default_rng(0))
+    after = augment(sample(masks), None, 64, 2, plain, np.random.default_rng(0))
+    assert before is not None and after is not None
+    np.testing.assert_array_equal(after.masks, before.masks)
+    np.testing.assert_array_equal(after.boxes, before.boxes)
+    difference = after.image.astype(int) - before.image
+    assert 0 < abs(difference).mean() < 12 and after.image.shape == before.image.shape
+    whole = whole_photo(sample(masks), 64, 0, "pad", plain, np.random.default_rng(0))
+    assert whole is not None and not len(whole.masks)
+
+
+def test_compression_keeps_the_order_of_the_colours() -> None:
+    red = np.zeros((32, 32, 3), np.uint8)
+    red[..., 0] = 200
+    np.testing.assert_allclose(compress(red, 90).mean((0, 1)), [200, 0, 0], atol=4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_zooming_out_moves_photo_and_masks_alike(seed: int) -> None:
+    masks = blocks((0, 0, 60, 40), (10, 8, 40, 32), size=(40, 60)).astype(np.uint8)
+    image = np.full((40, 60, 3), 90, np.uint8)
+    image[8:32, 10:40] = 200
+    small, moved = zoom_out(image, masks, 0.4, np.random.default_rng(seed))
+    assert small.shape == image.shape and moved.shape == masks.shape
+    rows, columns = np.nonzero(moved[0])  # where the photo is
+    height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+    assert 0.4 * 40 - 1 <= height <= 40 and abs(width / 60 - height / 40) < 0.05
+    outside = small[moved[0] == 0]
+    assert not len(outside) or (outside == image.mean((0, 1)).round()).all(), "the canvas has the mean colour"
+    assert small[moved[1] == 1].mean() > 185 and small[(moved[0] == 1) & (moved[1] == 0)].mean() < 105
+    assert abs(moved[1].sum() / moved[0].sum() - masks[1].sum() / masks[0].sum()) < 0.05
+
+
+def test_a_recipe_can_zoom_out() -> None:
+    masks = blocks((0, 0, 60, 40), size=(40, 60))
+    how = Augmentation(zoom_out=1.0, min_crop=0.3, flip=0, colour=0)
+    areas = []
+    for seed in range(20):
+        target = augment(sample(masks), None, 64, 1, how, np.random.default_rng(seed))
+        assert target is not None
+        areas.append(float(target.masks.mean()) / 255)
+    assert 0.05 < min(areas) < 0.4 and max(areas) > 0.6

@@ -21,11 +21,13 @@ from pocketsam.errors import InputError, ModelError
 from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import load_model, save_model
 from pocketsam.models.sam import Sam
-from pocketsam.training.config import Recipe, read_recipe
+from pocketsam.training.config import Recipe, Stages
 from pocketsam.training.loop import train
-from pocketsam.training.samples import Samples, batches
-from pocketsam.training.state import Diverged, Run
-from pocketsam.training.tasks.full_stage import FullStage, Stages
+from pocketsam.training.recipe import parse_recipe, read_recipe
+from pocketsam.training.samples import batches
+from pocketsam.training.state import Diverged, TrainingState
+from pocketsam.training.tasks import build_task
+from pocketsam.training.tasks.full_stage import FullStage
 from pocketsam.training.teacher import Teacher, resample
 from shards import annotation_file, blocks, jpeg, write_shard, write_tar
 
@@ -81,22 +83,23 @@ def recipe(shard: Path, teacher: Path, out: str = "run", **changes: object) -> R
         "train": [str(shard)],
         "steps": 4,
         "batch": 2,
-        "objects": 3,
         "warmup": 0,
         "workers": 0,
         "precision": "32-true",
         "checkpoint_every": 100,
     }
-    return Recipe.model_validate(values | changes)
+    values |= changes
+    if values["method"] != "decoupled":
+        values = {"objects": 3} | values
+    return parse_recipe(values)
 
 
 def fabric(precision: str = "32-true") -> Fabric:
     return Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
 
 
-def some_batches(run: Run, count: int) -> list[dict[str, Tensor]]:
-    teacher = run.plain_method.teacher
-    loader = batches(run.recipe, 0, 0, 1, run.config.resize, teacher.config if teacher else None)
+def some_batches(run: TrainingState, count: int) -> list[dict[str, Tensor]]:
+    loader = batches(run.task.samples, run.recipe, 0)
     return [batch for batch, _ in zip(loader, range(count), strict=False)]
 
 
@@ -106,14 +109,15 @@ def test_a_method_teaches_what_it_names_and_nothing_else(
     name: str, precision: str, shard: Path, teacher: Path
 ) -> None:
     changes = {"method": name} | METHODS[name]
-    run = Run(recipe(shard, teacher, **changes, rounds=2), fabric(precision))
-    before = {key: value.clone() for key, value in run.plain_method.state_dict().items()}
+    rounds = {"rounds": 2} if "coupled" in changes["method"] and changes["method"] != "decoupled" else {}
+    run = TrainingState(recipe(shard, teacher, **changes, **rounds), fabric(precision))
+    before = {key: value.clone() for key, value in run.task.loss.state_dict().items()}
     decoder = load_model(teacher)[0].mask_decoder.state_dict()
     assert all(torch.equal(before[f"sam.mask_decoder.{key}"], value) for key, value in decoder.items())
     for batch in some_batches(run, 3):
-        run.advance([batch])
+        run.train_step([batch])
     changed = {
-        key for key, value in run.plain_method.state_dict().items() if not torch.equal(before[key], value)
+        key for key, value in run.task.loss.state_dict().items() if not torch.equal(before[key], value)
     }
     # A mask that is never the best of three learns nothing from masks; the teacher's own teach all four.
     idle = () if name == "full-stage" else ("output_hypernetworks_mlps",)
@@ -130,62 +134,63 @@ def test_stored_embeddings_teach_as_the_teacher_in_the_loop(shard: Path, teacher
     for method in ("decoupled", "full-stage"):
         learned = []
         for out, changes in {"loop": {}, "stored": {"embeddings": str(store)}}.items():
-            run = Run(recipe(shard, teacher, out, method=method, **changes), fabric())
-            learned.append([float(run.advance([batch])["loss"]) for batch in some_batches(run, 3)])
+            run = TrainingState(recipe(shard, teacher, out, method=method, **changes), fabric())
+            learned.append([float(run.train_step([batch])["loss"]) for batch in some_batches(run, 3)])
         # Half precision, and a photo of 60 × 40 is enlarged by two ways of interpolating.
         assert learned[0] == pytest.approx(learned[1], rel=2e-2)
 
 
 def test_embeddings_of_8_bits_teach_nearly_the_same(shard: Path, teacher: Path) -> None:
     store = make_store(teacher, shard, bits=8)
-    run = Run(recipe(shard, teacher, embeddings=str(store)), fabric())
-    plain = Run(recipe(shard, teacher), fabric())
+    run = TrainingState(recipe(shard, teacher, embeddings=str(store)), fabric())
+    plain = TrainingState(recipe(shard, teacher), fabric())
     for batch, other in zip(some_batches(run, 2), some_batches(plain, 2), strict=True):
-        assert float(run.advance([batch])["loss"]) == pytest.approx(
-            float(plain.advance([other])["loss"]), rel=2e-2
+        assert float(run.train_step([batch])["loss"]) == pytest.approx(
+            float(plain.train_step([other])["loss"]), rel=2e-2
         )
 
 
 def test_distillation_brings_the_student_nearer(shard: Path, teacher: Path) -> None:
     for method in ("decoupled", "full-stage"):
-        changes = {"method": method, "steps": 40, "learning_rate": 3e-3, "stages": {"hard_prompts": 1}}
-        run = Run(recipe(shard, teacher, **changes), fabric())
+        changes = {"method": method, "steps": 40, "learning_rate": 3e-3}
+        changes |= {"stages": {"hard_prompts": 1}} if method == "full-stage" else {}
+        run = TrainingState(recipe(shard, teacher, **changes), fabric())
         (batch,) = some_batches(run, 1)
         name = "loss" if method == "decoupled" else "embedding_loss"
-        found = [float(run.advance([batch])[name]) for _ in range(40)]
+        found = [float(run.train_step([batch])[name]) for _ in range(40)]
         assert found[-1] < 0.7 * found[0]
 
 
 def test_a_gradient_that_is_no_number_stops_before_it_does_harm(shard: Path, teacher: Path) -> None:
-    run = Run(recipe(shard, teacher), fabric())
-    before = {name: value.clone() for name, value in run.sam.state_dict().items()}
-    next(run.sam.image_encoder.parameters()).register_hook(lambda gradient: gradient * float("inf"))
+    run = TrainingState(recipe(shard, teacher), fabric())
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    next(run.model.image_encoder.parameters()).register_hook(lambda gradient: gradient * float("inf"))
     (batch,) = some_batches(run, 1)
     with pytest.raises(
         Diverged, match=r"step 0: the gradient is no number, on .*photos\.tar: .*last good state"
     ):
-        run.advance([batch])
-    assert all(torch.equal(value, before[name]) for name, value in run.sam.state_dict().items())
+        run.train_step([batch])
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
 
 
 def test_counting_operations_leaves_no_trace(shard: Path, teacher: Path) -> None:
-    run = Run(recipe(shard, teacher, model="tiny_vit_1m", method="coupled"), fabric())
-    before = {name: value.clone() for name, value in run.sam.state_dict().items()}
+    run = TrainingState(recipe(shard, teacher, model="tiny_vit_1m", method="coupled"), fabric())
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
     (batch,) = some_batches(run, 1)
     assert run.operations(batch) > 1e7
-    assert all(torch.equal(value, before[name]) for name, value in run.sam.state_dict().items())
-    assert all(parameter.grad is None for parameter in run.sam.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+    assert all(parameter.grad is None for parameter in run.model.parameters())
 
 
 def test_each_stage_can_be_left_out(shard: Path, teacher: Path) -> None:
-    run = Run(recipe(shard, teacher, method="full-stage"), fabric())
-    method = run.plain_method
+    run = TrainingState(recipe(shard, teacher, method="full-stage"), fabric())
+    method = run.task.loss
     assert isinstance(method, FullStage)
     (batch,) = some_batches(run, 1)
     parts = {"embedding": ["embedding_loss"], "tokens": ["token_loss"], "masks": ["output_loss"]}
-    parts["people"] = ["mask_loss", "iou_loss"]
+    parts["ground_truth"] = ["mask_loss", "iou_loss"]
     for kept, names in parts.items():
-        method.stages = replace(Stages(0, 0, 0, 0), **{kept: 2.0})
+        method.stages = Stages(**(dict.fromkeys(parts, 0.0) | {kept: 2.0}))
         losses = method(batch, 0)
         expected = 2 * sum(float(losses[name]) for name in names)
         assert float(losses["loss"].detach()) == pytest.approx(expected, rel=1e-5)
@@ -198,8 +203,8 @@ def test_each_stage_can_be_left_out(shard: Path, teacher: Path) -> None:
 def test_hard_prompts_fall_where_the_student_missed(
     shard: Path, teacher: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Run(recipe(shard, teacher, method="full-stage", stages={"hard_prompts": 9}), fabric())
-    method = run.plain_method
+    run = TrainingState(recipe(shard, teacher, method="full-stage", stages={"hard_prompts": 9}), fabric())
+    method = run.task.loss
     assert isinstance(method, FullStage)
     inside = torch.zeros(2, 3, 16, 16, dtype=torch.bool)
     inside[..., 2:14, 2:14] = True
@@ -315,23 +320,25 @@ def test_a_student_is_described_as_its_teacher(shard: Path, teacher: Path) -> No
 
 def test_the_decoder_can_be_finetuned_after(shard: Path, teacher: Path) -> None:
     first = train(recipe(shard, teacher, "first"))
-    run = Run(recipe(shard, teacher, "second", method="coupled", init=str(first)), fabric())
+    run = TrainingState(recipe(shard, teacher, "second", method="coupled", init=str(first)), fabric())
     weights = load_file(first)
-    assert all(torch.equal(value, weights[name]) for name, value in run.sam.state_dict().items())
+    assert all(torch.equal(value, weights[name]) for name, value in run.model.state_dict().items())
     # ...but a frozen decoder is always the teacher's, whatever the weights to start from have.
     other = make_teacher(shard.with_name("other"), seed=5, size=64)
-    run = Run(recipe(shard, teacher, "third", init=str(other)), fabric())
+    run = TrainingState(recipe(shard, teacher, "third", init=str(other)), fabric())
     decoder = load_model(teacher)[0].mask_decoder.state_dict()
-    assert all(torch.equal(run.sam.mask_decoder.state_dict()[name], value) for name, value in decoder.items())
+    assert all(
+        torch.equal(run.model.mask_decoder.state_dict()[name], value) for name, value in decoder.items()
+    )
 
 
 @pytest.mark.parametrize("model", ["tiny_vit_1m", "tiny_vit_11m", "tiny_vit_21m", "vit_tiny", "vit_small"])
 def test_any_encoder_can_be_a_student(model: str, shard: Path, teacher: Path) -> None:
-    run = Run(recipe(shard, teacher, model=model, batch=1), fabric())
+    run = TrainingState(recipe(shard, teacher, model=model, batch=1), fabric())
     (batch,) = some_batches(run, 1)
-    assert float(run.advance([batch])["loss"]) > 0
+    assert float(run.train_step([batch])["loss"]) > 0
     path = shard.with_name("student.safetensors")
-    save_model(path, run.sam.state_dict(), run.config)
+    save_model(path, run.model.state_dict(), run.task.config)
     assert load_model(path)[0].state_dict().keys() == build(model, 64).state_dict().keys()
 
 
@@ -339,15 +346,15 @@ def test_any_encoder_can_be_a_student(model: str, shard: Path, teacher: Path) ->
 def test_efficient_sam_teaches_students_of_its_kind(name: str, shard: Path, tmp_path: Path) -> None:
     path = tmp_path / "efficient" / "model.safetensors"
     save_model(path, build("efficient_sam_ti", 64).state_dict(), replace(EFFICIENT_SAM, image_size=64))
-    run = Run(recipe(shard, path, batch=1, rounds=2, **{"method": name} | METHODS[name]), fabric())
-    assert run.sam.variant == "efficient_sam"
+    run = TrainingState(recipe(shard, path, batch=1, **{"method": name} | METHODS[name]), fabric())
+    assert run.model.variant == "efficient_sam"
     answers = (0,) if name == "full-stage" or name.startswith("coupled") else (1, 2, 3)
-    assert run.config.prompt_masks == answers
+    assert run.task.config.prompt_masks == answers
     seen: list[int] = []
-    points = run.sam.prompt_encoder.points
-    run.sam.prompt_encoder.points = lambda p, *rest: seen.append(p.shape[2]) or points(p, *rest)  # type: ignore
+    points = run.model.prompt_encoder.points
+    run.model.prompt_encoder.points = lambda p, *rest: seen.append(p.shape[2]) or points(p, *rest)  # type: ignore
     (batch,) = some_batches(run, 1)
-    run.advance([batch])
+    run.train_step([batch])
     assert set(seen) <= {EFFICIENT_SAM.pad_points_to}
 
 
@@ -378,7 +385,7 @@ def test_photos_without_embeddings_are_named_before_anything_starts(
     with pytest.raises(
         DataError, match=r"more\.tar: x: has no embedding in .*, like 1 other.*pocketsam embed"
     ):
-        Samples(asked, "pad", ModelConfig("t", 128, "pad"))
+        build_task(asked)
 
 
 def test_a_store_that_is_damaged_later_stops_the_run_by_name(shard: Path, teacher: Path) -> None:
@@ -395,12 +402,13 @@ def test_a_store_that_is_damaged_later_stops_the_run_by_name(shard: Path, teache
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"teacher": None}, "decoupled distillation needs a teacher"),
+        ({"teacher": None}, "teacher: decoupled training needs it"),
         ({"method": "supervised"}, "supervised training has no teacher"),
-        ({"masks": "teacher"}, "decoupled training does not learn a teacher's masks"),
+        ({"masks": "teacher"}, "decoupled training has no masks"),
         ({"method": "coupled", "embeddings": "x"}, "needs no embeddings"),
         ({"train": "drawn shapes"}, "a teacher needs photos"),
-        ({"stages": {"mask": 1}}, "stages: mask: "),
+        ({"stages": {"mask": 1}}, r"stages: decoupled training has no stages \(full-stage training has\)"),
+        ({"method": "full-stage", "stages": {"mask": 1}}, "stages: mask: full-stage training has no mask"),
         ({"model": "resnet"}, "model: "),
     ],
 )

@@ -1,5 +1,6 @@
 """A run's end is a function of its recipe, however often it was killed."""
 
+import importlib
 import json
 import os
 import random
@@ -15,14 +16,21 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from pocketsam.config import ModelConfig
+from pocketsam.data.coco import write_coco
+from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import DataError
+from pocketsam.embeddings.store import Signature
+from pocketsam.embeddings.writer import create_store
 from pocketsam.errors import InputError, ModelError
 from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import load_model, save_model
-from pocketsam.training.config import Recipe, read_recipe
+from pocketsam.training.config import SupervisedRecipe
 from pocketsam.training.loop import train
+from pocketsam.training.recipe import read_recipe
 from pocketsam.training.samples import Item, Samples
-from pocketsam.training.state import Diverged, Run, learning_rate
+from pocketsam.training.state import Diverged, TrainingState, learning_rate
+from pocketsam.training.tasks import TASKS, TaskEntry
 from shards import annotation_file, blocks, write_shard, write_tar
 
 RECIPE = """
@@ -86,15 +94,15 @@ def step_of(state: Path) -> int:
 def test_a_signal_ends_a_run_between_two_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = load_file(run(write_recipe(tmp_path, "whole")))
     recipe = write_recipe(tmp_path, "stopped", checkpoint_every=100)
-    advance = Run.advance
+    train_step = TrainingState.train_step
 
-    def interrupted(self: Run, batch: Sequence[Item]) -> dict[str, torch.Tensor]:
+    def interrupted(self: TrainingState, batch: Sequence[Item]) -> dict[str, torch.Tensor]:
         if self.step == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        return advance(self, batch)
+        return train_step(self, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "advance", interrupted)
+        patch.setattr(TrainingState, "train_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(recipe)
     assert step_of(tmp_path / "stopped" / "state.safetensors") == 6
@@ -112,9 +120,9 @@ def test_photos_train_and_the_best_weights_are_kept(tmp_path: Path) -> None:
     log = [json.loads(line) for line in (tmp_path / "photos" / "log.jsonl").read_text().splitlines()]
     assert any("val/box" in line for line in log)
     again = write_recipe(tmp_path, "next", init=str(best), steps=1)
-    start = Run(read_recipe(again, ["model=pocket"]), _fabric()).sam.state_dict()
+    start = TrainingState(read_recipe(again, ["model=pocket"]), _fabric()).model.state_dict()
     assert all(torch.equal(start[name], t) for name, t in sam.state_dict().items())
-    decoder_only = Run(read_recipe(again), _fabric()).sam.state_dict()
+    decoder_only = TrainingState(read_recipe(again), _fabric()).model.state_dict()
     assert torch.equal(decoder_only["mask_decoder.iou_token.weight"], start["mask_decoder.iou_token.weight"])
 
 
@@ -123,7 +131,9 @@ def test_a_run_can_start_from_the_mean_of_several(tmp_path: Path) -> None:
         run(write_recipe(tmp_path, name, seed=seed, steps=1)) for name, seed in (("a", 0), ("b", 1))
     )
     init = [str(first), str(second)]
-    start = Run(read_recipe(write_recipe(tmp_path, "mean", init=init)), _fabric()).sam.state_dict()
+    start = TrainingState(
+        read_recipe(write_recipe(tmp_path, "mean", init=init)), _fabric()
+    ).model.state_dict()
     one, other = load_file(first), load_file(second)
     for name, tensor in start.items():
         expected = (one[name] + other[name]) / 2 if tensor.is_floating_point() else one[name]
@@ -139,7 +149,7 @@ def test_weights_of_two_architectures_have_no_mean(tmp_path: Path) -> None:
     with pytest.raises(
         ModelError, match=r"other.safetensors: is of another architecture than .*; average weights of one"
     ):
-        Run(read_recipe(write_recipe(tmp_path, "mean", init=init)), _fabric())
+        TrainingState(read_recipe(write_recipe(tmp_path, "mean", init=init)), _fabric())
 
 
 def test_a_broken_photo_is_named_in_one_line(tmp_path: Path) -> None:
@@ -155,17 +165,17 @@ def test_photos_can_be_drawn_as_often_as_they_have_masks(tmp_path: Path) -> None
     one, many = blocks((2, 2, 28, 28)), blocks(*[(x, 0, x + 6, 40) for x in range(0, 56, 14)])
     shard = write_shard(tmp_path / "s.tar", {"one": one, "many": many})
     recipe = read_recipe(write_recipe(tmp_path, "draw", train=f"[{shard}]", draw="masks"))
-    samples = Samples(recipe)
-    drawn = [samples._photo(number) for number in range(1000)]
+    samples = Samples(recipe, "squash", 3)
+    drawn = [samples.photo_of(number) for number in range(1000)]
     assert 750 < sum(drawn) < 850
-    assert drawn == [Samples(recipe)._photo(number) for number in range(1000)]
-    evenly = Samples(read_recipe(write_recipe(tmp_path, "even", train=f"[{shard}]")))
-    assert sum(evenly._photo(number) for number in range(1000)) == 500
+    assert drawn == [Samples(recipe, "squash", 3).photo_of(number) for number in range(1000)]
+    evenly = Samples(read_recipe(write_recipe(tmp_path, "even", train=f"[{shard}]")), "squash", 3)
+    assert sum(evenly.photo_of(number) for number in range(1000)) == 500
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
     recipe = read_recipe(write_recipe(tmp_path, "learn", steps=30, rounds=1, pixel_loss="cross-entropy"))
-    training = Run(recipe, _fabric())
+    training = TrainingState(recipe, _fabric())
     batch = {
         "image": torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8),
         "masks": torch.zeros(2, 3, 16, 16, dtype=torch.uint8),
@@ -173,7 +183,7 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     }
     batch["masks"][..., 4:12, 4:12] = 255
     batch["seed"] = torch.tensor([0, 1])
-    losses = [float(training.advance([batch])["loss"]) for _ in range(30)]
+    losses = [float(training.train_step([batch])["loss"]) for _ in range(30)]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
 
@@ -182,10 +192,10 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(tmp_path: Path)
     run(recipe)
     state = tmp_path / "nan" / "state.safetensors"
     before = state.read_bytes()
-    training = Run(read_recipe(recipe), _fabric())
+    training = TrainingState(read_recipe(recipe), _fabric())
     training.restore()
     with torch.no_grad():
-        training.sam.mask_decoder.iou_token.weight.fill_(float("nan"))
+        training.model.mask_decoder.iou_token.weight.fill_(float("nan"))
     batch = {
         "image": torch.zeros(2, 3, 64, 64, dtype=torch.uint8),
         "masks": torch.full((2, 3, 16, 16), 255, dtype=torch.uint8),
@@ -193,7 +203,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(tmp_path: Path)
     }
     batch |= {"seed": torch.tensor([0, 1]), "name": ["a.tar: x", "a.tar: y"]}
     with pytest.raises(Diverged, match=r"step 3: the loss is nan, on a\.tar: x, a\.tar: y; .*state"):
-        training.advance([batch])
+        training.train_step([batch])
     assert state.read_bytes() == before
 
 
@@ -208,7 +218,7 @@ def test_another_recipe_does_not_go_on_with_this_state(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_warms_up_and_comes_down() -> None:
-    recipe = Recipe(model="patches", out="x", train="drawn shapes", steps=100, batch=1, warmup=10)
+    recipe = SupervisedRecipe(model="patches", out="x", train="drawn shapes", steps=100, batch=1, warmup=10)
     rates = [learning_rate(recipe, step) for step in range(101)]
     assert rates[0] == pytest.approx(recipe.learning_rate / 10)
     assert max(rates) == pytest.approx(recipe.learning_rate) == pytest.approx(rates[10])
@@ -220,7 +230,9 @@ def test_the_learning_rate_warms_up_and_comes_down() -> None:
     ("change", "message"),
     [
         ("image_size=100", "image_size"),
-        ("stepz=1", "stepz"),
+        ("stepz=1", "supervised training has no stepz; did you mean steps?"),
+        ("method=distilled", "method: 'distilled' is none; choose one of supervised, "),
+        ("augmentation={blur: 2}", "augmentation: blur: "),
         ("steps=none", "steps"),
         ("train=[/nowhere/*.tar]", "matches no file"),
         ("out=$NOT_SET_ANYWHERE", "environment variable"),
@@ -241,3 +253,106 @@ def _fabric():  # type: ignore[no-untyped-def]
     from lightning_fabric import Fabric
 
     return Fabric(accelerator="cpu", devices=1, precision="32-true")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_process_group_loses_no_step(number: signal.Signals, tmp_path: Path) -> None:
+    """As `timeout` and Ctrl-C send it: the workers that read photos get it, too."""
+    masks = blocks((2, 2, 28, 28), (32, 5, 56, 36))
+    shard = write_shard(tmp_path / "s.tar", {name: masks for name in "abcde"})
+    changes = {"train": f"[{shard}]", "workers": 2, "steps": 100_000, "checkpoint_every": 100_000}
+    recipe = write_recipe(tmp_path, "group", **changes)
+    log = tmp_path / "group" / "log.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pocketsam", "train", str(recipe)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 200
+    while process.poll() is None and time.monotonic() < until and not (log.exists() and log.stat().st_size):
+        time.sleep(0.01)
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=200)
+    step = step_of(tmp_path / "group" / "state.safetensors")
+    assert step >= 10
+    lines = [line for line in said.splitlines() if line.startswith(("stopped", "Traceback", "Exception"))]
+    assert lines == [f"stopped at step {step}; the same command goes on from there ({tmp_path / 'group'})"]
+    assert process.returncode == 130
+
+
+def test_any_layout_can_be_trained_on(tmp_path: Path) -> None:
+    """COCO's JSON here, with a crowd, which is no object to learn."""
+    masks = blocks((2, 2, 28, 28), (32, 5, 56, 36))
+    shard = write_shard(tmp_path / "s.tar", {name: masks for name in "ab"})
+    path = write_coco(Shards(shard), tmp_path / "coco")
+    document = json.loads(path.read_text())
+    document["annotations"][0]["iscrowd"] = 1
+    path.write_text(json.dumps(document))
+    for draw in ("photos", "masks"):
+        recipe = write_recipe(
+            tmp_path, f"coco-{draw}", train=f"[{path}]", val=[str(path)], draw=draw, steps=2
+        )
+        assert run(recipe).exists()
+
+
+def test_embeddings_go_with_shards_alone(tmp_path: Path) -> None:
+    recipe = read_recipe(write_recipe(tmp_path, "drawn"))
+    create_store(tmp_path / "store", Signature.of(ModelConfig("t", 64), 16))
+    with pytest.raises(InputError, match="embeddings are those of shards or folders of photos"):
+        Samples(recipe, "squash", 3, ModelConfig("t", 64), str(tmp_path / "store"))
+
+
+def test_recipes_need_no_pytorch(tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path, "light")
+    check = (
+        "import sys; from pathlib import Path; from pocketsam.training.recipe import read_recipe;"
+        f" read_recipe(Path({str(recipe)!r})); assert 'torch' not in sys.modules, 'it was imported'"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True, timeout=60)
+
+
+def test_a_new_method_is_a_file_and_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "brightness.py").write_text(BRIGHTNESS)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = importlib.import_module("brightness").BrightnessRecipe
+    monkeypatch.setitem(TASKS, "brightness", TaskEntry("brightness", config, "brightness"))
+    changes = {"method": "brightness", "strength": 2.0, "steps": 2}
+    path = write_recipe(tmp_path, "new", **changes)
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if "rounds" not in line))
+    assert run(path).exists()
+    assert (tmp_path / "new" / "state.safetensors").exists()
+
+
+BRIGHTNESS = """
+from typing import Literal
+
+from torch import nn
+
+from pocketsam.training.config import Recipe
+from pocketsam.training.samples import Samples
+from pocketsam.training.student import make_student
+from pocketsam.training.task import Task
+
+
+class BrightnessRecipe(Recipe):
+    method: Literal["brightness"]
+    objects: int = 1
+    strength: float
+
+
+def build(recipe):
+    sam, config = make_student(recipe)
+    return Task(sam, config, Loss(sam, recipe.strength), Samples(recipe, config.resize, recipe.objects))
+
+
+class Loss(nn.Module):
+    def __init__(self, sam, strength):
+        super().__init__()
+        self.sam, self.strength = sam, strength
+
+    def forward(self, batch, step):
+        image = batch["image"].float() / 255
+        error = self.sam.encode(image).mean((1, 2, 3)) - image.mean((1, 2, 3))
+        return {"loss": self.strength * error.square().mean()}
+"""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketsam.training.config import read_recipe
+from pocketsam.training.recipe import read_recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
 

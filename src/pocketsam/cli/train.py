@@ -17,10 +17,13 @@ def train(
         list[str] | None, typer.Option("--set", help="Change a field of the recipe.", metavar="KEY=VALUE")
     ] = None,
 ) -> None:
-    """Train a model by a recipe. The same command goes on with a run that was interrupted."""
+    """Train a model by a recipe.
+
+    The same command goes on with a run that was interrupted: Ctrl-C and SIGTERM end it after a whole step.
+    """
     try:
-        from pocketsam.training.config import read_recipe
         from pocketsam.training.loop import train as run
+        from pocketsam.training.recipe import read_recipe
     except ModuleNotFoundError as error:
         raise InputError(
             f"training needs {error.name}; install it with: {how_to_install('train')}"

@@ -86,6 +86,12 @@ class CocoSet:
                 left_out.append(f"{place}: annotation {annotation['id']} {error}")
         return Sample(self.names[i], photo, rles, ids, place=place, left_out=tuple(left_out))
 
+    def mask_count(self, i: int) -> int:
+        """See `Dataset.mask_count`; crowds do not count."""
+        return sum(
+            not annotation.get("iscrowd") for annotation in self._annotations.get(self.image_ids[i], [])
+        )
+
     def truth(self, photos: Sequence[int]) -> tuple[dict[str, Any], list[str]]:
         """The document of the photos numbered so, as COCO's and LVIS's evaluation count with it; no photo is read.
 

@@ -53,6 +53,10 @@ class LabelMaps:
         masks = dict(_masks(values))
         return Sample(path.stem, image, list(masks.values()), list(masks), place=str(path))
 
+    def mask_count(self, i: int) -> int:
+        """See `Dataset.mask_count`."""
+        return int(np.count_nonzero(np.unique(_read_map(self.maps[i]))))
+
 
 def _photos(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}

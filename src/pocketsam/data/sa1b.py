@@ -79,7 +79,7 @@ class Shards(Sequence[Entry]):
         return self.entries[i]
 
     def mask_count(self, i: int) -> int:
-        """How many masks sample number i has, without decoding anything."""
+        """See `Dataset.mask_count`; nothing is decoded."""
         return len(_annotation(self.entries[i]).get("annotations") or [])
 
     def read(self, i: int) -> Sample:

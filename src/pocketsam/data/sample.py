@@ -84,6 +84,10 @@ class Dataset(Protocol):
         """Sample number i, decoded. Raises DataError when its photo or its annotations cannot be read at all."""
         ...
 
+    def mask_count(self, i: int) -> int:
+        """About how many masks sample number i has, without decoding its photo."""
+        ...
+
 
 def find_files(folder: Path, endings: Sequence[str]) -> list[Path]:
     """The files of a folder with one of the endings, in the order of their names; none where there is no folder."""

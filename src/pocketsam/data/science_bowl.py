@@ -46,6 +46,10 @@ class ScienceBowl:
                 left_out.append(str(error))
         return Sample(name, image, rles, ids, place=str(place), left_out=tuple(left_out))
 
+    def mask_count(self, i: int) -> int:
+        """See `Dataset.mask_count`."""
+        return len(find_files(self.folder / self.names[i] / "masks", (".png",)))
+
 
 def _mask(path: Path, size: tuple[int, ...]) -> RLE:
     """Raises DataError naming the file where it is broken or not of the photo's size (H, W)."""

@@ -1,9 +1,11 @@
-"""One training sample: a photo, cropped, flipped, recoloured and pasted into, with N of its masks.
+"""One training sample: a photo, cropped, shrunk, flipped, recoloured and pasted into, with N of its masks.
 
 Everything is drawn from the generator that is passed in, so a sample is a function of its seed alone.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from pocketsam.config import Resize
 from pocketsam.data.sample import Sample
+from pocketsam.training.config import Augmentation
 
 Image = NDArray[np.uint8]
 CROP_TRIES = 3
@@ -19,19 +22,6 @@ PADDING = (124, 116, 104)
 NO_MASKS, NO_BOXES = np.zeros((0, 0, 0), np.uint8), np.zeros((0, 4), np.float32)
 MIN_CELLS = 2
 """Masks that fill fewer cells of the mask grid cannot be learned at this resolution."""
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What is done to a photo; the probabilities are a photo's, not a pixel's."""
-
-    min_crop: float = 0.3
-    """The smallest crop, as a fraction of the photo's sides."""
-    whole: float = 0.35
-    """How often the photo is taken whole, as at inference."""
-    flip: float = 0.5
-    colour: float = 0.8
-    paste: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -63,30 +53,29 @@ def augment(
     if other is not None and other.rles:
         image, masks = paste(image, masks, other, rng)
     for _ in range(CROP_TRIES):
-        x0, y0, x1, y1 = crop_window(masks, how, rng)
-        target = _resize(image[y0:y1, x0:x1], masks[:, y0:y1, x0:x1], size, objects, rng)
+        target = _resize(*_reframe(image, masks, how, rng), size, objects, rng)
         if target is not None:
-            return _recolour(_flip(target, size, how, rng), how, rng)
+            return _vary(_flip(target, size, how, rng), how, rng)
     return None
 
 
 def whole_photo(
     sample: Sample, size: int, objects: int, resize: Resize, how: Augmentation, rng: np.random.Generator
 ) -> Target | None:
-    """The photo as at inference, in front of a model that pads or squashes: only its colours vary.
+    """The photo as at inference, in front of a model that pads or squashes: only its colours and sharpness vary.
 
-    Its masks as `augment` gives them, or none where no objects are asked for. None where no mask of the sample is
+    Its masks as `augment` gives them, or none where `objects` is 0. None where no mask of the sample is
     large enough to learn from.
     """
     image = square(sample.image) if resize == "pad" else sample.image
     if not objects:
-        return _recolour(Target(_scaled(image, size).transpose(2, 0, 1), NO_MASKS, NO_BOXES), how, rng)
+        return _vary(Target(_scaled(image, size).transpose(2, 0, 1), NO_MASKS, NO_BOXES), how, rng)
     chosen = rng.permutation(len(sample.rles))[: 2 * objects]
     masks = [mask.astype(np.uint8) for mask in sample.masks([int(i) for i in chosen])]
     if not masks:
         return None
     found = _resize(image, np.stack([square(m) if resize == "pad" else m for m in masks]), size, objects, rng)
-    return found and _recolour(found, how, rng)
+    return found and _vary(found, how, rng)
 
 
 def square(image: Image) -> Image:
@@ -96,6 +85,33 @@ def square(image: Image) -> Image:
     padded[:] = colour
     padded[: image.shape[0], : image.shape[1]] = image
     return padded
+
+
+def _reframe(image: Image, masks: Image, how: Augmentation, rng: np.random.Generator) -> tuple[Image, Image]:
+    """A photo (H, W, 3) and its masks (K, H, W): shrunk, or cropped, or as they are."""
+    if how.zoom_out and rng.random() < how.zoom_out:
+        return zoom_out(image, masks, how.min_crop, rng)
+    x0, y0, x1, y1 = crop_window(masks, how, rng)
+    return image[y0:y1, x0:x1], masks[:, y0:y1, x0:x1]
+
+
+def zoom_out(image: Image, masks: Image, smallest: float, rng: np.random.Generator) -> tuple[Image, Image]:
+    """The photo (H, W, 3) shrunk, somewhere on a canvas of its mean colour: large-scale jitter below 1.
+
+    As in arXiv 2012.07177. Its masks (K, H, W) follow. The sizes of the arrays stay; the photo's sides are between
+    `smallest` and 1 of what they were.
+    """
+    height, width = image.shape[:2]
+    scale = rng.uniform(smallest, 1.0)
+    h, w = max(1, round(height * scale)), max(1, round(width * scale))
+    top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+    window = np.s_[top : top + h, left : left + w]
+    canvas, moved = np.empty_like(image), np.zeros_like(masks)
+    canvas[:] = image.mean((0, 1)).round().astype(np.uint8)
+    canvas[window] = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA)
+    for mask, place in zip(masks, moved, strict=True):
+        place[window] = cv2.resize(mask * 255, (w, h), interpolation=cv2.INTER_AREA) > 127
+    return canvas, moved
 
 
 def crop_window(masks: Image, how: Augmentation, rng: np.random.Generator) -> tuple[int, int, int, int]:
@@ -171,6 +187,34 @@ def _flip(target: Target, size: int, how: Augmentation, rng: np.random.Generator
     boxes = target.boxes.copy()
     boxes[:, [0, 2]] = size - boxes[:, [2, 0]]
     return Target(target.image[..., ::-1], target.masks[..., ::-1], boxes)
+
+
+def _vary(target: Target, how: Augmentation, rng: np.random.Generator) -> Target:
+    """Other colours, a blur, the traces of compression: nothing that moves an outline."""
+    target = _recolour(target, how, rng)
+    if how.blur and rng.random() < how.blur:
+        sigma = rng.uniform(0.3, 2.0)
+        target = replace(
+            target, image=_each_pixel(target.image, lambda x: cv2.GaussianBlur(x, (0, 0), sigma))
+        )
+    if how.jpeg and rng.random() < how.jpeg:
+        quality = int(rng.integers(30, 96))
+        target = replace(target, image=_each_pixel(target.image, lambda x: compress(x, quality)))
+    return target
+
+
+def _each_pixel(image: Image, change: Callable[[Image], Any]) -> Image:
+    """Change an image (3, S, S) as OpenCV takes it, (S, S, 3)."""
+    return np.asarray(change(np.ascontiguousarray(image.transpose(1, 2, 0))), np.uint8).transpose(2, 0, 1)
+
+
+def compress(image: Image, quality: int) -> Image:
+    """An image (H, W, 3) RGB after JPEG compression of this quality, 1 to 100."""
+    written, encoded = cv2.imencode(
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    assert written
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 def _recolour(target: Target, how: Augmentation, rng: np.random.Generator) -> Target:

@@ -57,8 +57,24 @@ def _sum_over_processes(mine: Tensor) -> Tensor:
     return cast(Tensor, _SumOverProcesses.apply(mine))  # type: ignore[no-untyped-call]
 
 
-def share_batch_norm(module: nn.Module) -> None:
-    """Turn every batch normalisation in a module, in place, into one over all processes; its tensors stay its own."""
-    for child in module.modules():
-        if type(child) is nn.BatchNorm2d:
-            child.__class__ = SharedBatchNorm2d
+def share_batch_norm(module: nn.Module) -> nn.Module:
+    """The module with every batch normalisation in it replaced by one over all processes, which keeps its tensors.
+
+    Like `torch.nn.SyncBatchNorm.convert_sync_batchnorm`: the module itself stays the same object unless it is a
+    batch normalisation.
+    """
+    if type(module) is nn.BatchNorm2d:
+        return _shared(module)
+    for name, child in module.named_children():
+        module.add_module(name, share_batch_norm(child))
+    return module
+
+
+def _shared(norm: nn.BatchNorm2d) -> SharedBatchNorm2d:
+    shared = SharedBatchNorm2d(
+        norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats, norm.weight.device
+    )
+    shared.weight, shared.bias = norm.weight, norm.bias
+    shared.running_mean, shared.running_var = norm.running_mean, norm.running_var
+    shared.num_batches_tracked = norm.num_batches_tracked
+    return shared.train(norm.training)

@@ -1,50 +1,90 @@
-"""A recipe: everything that determines a training run, in one YAML file, checked before anything starts."""
+"""Recipes: all that determines a training run. What every run has, then what each method adds.
+
+Nothing here needs PyTorch, so that recipes can be read and checked anywhere. `recipe.py` reads them from YAML.
+"""
 
 import os
 from glob import glob
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypeAlias
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from pocketsam.errors import InputError
 from pocketsam.models.architectures import ARCHITECTURES
-from pocketsam.training.augment import Augmentation
-from pocketsam.training.losses import PixelLoss
-from pocketsam.training.tasks.full_stage import Stages
 
 DRAWN = "drawn shapes"
 
+PixelLoss: TypeAlias = Literal["focal", "cross-entropy"]
+Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 
-class Recipe(BaseModel):
-    """The fields of a recipe; unknown ones are refused. Paths may use ~, * and environment variables."""
+
+class Part(BaseModel):
+    """A part of a recipe; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+
+class Augmentation(Part):
+    """What is done to a photo before a model learns from it; all but min_crop are probabilities, for each photo."""
+
+    min_crop: float = Field(default=0.3, gt=0, le=1)
+    """The smallest crop, as a fraction of the photo's sides."""
+    whole: Probability = 0.35
+    """The photo is taken whole, as at inference."""
+    zoom_out: Probability = 0.0
+    """Else the photo is shrunk, to no less than min_crop of its sides, on a canvas of its mean colour."""
+    flip: Probability = 0.5
+    """Left becomes right."""
+    paste: Probability = 0.25
+    """An object of another photo is pasted in."""
+    colour: Probability = 0.8
+    """Brightness, contrast, tint and saturation vary."""
+    blur: Probability = 0.0
+    """A Gaussian blur of 0.3 to 2 pixels of the model's input."""
+    jpeg: Probability = 0.0
+    """JPEG compression of quality 30 to 95."""
+
+
+class Stages(Part):
+    """How much each part of full-stage distillation counts; 0 leaves it out.
+
+    The paper writes L = α L_embedding + β L_token + γ Σ H_i L_output,i + L_mask + L_ious, and gives no values.
+    """
+
+    embedding: float = 1.0
+    """α"""
+    tokens: float = 1.0
+    """β"""
+    masks: float = 1.0
+    """γ"""
+    ground_truth: float = 1.0
+    """Of L_mask + L_ious, which compare with the ground truth."""
+    hard_masks: bool = True
+    """Whether H_i is as in the paper, or 1."""
+    hard_prompts: int = Field(default=9, ge=0)
+    """The last round that prompts are drawn from; 0 draws them inside the mask only."""
+
+
+class Recipe(Part):
+    """What every run has. Paths may use ~, * and environment variables."""
+
+    method: str
+    """How the model learns: a task in `tasks/`, which determines the other fields."""
     model: str
     """An architecture's name, see `models/architectures.py`."""
     image_size: int = Field(512, multiple_of=64, gt=0)
+    """Pixels a side of the model's input."""
     out: str
     """The folder of the run: checkpoints, curves, the model that did best."""
-    method: Literal["supervised", "coupled", "semi-coupled", "decoupled", "full-stage"] = "supervised"
-    """See `methods.py`. All but the first need a teacher, whose decoder the student starts with."""
-    teacher: str | None = None
-    """A model's name, its folder, or a checkpoint."""
-    embeddings: str | None = None
-    """Where `pocketsam embed` stored the teacher's; without them its encoder runs in the loop."""
-    masks: Literal["people", "teacher"] = "people"
-    """Whose masks coupled and semi-coupled training learn: the shards', or those that it finds at clicks."""
-    stages: Stages = Stages()
-    """How much each part of full-stage distillation counts."""
 
     train: list[str] | Literal["drawn shapes"]
-    """Shards or folders in SA-1B's layout, or "drawn shapes"."""
+    """Shards or folders in SA-1B's layout, a COCO or LVIS JSON, a folder of another layout, or "drawn shapes"."""
     draw: Literal["photos", "masks"] = "photos"
     """What is drawn evenly: every photo once an epoch, or photos as often as they have masks."""
     val: list[str] = []
     """What chooses the best weights; without it, the last weights are kept."""
     val_photos: int = Field(60, gt=0)
+    """How many photos of it, spread evenly."""
     licence: str = ""
     """What the weights go out under; stored in every file made of them."""
     init: list[str] = []
@@ -60,14 +100,7 @@ class Recipe(BaseModel):
     """Photos a step, over all devices."""
     accumulate: int = Field(1, gt=0)
     """In how many parts a device takes its share of the batch, one after the other."""
-    objects: int = Field(8, gt=0)
-    """Objects prompted a photo."""
-    rounds: int = Field(1, gt=0)
-    """Prompts an object: the first, then corrections with the former logits."""
-    clicks: list[Annotated[int, Field(gt=0)]] = Field([1, 1, 1, 2, 3], min_length=1)
-    """How many clicks the first prompt has (or a box and one fewer), batch by batch; a lone one is the commonest."""
     augmentation: Augmentation = Augmentation()
-    pixel_loss: PixelLoss = "focal"
 
     learning_rate: float = Field(4e-4, gt=0)
     encoder_rate: float = Field(1.0, gt=0)
@@ -75,17 +108,23 @@ class Recipe(BaseModel):
     final_fraction: float = Field(0.01, ge=0, le=1)
     """Where the cosine ends, as a fraction of the learning rate."""
     warmup: int = Field(200, ge=0)
+    """Steps in which the learning rate rises from 0."""
     weight_decay: float = Field(0.05, ge=0)
     clip: float = Field(1.0, gt=0)
+    """The largest norm of a gradient."""
     ema: float = Field(0.999, ge=0, lt=1)
+    """How much of the averaged weights a step keeps."""
 
     seed: int = 0
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     compile: bool = False
     workers: int = Field(1, ge=0)
+    """Processes that read photos."""
     devices: int | Literal["auto"] = "auto"
     validate_every: int = Field(500, gt=0)
+    """Steps."""
     checkpoint_every: int = Field(200, gt=0)
+    """Steps."""
 
     @field_validator("model")
     @classmethod
@@ -102,7 +141,7 @@ class Recipe(BaseModel):
     def _several(cls, init: object) -> object:
         return [init] if isinstance(init, str) else init or []
 
-    @field_validator("out", "embeddings", "encoder_weights")
+    @field_validator("out", "embeddings", "encoder_weights", check_fields=False)
     @classmethod
     def _expand(cls, path: str | None) -> str | None:
         return None if path is None else _expanded(path)
@@ -119,68 +158,83 @@ class Recipe(BaseModel):
             return paths
         return [found for path in paths for found in _matches(_expanded(path))]
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> "Recipe":
-        if self.method != "supervised" and self.teacher is None:
-            raise ValueError(f"{self.method} distillation needs a teacher; name one")
-        if self.method == "supervised" and (self.teacher or self.embeddings):
-            raise ValueError(
-                "supervised training has no teacher; say which method is meant, such as full-stage"
-            )
-        if self.embeddings and self.needs_masks and self.method != "full-stage":
-            raise ValueError(
-                f"{self.method} training on the masks of people needs no embeddings; leave them out"
-            )
-        if self.masks == "teacher" and self.method not in ("coupled", "semi-coupled"):
-            raise ValueError(
-                f"{self.method} training does not learn a teacher's masks alone; leave masks out"
-            )
-        if self.teacher and self.train == DRAWN:
-            raise ValueError("a teacher needs photos; give shards to train on")
-        return self
-
-    @property
-    def decoder_is_frozen(self) -> bool:
-        return self.method in ("semi-coupled", "decoupled")
-
-    @property
-    def needs_masks(self) -> bool:
-        """Whether photos without the masks of people are of no use."""
-        return self.method != "decoupled" and self.masks == "people"
-
     @property
     def last_step(self) -> int:
+        """Where the run ends."""
         return min(self.steps, self.stop or self.steps)
 
     @property
     def folder(self) -> Path:
+        """`out`, as a path."""
         return Path(self.out)
 
 
-def read_recipe(path: Path, changes: list[str] | None = None) -> Recipe:
-    """The recipe in a YAML file, with `key=value` changes on top. Raises InputError naming the field at fault."""
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as a recipe ({_first_line(error)})") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: is no recipe; see recipes/ for examples")
-    try:
-        return Recipe.model_validate(values | dict(_change(c) for c in changes or []))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = "".join(f"{part}: " for part in first["loc"])
-        raise InputError(f"{path}: {field}{first['msg'].removeprefix('Value error, ')}") from error
+class PromptRecipe(Recipe):
+    """What methods have in common that prompt the model and compare its masks."""
+
+    objects: int = Field(8, gt=0)
+    """Objects prompted a photo."""
+    centre_clicks: Probability = 0.0
+    """How often a click is drawn near the middle of its region instead of uniformly."""
+    pixel_loss: PixelLoss = "focal"
 
 
-def _change(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--set {text}: write KEY=VALUE")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {text}: {value} is no YAML ({_first_line(error)})") from error
+class MaskRecipe(PromptRecipe):
+    """What methods have in common that learn masks by rounds of prompts."""
+
+    rounds: int = Field(1, gt=0)
+    """Prompts an object: the first, then corrections with the former logits."""
+    clicks: list[Annotated[int, Field(gt=0)]] = Field([1, 1, 1, 2, 3], min_length=1)
+    """How many clicks the first prompt has (or a box and one fewer), batch by batch; a lone one is the commonest."""
+
+
+class SupervisedRecipe(MaskRecipe):
+    """Training on ground truth, without a teacher."""
+
+    method: Literal["supervised"] = "supervised"
+
+
+class DistillationRecipe(Recipe):
+    """What every method has that learns from a teacher, whose decoder the student starts with."""
+
+    teacher: str
+    """A model's name, its folder, or a checkpoint."""
+    embeddings: str | None = None
+    """Where `pocketsam embed` stored the teacher's; without them its encoder runs in the loop."""
+
+    @model_validator(mode="after")
+    def _has_photos(self) -> "DistillationRecipe":
+        if self.train == DRAWN:
+            raise ValueError("a teacher needs photos; give shards to train on")
+        return self
+
+
+class CoupledRecipe(MaskRecipe, DistillationRecipe):
+    """Training on masks, from the teacher's decoder on; semi-coupled: through that decoder, which is frozen."""
+
+    method: Literal["coupled", "semi-coupled"]
+    masks: Literal["ground truth", "teacher"] = "ground truth"
+    """Which masks are learned: those of the data, or those that the teacher finds at clicks."""
+
+    @model_validator(mode="after")
+    def _needs_embeddings(self) -> "CoupledRecipe":
+        if self.embeddings and self.masks == "ground truth":
+            raise ValueError(f"{self.method} training on ground truth needs no embeddings; leave them out")
+        return self
+
+
+class DecoupledRecipe(DistillationRecipe):
+    """The encoder learns the teacher's image embeddings; photos need no masks."""
+
+    method: Literal["decoupled"]
+
+
+class FullStageRecipe(PromptRecipe, DistillationRecipe):
+    """Encoder and mask decoder learn embeddings, output tokens and masks of the teacher, and the ground truth."""
+
+    method: Literal["full-stage"]
+    stages: Stages = Stages()
+    """How much each part counts."""
 
 
 def _expanded(path: str) -> str:
@@ -197,7 +251,3 @@ def _matches(pattern: str) -> list[str]:
     if not found:
         raise ValueError(f"{pattern}: matches no file")
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,4 +1,4 @@
-"""The loop every method shares: steps under a progress bar, curves, validation, checkpoints, and a clean end."""
+"""The loop that every method shares: steps, progress, curves, validation, checkpoints, and a clean end."""
 
 import json
 import signal
@@ -9,8 +9,6 @@ from typing import Literal, cast
 
 import torch
 from lightning_fabric import Fabric
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from pocketsam.data.sample import DataError
@@ -19,18 +17,23 @@ from pocketsam.models.checkpoints import FILE_NAME
 from pocketsam.training.config import Recipe
 from pocketsam.training.meter import Speed, matrix_rate
 from pocketsam.training.samples import Item, batches
-from pocketsam.training.state import Run, learning_rate
+from pocketsam.training.state import TrainingState, learning_rate
 from pocketsam.utils.files import write
+from pocketsam.utils.progress import Progress
 
 LOG_FILE = "log.jsonl"
 LOG_EVERY = 10
 
 
-def train(recipe: Recipe, console: Console | None = None) -> Path:
-    """Run a recipe from its last checkpoint, or from the start, to its end; returns the file of the best model."""
+def train(recipe: Recipe, quiet: bool = False) -> Path:
+    """Run a recipe from its last checkpoint, or from the start, to its end; returns the file of the best model.
+
+    quiet: print nothing.
+    Raises InputError, ModelError or DataError where something in the recipe cannot be used. KeyboardInterrupt when
+    SIGINT or SIGTERM stopped the run, which then was saved after a whole step.
+    """
     fabric = Fabric(devices=_devices(recipe), strategy=_strategy(recipe), precision=_precision(recipe))
     fabric.launch()
-    console = console or Console(quiet=not fabric.is_global_zero)
     if recipe.batch % fabric.world_size:
         raise InputError(f"batch: {recipe.batch} photos cannot be shared by {fabric.world_size} devices")
     if recipe.batch // fabric.world_size % recipe.accumulate:
@@ -38,20 +41,23 @@ def train(recipe: Recipe, console: Console | None = None) -> Path:
             f"accumulate: {recipe.batch // fabric.world_size} photos a device cannot be taken in"
             f" {recipe.accumulate} equal parts"
         )
-    run = Run(recipe, fabric)
-    run.restore()
+    state = TrainingState(recipe, fabric)
+    state.restore()
     if fabric.is_global_zero:
         write(recipe.folder / "recipe.json", recipe.model_dump_json(indent=2).encode())
-    if run.step:
-        console.print(f"going on at step {run.step} of {recipe.last_step}")
-    if not _steps(run, console):
-        message = f"stopped at step {run.step}; the same command goes on from there ({recipe.folder})"
-        console.print(message, soft_wrap=True)
-        raise KeyboardInterrupt
-    console.print(
-        f"results: {recipe.folder / FILE_NAME}; curves: tensorboard --logdir {recipe.folder}", soft_wrap=True
-    )
-    return recipe.folder / FILE_NAME
+    quiet = quiet or not fabric.is_global_zero
+    with Progress("training", recipe.last_step, state.step, quiet=quiet) as progress:
+        if state.step:
+            progress.print(f"going on at step {state.step} of {recipe.last_step}")
+        if not _steps(state, progress):
+            progress.print(
+                f"stopped at step {state.step}; the same command goes on from there ({recipe.folder})"
+            )
+            raise KeyboardInterrupt
+    path = recipe.folder / FILE_NAME
+    if not quiet:
+        print(f"results: {path}; curves: tensorboard --logdir {recipe.folder}")
+    return path
 
 
 @contextmanager
@@ -67,58 +73,40 @@ def _interrupts() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _steps(run: Run, console: Console) -> bool:
-    """From the run's step to its end; False where a signal ended it before."""
-    recipe, fabric = run.recipe, run.fabric
-    teacher = run.plain_method.teacher
+def _steps(state: TrainingState, progress: Progress) -> bool:
+    """From the state's step to the end of the run; False where a signal ended it before."""
+    recipe, fabric = state.recipe, state.fabric
     loader = fabric.setup_dataloaders(
-        batches(
-            recipe,
-            run.step,
-            fabric.global_rank,
-            fabric.world_size,
-            run.config.resize,
-            teacher.config if teacher else None,
-        ),
+        batches(state.task.samples, recipe, state.step, fabric.global_rank, fabric.world_size),
         use_distributed_sampler=False,
-    )
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[status]}"),
     )
     with (
         _interrupts() as interrupts,
-        Progress(*columns, console=console) as progress,
-        _Curves(recipe, run.step, fabric.is_global_zero) as curves,
+        _Curves(recipe, state.step, fabric.is_global_zero) as curves,
     ):
-        task = progress.add_task("training", total=recipe.last_step, completed=run.step, status="")
         speed: Speed | None = None
+        status = ""
         for batch in _whole_batches(cast(Iterable[Item | DataError], loader), recipe.accumulate):
-            speed = speed or _prepare(run, batch)
-            losses = run.advance(batch)
+            speed = speed or _prepare(state, batch)
+            losses = state.train_step(batch)
             speed.count(recipe.batch)
-            if run.step % LOG_EVERY == 0:
+            if state.step % LOG_EVERY == 0:
                 values = {name: float(value) for name, value in losses.items()}
                 rate = {"photos_s": speed.photos_a_second, "share": speed.share}
-                curves.write(run.step, **values, learning_rate=learning_rate(recipe, run.step), **rate)
+                curves.write(state.step, **values, learning_rate=learning_rate(recipe, state.step), **rate)
                 iou = f"  IoU {values['iou']:.3f}" if "iou" in values else ""
-                progress.update(task, status=f"loss {values['loss']:.3f}{iou}  {speed}")
-            last = run.step == recipe.last_step
-            progress.update(task, completed=run.step)
-            if last or run.step % recipe.validate_every == 0:
+                status = f"loss {values['loss']:.3f}{iou}  {speed}"
+            last = state.step == recipe.last_step
+            progress.update(state.step, status)
+            if last or state.step % recipe.validate_every == 0:
                 if fabric.is_global_zero:
-                    _validate(run, curves, console)
+                    _validate(state, curves, progress)
                 speed.pause()
             interrupted = _any_rank(fabric, bool(interrupts))
-            if last or interrupted or run.step % recipe.checkpoint_every == 0:
-                run.checkpoint()
+            if last or interrupted or state.step % recipe.checkpoint_every == 0:
+                state.checkpoint()
             if interrupted and not last:
                 return False
-        if speed:
-            console.print(f"{speed}")
     return True
 
 
@@ -134,13 +122,13 @@ def _whole_batches(parts: Iterable[Item | DataError], accumulate: int) -> Iterat
             batch = []
 
 
-def _prepare(run: Run, batch: Sequence[Item]) -> Speed:
+def _prepare(state: TrainingState, batch: Sequence[Item]) -> Speed:
     """Before the first step: count what a photo costs, find out how fast the device is, and compile."""
-    operations = run.operations(batch[0])
-    dtype = torch.float32 if _precision(run.recipe) == "32-true" else torch.bfloat16
-    speed = Speed(operations, matrix_rate(run.fabric.device, dtype) * run.fabric.world_size)
-    if run.recipe.compile:
-        run.compile()
+    operations = state.operations(batch[0])
+    dtype = torch.float32 if _precision(state.recipe) == "32-true" else torch.bfloat16
+    speed = Speed(operations, matrix_rate(state.fabric.device, dtype) * state.fabric.world_size)
+    if state.recipe.compile:
+        state.compile()
     return speed
 
 
@@ -152,17 +140,17 @@ def _any_rank(fabric: Fabric, here: bool) -> bool:
     return bool(cast(Tensor, total) > 0)
 
 
-def _validate(run: Run, curves: "_Curves", console: Console) -> None:
-    if run.val is None:
-        run.keep()
+def _validate(state: TrainingState, curves: "_Curves", progress: Progress) -> None:
+    if state.task.validate is None:
+        state.save_average()
         return
-    scores = run.validate()
+    scores = state.task.validate(state.average)
     mean = sum(scores.values()) / len(scores)
-    if mean > run.best:
-        run.best = mean
-        run.keep()
-    curves.write(run.step, **{f"val/{name}": value for name, value in scores.items()})
-    console.print(f"step {run.step}: " + "  ".join(f"{k} {100 * v:.1f}" for k, v in scores.items()))
+    if mean > state.best:
+        state.best = mean
+        state.save_average()
+    curves.write(state.step, **{f"val/{name}": value for name, value in scores.items()})
+    progress.print(f"step {state.step}: " + "  ".join(f"{k} {100 * v:.1f}" for k, v in scores.items()))
 
 
 class _Curves:

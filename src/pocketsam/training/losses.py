@@ -4,12 +4,10 @@ Masks: logits (…, h, w) against coverage in [0, 1] of the same shape, one valu
 teacher: the mean over a batch, or one value a mask.
 """
 
-from typing import Literal
-
 from torch import Tensor
 from torch.nn import functional as F
 
-PixelLoss = Literal["focal", "cross-entropy"]
+from pocketsam.training.config import PixelLoss
 
 
 def focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -37,7 +35,7 @@ def mask_loss(logits: Tensor, target: Tensor, pixel: PixelLoss = "focal") -> Ten
     """Focal and dice loss in the ratio 20 : 1 (SAM, appendix A) -> (…).
 
     With "cross-entropy", that and dice in the ratio 2 : 1: focal loss mutes the easy pixels, which for a decoder
-    that knows nothing yet are the whole lesson (docs/experiments/pocket.md has the curves).
+    that knows nothing yet are all there is to learn (docs/experiments/pocket.md has the curves).
     """
     if pixel == "cross-entropy":
         return 2 * cross_entropy(logits, target) + dice_loss(logits, target)

@@ -12,20 +12,22 @@ from typing import Any, TypeAlias, cast
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from pocketsam.config import ModelConfig, Resize
+from pocketsam.data.datasets import open_dataset
 from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import DataError, Sample
 from pocketsam.embeddings.store import EmbeddingStore
+from pocketsam.errors import InputError
 from pocketsam.predict.geometry import Geometry
-from pocketsam.training.augment import Augmentation, Target, augment, whole_photo
-from pocketsam.training.config import DRAWN, Recipe
+from pocketsam.training.augment import Target, augment, whole_photo
+from pocketsam.training.config import DRAWN, Augmentation, Recipe
 from pocketsam.training.shapes import draw_scene
 
 TRIES = 20
 UNCHANGED = Augmentation(colour=0)
-
 
 Item: TypeAlias = dict[str, Any]
 """One sample, or a batch of them: what `Samples` documents."""
@@ -34,25 +36,36 @@ Item: TypeAlias = dict[str, Any]
 class Samples(Dataset[Item | DataError]):
     """All the samples of a run, by number.
 
-    Each holds name (str), seed (), image (3, S, S) uint8 and, where masks of people are learned, masks
-    (N, S/4, S/4) uint8 and boxes (N, 4). With a teacher also extent (2,), the width and height of the photo in it,
-    and embedding (256, g, g) float16 or teacher_image (3, T, T) uint8.
+    Each holds name (str), seed (), image (3, S, S) uint8 and, where `objects` are learned, masks (N, S/4, S/4) uint8
+    and boxes (N, 4). With a teacher also extent (2,), the width and height of the photo in it, and embedding
+    (C, g, g) float16 or teacher_image (3, T, T) uint8.
 
-    resize: how photos are fitted into the model's square. teacher: what it expects of a photo, if it is to be asked.
-    Raises DataError where nothing can be learned from the shards, or their photos have no embeddings.
+    Args:
+        recipe: of the run.
+        resize: how photos are fitted into the model's square.
+        objects: masks of the ground truth in a sample; with 0, photos without masks serve as well.
+        teacher: what the teacher expects of a photo, where it is needed.
+        embeddings: the store of the teacher's.
+
+    Raises:
+        DataError: nothing can be learned from the data, or their photos have no embeddings.
     """
 
-    def __init__(self, recipe: Recipe, resize: Resize = "squash", teacher: ModelConfig | None = None) -> None:
-        self.recipe, self.resize, self.teacher = recipe, resize, teacher
-        self.shards = None if recipe.train == DRAWN else Shards(recipe.train, labelled=recipe.needs_masks)
-        self.store = EmbeddingStore(recipe.embeddings) if recipe.embeddings else None
-        if self.store and self.shards:
-            self.store.require(self.shards.entries)
-        if self.shards is not None and recipe.draw == "masks":
-            counts = [self.shards.mask_count(i) for i in range(len(self.shards))]
-            self.masks_before = np.cumsum(counts)
-            if not self.masks_before[-1]:
-                raise DataError(f"{recipe.train[0]}: not one of the photos has a mask")
+    def __init__(
+        self,
+        recipe: Recipe,
+        resize: Resize,
+        objects: int,
+        teacher: ModelConfig | None = None,
+        embeddings: str | None = None,
+    ) -> None:
+        self.recipe, self.resize, self.objects, self.teacher = recipe, resize, objects, teacher
+        drawn = recipe.train == DRAWN
+        self.dataset = None if drawn else open_dataset(list(recipe.train), labelled=objects > 0)
+        self.store = EmbeddingStore(embeddings) if embeddings else None
+        if self.store:
+            self.store.require(self._shards.entries)
+        self.masks_before = self._count_masks() if recipe.draw == "masks" else None
 
     def __getitem__(self, number: int) -> Item | DataError:
         rng = np.random.default_rng((self.recipe.seed, number))
@@ -63,19 +76,28 @@ class Samples(Dataset[Item | DataError]):
         return arrays | {"seed": self.recipe.seed * 1_000_003 + number}
 
     def _arrays(self, number: int, rng: np.random.Generator) -> Item:
-        if self.shards is None:
-            return _tensors("a drawn scene", draw_scene(self.recipe.image_size, self.recipe.objects, rng))
-        index = self._photo(number)
+        if self.dataset is None:
+            return _tensors("a drawn scene", draw_scene(self.recipe.image_size, self.objects, rng))
+        index = self.photo_of(number)
         for _ in range(TRIES):
             sample = self._read(index)
             target = self._whole(sample, rng) if self._takes_whole else self._augmented(sample, rng)
             if target is not None:
-                return _tensors(str(self.shards[index]), target) | self._lesson(index, sample)
-            index = int(rng.integers(len(self.shards)))  # nothing in it is large enough at this size
+                return _tensors(sample.place or sample.name, target) | self._of_teacher(index, sample)
+            index = int(rng.integers(len(self.dataset)))  # nothing in it is large enough at this size
         size = self.recipe.image_size
         raise DataError(
             f"{TRIES} photos in a row have no mask that can be seen at {size} x {size} pixels; raise image_size"
         )
+
+    @property
+    def _shards(self) -> Shards:
+        """The data of a run with stored embeddings, which are those of shards and folders of photos."""
+        if not isinstance(self.dataset, Shards):
+            raise InputError(
+                "embeddings are those of shards or folders of photos; leave them out for other data"
+            )
+        return self.dataset
 
     @property
     def _takes_whole(self) -> bool:
@@ -83,48 +105,63 @@ class Samples(Dataset[Item | DataError]):
         return self.teacher is not None or self.resize == "pad"
 
     def _augmented(self, sample: Sample, rng: np.random.Generator) -> Target | None:
-        assert self.shards is not None
-        recipe, how = self.recipe, self.recipe.augmentation
-        other = self._read(int(rng.integers(len(self.shards)))) if rng.random() < how.paste else None
-        return augment(sample, other, recipe.image_size, recipe.objects, how, rng)
+        assert self.dataset is not None
+        how = self.recipe.augmentation
+        other = self._read(int(rng.integers(len(self.dataset)))) if rng.random() < how.paste else None
+        return augment(sample, other, self.recipe.image_size, self.objects, how, rng)
 
     def _whole(self, sample: Sample, rng: np.random.Generator) -> Target | None:
         recipe = self.recipe
-        objects = recipe.objects if recipe.needs_masks else 0
-        return whole_photo(sample, recipe.image_size, objects, self.resize, recipe.augmentation, rng)
+        return whole_photo(sample, recipe.image_size, self.objects, self.resize, recipe.augmentation, rng)
 
-    def _lesson(self, index: int, sample: Sample) -> Item:
-        """What of a photo is for its teacher, or from it."""
+    def _of_teacher(self, index: int, sample: Sample) -> Item:
+        """The teacher's embedding of a photo, or the photo as the teacher's encoder takes it."""
         if self.teacher is None:
             return {}
         height, width = Geometry.of(self.teacher, *sample.image.shape[:2]).resized
         scale = self.recipe.image_size / self.teacher.image_size
-        lesson = {"extent": torch.tensor([width, height]) * scale}
+        item = {"extent": torch.tensor([width, height]) * scale}
         if self.store:
-            assert self.shards is not None
-            embedding = self.store.read(self.shards[index])
-            return lesson | {"embedding": torch.from_numpy(embedding.astype(np.float16))}
+            embedding = self.store.read(self._shards[index])
+            return item | {"embedding": torch.from_numpy(embedding.astype(np.float16))}
         size, rng = self.teacher.image_size, np.random.default_rng(0)
         photo = whole_photo(sample, size, 0, self.teacher.resize, UNCHANGED, rng)
         assert photo is not None
-        return lesson | {"teacher_image": torch.from_numpy(np.ascontiguousarray(photo.image))}
+        return item | {"teacher_image": torch.from_numpy(np.ascontiguousarray(photo.image))}
 
     def _read(self, index: int) -> Sample:
-        """A broken annotation stops the run: it is mended, or taken out, before hours of training."""
-        assert self.shards is not None
-        return self.shards.read(index).complete()
+        """A broken annotation in SA-1B's layout stops the run: it is mended before hours of training.
 
-    def _photo(self, number: int) -> int:
+        Other layouts have annotations that are no objects, such as COCO's crowds; these are left out.
+        """
+        assert self.dataset is not None
+        sample = self.dataset.read(index)
+        return sample.complete() if isinstance(self.dataset, Shards) else sample.promptable()
+
+    def photo_of(self, number: int) -> int:
         """Epoch after epoch, every photo once, in an order of its own; or the photo of a mask drawn at random."""
-        assert self.shards is not None
-        if self.recipe.draw == "masks":
+        assert self.dataset is not None
+        if self.masks_before is not None:
             mask = np.random.default_rng((self.recipe.seed, 2, number)).integers(self.masks_before[-1])
             return int(np.searchsorted(self.masks_before, mask, side="right"))
-        epoch, place = divmod(number, len(self.shards))
-        if getattr(self, "_order_of", None) != epoch:
-            self._order_of = epoch
-            self._order = np.random.default_rng((self.recipe.seed, 1, epoch)).permutation(len(self.shards))
+        epoch, place = divmod(number, len(self.dataset))
+        if self._epoch != epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng((self.recipe.seed, 1, epoch)).permutation(len(self.dataset))
         return int(self._order[place])
+
+    _epoch = -1
+    """The epoch that `_order` is of."""
+    _order: NDArray[np.int64]
+
+    def _count_masks(self) -> NDArray[np.int64] | None:
+        """How many masks the photos up to each one have; None for drawn scenes."""
+        if self.dataset is None:
+            return None
+        counts = [self.dataset.mask_count(i) for i in range(len(self.dataset))]
+        if not sum(counts):
+            raise DataError(f"{self.recipe.train[0]}: not one of the photos has a mask")
+        return np.cumsum(counts)
 
 
 class _Numbers(Sampler[int]):
@@ -151,24 +188,18 @@ def _tensors(name: str, target: Target) -> Item:
 
 
 def batches(
-    recipe: Recipe,
-    first_step: int,
-    rank: int = 0,
-    ranks: int = 1,
-    resize: Resize = "squash",
-    teacher: ModelConfig | None = None,
+    samples: Dataset[Item | DataError], recipe: Recipe, first_step: int, rank: int = 0, ranks: int = 1
 ) -> DataLoader[Item | DataError]:
     """The batches of this rank from `first_step` to the end of the run, each in `accumulate` parts.
 
     In place of one that broke, what broke it.
     """
-    numbers = _Numbers(first_step, recipe.last_step, recipe.batch, rank, ranks)
     return DataLoader(
-        Samples(recipe, resize, teacher),
+        samples,
         batch_size=recipe.batch // ranks // recipe.accumulate,
-        sampler=numbers,
+        sampler=_Numbers(first_step, recipe.last_step, recipe.batch, rank, ranks),
         num_workers=recipe.workers,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_start_worker,
         collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
     )
@@ -179,7 +210,10 @@ def _collate(items: list[Item | DataError]) -> Item | DataError:
     return broken or cast(Item, default_collate(items))
 
 
-def _one_thread(_: int) -> None:
-    # The workers are the parallelism; OpenCV's own threads would fight with the model for the cores.
+def _start_worker(_: int) -> None:
+    # The workers are the parallelism; OpenCV's own threads would compete with the model for the cores.
     cv2.setNumThreads(0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the loop, which ends them
+    # Ctrl-C and `timeout` signal the whole process group: the loop finishes its step, which needs its workers, and
+    # ends them itself.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -5,31 +5,24 @@ ends with the weights of a run that was not killed, bit for bit (on the same mac
 """
 
 import copy
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import ValidationError
 from torch import Tensor, nn
 
-from pocketsam.data.sa1b import Shards
-from pocketsam.data.sample import DataError
-from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import InputError, PocketSAMError
-from pocketsam.evaluation.protocols.clicks import Clicks
-from pocketsam.evaluation.results import Means
-from pocketsam.evaluation.session import run
 from pocketsam.models.checkpoints import FILE_NAME, load_tensors, save_model, save_tensors
 from pocketsam.models.sam import Sam
-from pocketsam.segmenter import Segmenter
 from pocketsam.training.batch_norm import share_batch_norm
 from pocketsam.training.config import Recipe
 from pocketsam.training.meter import floating_point_operations
+from pocketsam.training.recipe import parse_recipe
 from pocketsam.training.samples import Item
-from pocketsam.training.tasks.build import build
+from pocketsam.training.tasks import build_task
 
 STATE_FILE = "state.safetensors"
 
@@ -38,60 +31,64 @@ class Diverged(PocketSAMError):
     """The loss is no longer a number."""
 
 
-class Run:
-    """A run's whole state: weights, their moving average, the optimiser, the step, the best score so far."""
+class TrainingState:
+    """A run's whole state: weights, their moving average, the optimiser, the step, the best score so far.
+
+    task: what is trained. model: its model. average: the moving average of the model's weights.
+    Raises InputError or ModelError where the recipe's data or first weights cannot be used.
+    """
 
     def __init__(self, recipe: Recipe, fabric: Fabric) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.fabric = recipe, fabric
-        self.sam, self.config, self.plain_method = build(recipe)
-        self.average = copy.deepcopy(self.sam).requires_grad_(False).eval().to(fabric.device)
+        self.task = build_task(recipe)
+        self.model = self.task.model
+        self.average = copy.deepcopy(self.model).requires_grad_(False).eval().to(fabric.device)
         if fabric.world_size > 1:
-            share_batch_norm(self.sam)
-        groups = _groups(self.sam, recipe.weight_decay, recipe.encoder_rate)
+            share_batch_norm(self.task.loss)
+        groups = _groups(self.model, recipe.weight_decay, recipe.encoder_rate)
         optimiser = torch.optim.AdamW(groups, recipe.learning_rate, fused=True)
-        self.method, self.optimiser = fabric.setup(self.plain_method, optimiser)
-        self.val = Shards(recipe.val) if recipe.val else None
+        self.loss, self.optimiser = fabric.setup(self.task.loss, optimiser)
         self.step, self.best = 0, -1.0
 
     def operations(self, batch: Item) -> int:
         """Floating-point operations of a step on one photo, forwards and backwards; leaves no trace."""
-        buffers = {name: buffer.clone() for name, buffer in self.sam.named_buffers()}
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         one = {name: value[:1] for name, value in batch.items()}
         with self.fabric.autocast():
-            counted = floating_point_operations(lambda: self.plain_method(one, self.step)["loss"])
+            counted = floating_point_operations(lambda: self.task.loss(one, self.step)["loss"])
         self.optimiser.zero_grad()
-        for name, buffer in self.sam.named_buffers():
+        for name, buffer in self.model.named_buffers():
             buffer.copy_(buffers[name])
         return counted
 
     def compile(self) -> None:
         """Compile the two halves where the time goes; what lies between them draws random numbers."""
-        self.sam.image_encoder.compile()
-        self.sam.mask_decoder.compile()
+        self.model.image_encoder.compile()
+        self.model.mask_decoder.compile()
 
-    def advance(self, batch: Sequence[Item]) -> dict[str, Tensor]:
+    def train_step(self, batch: Sequence[Item]) -> dict[str, Tensor]:
         """One step on one batch, given in `accumulate` parts; the losses, mean over them."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step) * group["rate"]
-        self.method.train()
+        self.loss.train()
         if self.recipe.encoder_weights:
-            _freeze_statistics(self.sam)
-        found = [self._learn(part, last=i + 1 == len(batch)) for i, part in enumerate(batch)]
+            _freeze_statistics(self.model)
+        found = [self._backward(part, last=i + 1 == len(batch)) for i, part in enumerate(batch)]
         try:
-            self.fabric.clip_gradients(self.method, self.optimiser, max_norm=self.recipe.clip)
+            self.fabric.clip_gradients(self.loss, self.optimiser, max_norm=self.recipe.clip)
         except RuntimeError as error:
             raise self._diverged("gradient is no number", batch) from error
         self.optimiser.step()
         self.optimiser.zero_grad()
-        self._follow()
+        self._update_average()
         self.step += 1
         return {name: torch.stack([losses[name] for losses in found]).mean() for name in found[0]}
 
-    def _learn(self, part: Item, last: bool) -> dict[str, Tensor]:
+    def _backward(self, part: Item, last: bool) -> dict[str, Tensor]:
         """Add a part's gradients; only the last one's are shared between devices."""
-        with self.fabric.no_backward_sync(self.method, enabled=not last):
-            losses: dict[str, Tensor] = self.method(part, self.step)
+        with self.fabric.no_backward_sync(self.loss, enabled=not last):
+            losses: dict[str, Tensor] = self.loss(part, self.step)
             loss = float(losses["loss"].detach())
             if not math.isfinite(loss):
                 raise self._diverged(f"loss is {loss}", [part])
@@ -107,39 +104,25 @@ class Run:
         )
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def _update_average(self) -> None:
         """The moving average of the weights; slower as the run grows older, so that it forgets the start."""
         keep = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         ours: list[Tensor] = list(self.average.parameters())
-        theirs: list[Tensor] = list(self.sam.parameters())
+        theirs: list[Tensor] = list(self.model.parameters())
         torch._foreach_lerp_(ours, theirs, 1 - keep)  # one fused pass over ten million numbers
-        for ours_, theirs_ in zip(self.average.buffers(), self.sam.buffers(), strict=True):
+        for ours_, theirs_ in zip(self.average.buffers(), self.model.buffers(), strict=True):
             ours_.copy_(theirs_)
 
-    def validate(self) -> dict[str, float]:
-        """Box, 1-click and 3-click mIoU of the averaged weights on `val_photos` photos, spread over the whole set."""
-        assert self.val is not None
-        protocol, segmenter = Clicks(), Segmenter(engine=TorchEngine(self.average, self.config))
-        photos = min(self.recipe.val_photos, len(self.val))
-        chosen = (i * len(self.val) // photos for i in range(photos))
-        results = run(protocol, self.val, lambda: segmenter, photos=chosen)
-        if missing := [result.missing for result in results if result.missing]:
-            raise DataError(missing[0])
-        means = Means(results)
-        return {name: means[name] or 0.0 for name in protocol.columns}
-
-    def keep(self) -> None:
+    def save_average(self) -> None:
         """Write the averaged weights: the run's result."""
-        path = self.recipe.folder / FILE_NAME
-        config = replace(self.config, embedding_channels=self.sam.embedding_channels)
-        save_model(path, self.average.state_dict(), config)
+        save_model(self.recipe.folder / FILE_NAME, self.average.state_dict(), self.task.config)
 
     def checkpoint(self) -> None:
         """Everything that resuming needs, in one file that is replaced in one move."""
         if not self.fabric.is_global_zero:
             return
-        names = {p: name for name, p in self.sam.named_parameters()}
-        tensors = {f"model.{k}": v for k, v in self.sam.state_dict().items()}
+        names = {p: name for name, p in self.model.named_parameters()}
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for parameter, state in self.optimiser.state.items():
             tensors |= {f"optimiser.{names[parameter]}.{k}": v for k, v in state.items()}
@@ -153,9 +136,9 @@ class Run:
             return
         tensors, metadata = load_tensors(path)
         _same_recipe(metadata, self.recipe, path)
-        self.sam.load_state_dict(_part(tensors, "model."))
+        self.model.load_state_dict(_part(tensors, "model."))
         self.average.load_state_dict(_part(tensors, "average."))
-        for name, parameter in self.sam.named_parameters():
+        for name, parameter in self.model.named_parameters():
             state = _part(tensors, f"optimiser.{name}.")
             if state:
                 step = state.pop("step")
@@ -193,15 +176,15 @@ def _freeze_statistics(sam: Sam) -> None:
             module.eval()
 
 
-def _same_recipe(metadata: dict[str, str], asked: Recipe, path: Path) -> None:
+def _same_recipe(metadata: dict[str, str], recipe: Recipe, path: Path) -> None:
     try:
-        saved = Recipe.model_validate_json(metadata["recipe"])
-    except (KeyError, ValidationError) as error:
+        saved = parse_recipe(json.loads(metadata["recipe"]))
+    except (KeyError, ValueError) as error:
         raise InputError(f"{path}: is of another version of PocketSAM; choose another `out`") from error
     # What the run does not depend on may change between its parts.
     free = {"stop", "workers", "devices", "validate_every", "checkpoint_every", "val", "val_photos", "out"}
-    a, b = saved.model_dump(exclude=free), asked.model_dump(exclude=free)
-    changed = ", ".join(name for name in a if a[name] != b[name])
+    a, b = saved.model_dump(exclude=free), recipe.model_dump(exclude=free)
+    changed = ", ".join(name for name in a | b if a.get(name) != b.get(name))
     if changed:
         raise InputError(f"{path}: was made with another recipe (different: {changed}); choose another `out`")
 

@@ -1,7 +1,7 @@
-"""The teacher: a large model that stands still, and what of it a student of another size can learn from.
+"""The teacher: a large model that stands still, and what a student of another size can learn from it.
 
 Its image embeddings come from a store, where they lie since its encoder ran over the photos once, or from the encoder
-in the loop. Its decoder is small and always here: the student gets a copy, and prompts get answers to learn.
+in the loop. Its decoder is small and always here: the student gets a copy of it, and learns from its predictions.
 """
 
 from typing import cast
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pocketsam.config import ModelConfig
-from pocketsam.errors import ModelError
-from pocketsam.models.checkpoints import FILE_NAME, load_model
+from pocketsam.embeddings.store import EmbeddingStore
+from pocketsam.embeddings.teacher import locate_teacher
+from pocketsam.models.checkpoints import load_model
 from pocketsam.models.layers import Normalise
 from pocketsam.models.sam import Sam
 from pocketsam.training.sampling import pad_points
-from pocketsam.zoo import locate
 
 Batch = dict[str, Tensor]
 
@@ -49,7 +49,7 @@ class Teacher(nn.Module):
     def decode(
         self, embedding: Tensor, points: Tensor, labels: Tensor, student: Sam
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The answers to a student's prompts, in the student's pixels and on its mask grid.
+        """The predictions for a student's prompts, in the student's pixels and on its mask grid.
 
         points (B, N, P, 2) in the student's pixels, labels (B, N, P) -> logits (B, N, 4, 4g, 4g), predicted IoU
         (B, N, 4), output tokens (B, N, 5, 256).
@@ -66,7 +66,7 @@ def resample(maps: Tensor, side: int) -> Tensor:
     """Square maps (…, g, g) on a grid of another side: averaged to a smaller one, interpolated to a larger one.
 
     This is the adapter between a teacher's and a student's resolution: SAM's decoder takes any grid, so the student
-    keeps its own, and it is the lesson that is brought to it.
+    keeps its own grid, and the target is brought to it.
     """
     if maps.shape[-1] == side:
         return maps
@@ -75,16 +75,25 @@ def resample(maps: Tensor, side: int) -> Tensor:
     return found.view(*maps.shape[:-2], side, side)
 
 
-def load_teacher(model: str, in_the_loop: bool) -> Teacher:
-    """The teacher of a recipe: a model's name, folder or checkpoint. Raises ModelError when it cannot be used."""
-    source, config = locate(model)
-    path = source / FILE_NAME if source.is_dir() else source
-    if source.is_dir() and not path.exists():
-        raise ModelError(
-            f"{source}: holds no {FILE_NAME}, and a teacher's weights are needed, not its ONNX files; give a folder"
-            " or file that has them (pocket's: checkpoints/pocket, in the repository)"
-        )
-    return Teacher(*load_model(path, config), in_the_loop)
+def shared_channels(learned: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The channels that two image embeddings (B, C, g, g) have in common.
+
+    SAM's 256 come first; the finer maps that some encoders put beside them are learned from masks alone.
+    """
+    channels = min(learned.shape[1], target.shape[1])
+    return learned[:, :channels], target[:, :channels]
+
+
+def load_teacher(model: str, embeddings: str | None = None) -> Teacher:
+    """The teacher of a recipe: a model's name, folder or checkpoint; its encoder where no embeddings are stored.
+
+    Raises ModelError when it cannot be used, DataError when the stored embeddings are of another teacher.
+    """
+    path, config = locate_teacher(model)
+    teacher = Teacher(*load_model(path, config), in_the_loop=not embeddings)
+    if embeddings:
+        EmbeddingStore(embeddings).check(teacher.config)
+    return teacher
 
 
 def copy_decoder(teacher: Teacher, student: Sam) -> None:

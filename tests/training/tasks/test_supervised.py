@@ -7,7 +7,7 @@ from torch import Tensor
 from pocketsam.models.architectures import build
 from pocketsam.models.layers import Normalise
 from pocketsam.training.losses import mask_loss
-from pocketsam.training.tasks.supervised import Supervise, judge
+from pocketsam.training.tasks.supervised import Supervised, round_losses
 
 
 @pytest.fixture
@@ -29,27 +29,27 @@ IOU = torch.tensor([[[0.2, 0.9, 0.3, 0.1]]])
 
 
 def test_a_lone_click_teaches_mask_0_and_the_best_of_three(logits: Tensor, target: Tensor) -> None:
-    answer = judge(logits, IOU, target, torch.tensor([[True]]))
-    losses = mask_loss(logits[0, 0], target.expand(1, 4, 8, 8)[0])
-    assert float(answer["mask_loss"]) == pytest.approx(float((losses[0] + losses[2]) / 2))
-    answer["mask_loss"].backward()
+    losses, _ = round_losses(logits, IOU, target, torch.tensor([[True]]))
+    each = mask_loss(logits[0, 0], target.expand(1, 4, 8, 8)[0])
+    assert float(losses["mask_loss"]) == pytest.approx(float((each[0] + each[2]) / 2))
+    losses["mask_loss"].backward()
     taught = logits.grad[0, 0].abs().sum((-2, -1)) > 0  # type: ignore[index]
     assert taught.tolist() == [True, False, True, False]
     true_iou = torch.tensor([0.0, 0.0, 1.0, 0.0])
-    assert float(answer["iou_loss"]) == pytest.approx(float(((IOU - true_iou) ** 2).mean()))
+    assert float(losses["iou_loss"]) == pytest.approx(float(((IOU - true_iou) ** 2).mean()))
 
 
 def test_a_lone_click_is_shown_the_most_confident_mask(logits: Tensor, target: Tensor) -> None:
-    answer = judge(logits, IOU, target, torch.tensor([[True]]))
-    assert torch.equal(answer["logits"][0, 0], logits[0, 0, 1])
-    assert float(answer["iou"]) == 0.0
+    losses, chosen = round_losses(logits, IOU, target, torch.tensor([[True]]))
+    assert torch.equal(chosen[0, 0], logits[0, 0, 1])
+    assert float(losses["iou"]) == 0.0
 
 
 def test_a_clear_prompt_is_about_mask_0_alone(logits: Tensor, target: Tensor) -> None:
-    answer = judge(logits, IOU, target, torch.tensor([[False]]))
-    assert float(answer["mask_loss"]) == pytest.approx(float(mask_loss(logits[0, 0, 0], target[0, 0])))
-    assert float(answer["iou_loss"]) == pytest.approx(0.2**2)
-    assert torch.equal(answer["logits"][0, 0], logits[0, 0, 0])
+    losses, chosen = round_losses(logits, IOU, target, torch.tensor([[False]]))
+    assert float(losses["mask_loss"]) == pytest.approx(float(mask_loss(logits[0, 0, 0], target[0, 0])))
+    assert float(losses["iou_loss"]) == pytest.approx(0.2**2)
+    assert torch.equal(chosen[0, 0], logits[0, 0, 0])
 
 
 def test_later_rounds_feed_the_logits_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +67,7 @@ def test_later_rounds_feed_the_logits_back(monkeypatch: pytest.MonkeyPatch) -> N
         "masks": torch.full((2, 3, 16, 16), 255, dtype=torch.uint8),
         "boxes": torch.tensor([0.0, 0.0, 64.0, 64.0]).expand(2, 3, 4),
     }
-    method = Supervise(sam, Normalise((128.0,) * 3, (60.0,) * 3), 3, [1], "focal")
+    method = Supervised(sam, Normalise((128.0,) * 3, (60.0,) * 3), 3, [1], "focal")
     batch["seed"] = torch.tensor([1, 2])
     first, again = (float(method(batch, step)["loss"].detach()) for step in (1, 1))
     other = float(method(batch | {"seed": torch.tensor([1, 3])}, 1)["loss"].detach())

@@ -2,10 +2,9 @@
 
 The student learns from every stage of its teacher at once: image embeddings, the decoder's output tokens, mask
 logits. It learns most where it is worst: masks that the teacher gets and the student does not weigh more (hard mask
-weighting), and clicks fall where the student's own answer missed the object (hard prompt sampling).
+weighting), and clicks fall where the student's own mask missed the object (hard prompt sampling).
 """
 
-from dataclasses import dataclass
 from random import Random
 
 import torch
@@ -14,8 +13,8 @@ from torch import Tensor, nn
 from pocketsam.config import BOX_END
 from pocketsam.models.layers import Normalise
 from pocketsam.models.sam import Sam
+from pocketsam.training.config import FullStageRecipe, PixelLoss, Stages
 from pocketsam.training.losses import (
-    PixelLoss,
     embedding_distance,
     hard_mask_weights,
     iou_distance,
@@ -24,38 +23,32 @@ from pocketsam.training.losses import (
     mask_loss,
     token_distance,
 )
-from pocketsam.training.sampling import Dice, click_in, first_prompts, pad_points
-from pocketsam.training.tasks.supervised import lesson, shown, take
-from pocketsam.training.teacher import Batch, Teacher, resample
+from pocketsam.training.samples import Samples
+from pocketsam.training.sampling import SampleRNG, click_in, first_prompts, pad_points
+from pocketsam.training.student import make_student
+from pocketsam.training.task import Task, prompt_validator
+from pocketsam.training.tasks.supervised import gather_masks, multimask_loss, select_mask
+from pocketsam.training.teacher import Batch, Teacher, load_teacher, resample, shared_channels
 
 
-@dataclass(frozen=True)
-class Stages:
-    """How much each part counts; 0 leaves it out.
-
-    The paper writes L = α L_embedding + β L_token + γ Σ H_i L_output,i + L_mask + L_ious, and gives no values.
-    """
-
-    embedding: float = 1.0
-    """α"""
-    tokens: float = 1.0
-    """β"""
-    masks: float = 1.0
-    """γ"""
-    people: float = 1.0
-    """L_mask + L_ious: what the masks of people teach."""
-    hard_masks: bool = True
-    """Whether H_i is as in the paper, or 1."""
-    hard_prompts: int = 9
-    """The last round that prompts are drawn from; 0 draws them inside the mask only."""
+def build(recipe: FullStageRecipe) -> Task:
+    """See `tasks.build_task`."""
+    teacher = load_teacher(recipe.teacher, recipe.embeddings)
+    sam, config = make_student(recipe, teacher)
+    samples = Samples(recipe, config.resize, recipe.objects, teacher.config, recipe.embeddings)
+    loss = FullStage(sam, teacher, recipe.stages, recipe.pixel_loss, recipe.centre_clicks)
+    return Task(sam, config, loss, samples, prompt_validator(recipe, config))
 
 
 class FullStage(nn.Module):
     """The loss of one batch. The encoder and the mask decoder learn; the prompt encoder stays the teacher's."""
 
-    def __init__(self, sam: Sam, teacher: Teacher, stages: Stages, pixel_loss: PixelLoss) -> None:
+    def __init__(
+        self, sam: Sam, teacher: Teacher, stages: Stages, pixel_loss: PixelLoss, centre_clicks: float = 0.0
+    ) -> None:
         super().__init__()
-        self.sam, self.teacher, self.stages, self.pixel_loss = sam, teacher, stages, pixel_loss
+        self.sam, self.teacher, self.stages = sam, teacher, stages
+        self.pixel_loss, self.centre_clicks = pixel_loss, centre_clicks
         self.normalise = Normalise(teacher.config.mean, teacher.config.std)
         sam.prompt_encoder.requires_grad_(False)
 
@@ -66,21 +59,21 @@ class FullStage(nn.Module):
         Returns `loss` to step on, and its parts, detached.
         """
         target = batch["masks"].float() / 255
-        taught = self.teacher.embed(batch)
+        embedding = self.teacher.embed(batch)
         learned = self.sam.encode(self.normalise(batch["image"]))
         points, labels = self._prompts(learned.detach(), target > 0.5, batch, step)
         ours = [part.float() for part in self.sam.decode_with_tokens(learned, *self._padded(points, labels))]
-        theirs = self.teacher.decode(taught, points, labels, self.sam)
+        theirs = self.teacher.decode(embedding, points, labels, self.sam)
         parts = self._distances(
-            learned.float(), resample(taught, self.sam.embedding_side), ours, theirs, target
+            learned.float(), resample(embedding, self.sam.embedding_side), ours, theirs, target
         )
-        parts |= self._from_people(ours[0], ours[1], target, labels)
+        parts |= self._on_ground_truth(ours[0], ours[1], target, labels)
         weights = {
             "embedding_loss": self.stages.embedding,
             "token_loss": self.stages.tokens,
             "output_loss": self.stages.masks,
-            "mask_loss": self.stages.people,
-            "iou_loss": self.stages.people,
+            "mask_loss": self.stages.ground_truth,
+            "iou_loss": self.stages.ground_truth,
         }
         loss = torch.stack([weight * parts[name] for name, weight in weights.items() if weight]).sum()
         return {"loss": loss, **{name: part.detach() for name, part in parts.items()}}
@@ -88,7 +81,7 @@ class FullStage(nn.Module):
     def _distances(
         self,
         learned: Tensor,
-        taught: Tensor,
+        embedding: Tensor,
         ours: list[Tensor],
         theirs: tuple[Tensor, Tensor, Tensor],
         target: Tensor,
@@ -99,21 +92,23 @@ class FullStage(nn.Module):
         if self.stages.hard_masks:
             weights = hard_mask_weights(mask_iou(theirs[0], every), mask_iou(ours[0], every))
         return {
-            "embedding_loss": embedding_distance(learned, taught),
+            "embedding_loss": embedding_distance(*shared_channels(learned, embedding)),
             "token_loss": token_distance(ours[2], theirs[2]),
             "output_loss": (weights * mask_distance(ours[0], theirs[0])).mean(),
         }
 
-    def _from_people(self, logits: Tensor, iou: Tensor, target: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """L_mask, L_ious, and the IoU of what a user would have been shown."""
+    def _on_ground_truth(
+        self, logits: Tensor, iou: Tensor, target: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
+        """L_mask, L_ious, and the IoU of the masks that a user would be shown."""
         every = target[:, :, None].expand_as(logits)
         ambiguous = _is_click(labels)
         true_iou = mask_iou(logits, every)
-        seen = shown(iou, ambiguous)
+        chosen = select_mask(iou, ambiguous)
         return {
-            "mask_loss": lesson(mask_loss(logits, every, self.pixel_loss), ambiguous).mean(),
+            "mask_loss": multimask_loss(mask_loss(logits, every, self.pixel_loss), ambiguous).mean(),
             "iou_loss": iou_distance(iou, true_iou),
-            "iou": true_iou.gather(-1, seen[..., None]).mean(),
+            "iou": true_iou.gather(-1, chosen[..., None]).mean(),
         }
 
     def _padded(self, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,18 +118,20 @@ class FullStage(nn.Module):
     def _prompts(self, embedding: Tensor, inside: Tensor, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         """Hard prompt sampling: P_0 inside M_GT, P_{i+1} in M_GT − M_i; the prompts of a random round i.
 
-        Every other object is asked for by its box, which stays: the paper's students see points alone, ours answer
-        to boxes as well.
+        Every other object is prompted by its box, which stays: the paper's students see points alone, ours see boxes
+        as well.
         """
-        dice = Dice(batch["seed"].tolist(), inside.device)
-        points, labels = first_prompts(inside, batch["boxes"], self.sam.image_size, 1, dice)
+        rng = SampleRNG(batch["seed"].tolist(), inside.device)
+        points, labels = first_prompts(
+            inside, batch["boxes"], self.sam.image_size, 1, rng, self.centre_clicks
+        )
         is_click = _is_click(labels)
         for _ in range(Random(step).randint(0, self.stages.hard_prompts)):
             with _no_cache(embedding.device.type):
                 logits, iou = self.sam.decode(embedding, *self._padded(points, labels))
-            missed = inside & ~(take(logits, shown(iou, is_click)) > 0)
+            missed = inside & ~(gather_masks(logits, select_mask(iou, is_click)) > 0)
             anything = missed.flatten(-2).any(-1)[..., None, None]
-            click = click_in(torch.where(anything, missed, inside), dice)
+            click = click_in(torch.where(anything, missed, inside), rng, self.centre_clicks)
             points[:, :, 0] = torch.where(is_click[..., None], click, points[:, :, 0])
         return points, labels
 

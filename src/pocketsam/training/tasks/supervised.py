@@ -1,10 +1,10 @@
 """Training on masks (SAM, arXiv 2304.02643, appendix A): prompts in, losses out.
 
 Round 0 draws the prompts; each later round adds a click where the model was wrong and feeds its own logits back.
-A lone click is ambiguous: of its three masks only the best is taught (section 3, "Resolving ambiguity").
-Mask 0, the single answer, is taught for every prompt, so that a small model has one to give when it cannot tell.
+A lone click is ambiguous: of its three masks only the best is supervised (section 3, "Resolving ambiguity").
+Mask 0, the single answer, is supervised for every prompt, so that a small model has one to give when it cannot tell.
 
-The masks are people's or what a teacher finds at clicks anywhere. With encoder and decoder learning
+The masks are the ground truth or what a teacher finds at clicks anywhere. With encoder and decoder learning
 together this is MobileSAM's coupled distillation (arXiv 2306.14289, section 3.2); with the teacher's decoder, frozen,
 it is the semi-coupled one: the encoder learns from the masks alone, through a decoder that stands still.
 """
@@ -16,19 +16,46 @@ from torch import Tensor, nn
 
 from pocketsam.models.layers import Normalise
 from pocketsam.models.sam import Sam
-from pocketsam.training.losses import PixelLoss, mask_iou, mask_loss
+from pocketsam.training.config import CoupledRecipe, PixelLoss, SupervisedRecipe
+from pocketsam.training.losses import mask_iou, mask_loss
+from pocketsam.training.samples import Samples
 from pocketsam.training.sampling import (
-    Dice,
+    SampleRNG,
     boxes_around,
     click_anywhere,
     correction,
     first_prompts,
     pad_points,
 )
-from pocketsam.training.teacher import Batch, Teacher
+from pocketsam.training.student import make_student
+from pocketsam.training.task import Task, prompt_validator
+from pocketsam.training.teacher import Batch, Teacher, load_teacher
 
 
-class Supervise(nn.Module):
+def build(recipe: SupervisedRecipe | CoupledRecipe) -> Task:
+    """See `tasks.build_task`."""
+    teacher, embeddings, objects = None, None, recipe.objects
+    if isinstance(recipe, CoupledRecipe):
+        teacher, embeddings = load_teacher(recipe.teacher, recipe.embeddings), recipe.embeddings
+        objects = 0 if recipe.masks == "teacher" else objects
+    sam, config = make_student(recipe, teacher, decoder_is_frozen=recipe.method == "semi-coupled")
+    source = None if objects else teacher
+    samples = Samples(recipe, config.resize, objects, source.config if source else None, embeddings)
+    loss = Supervised(
+        sam,
+        Normalise(config.mean, config.std),
+        recipe.rounds,
+        recipe.clicks,
+        recipe.pixel_loss,
+        config.pad_points_to,
+        source,
+        recipe.objects,
+        recipe.centre_clicks,
+    )
+    return Task(sam, config, loss, samples, prompt_validator(recipe, config))
+
+
+class Supervised(nn.Module):
     """The loss of one batch. A module, so that a wrapper for several devices sees one forward call.
 
     Args:
@@ -36,9 +63,10 @@ class Supervise(nn.Module):
         normalise: of its pixels.
         rounds: prompts an object; the first, then corrections.
         clicks: how many clicks round 0 may draw (or a box and one fewer), chosen anew for each batch.
+        centre_clicks: how often a click is drawn near the middle of its region.
         pixel_loss: what is summed with the dice loss, see `mask_loss`.
         pad_points_to: how many tokens a prompt has at least.
-        teacher: whose answers are the true masks; without one they come with the batch.
+        teacher: whose masks are the targets; without one they come with the batch.
         objects: masks an image, where it is the teacher that finds them.
     """
 
@@ -52,11 +80,12 @@ class Supervise(nn.Module):
         pad_points_to: int = 0,
         teacher: Teacher | None = None,
         objects: int = 8,
+        centre_clicks: float = 0.0,
     ) -> None:
         super().__init__()
         self.sam, self.normalise, self.teacher = sam, normalise, teacher
         self.rounds, self.clicks, self.pixel_loss, self.objects = rounds, clicks, pixel_loss, objects
-        self.pad_points_to = pad_points_to
+        self.pad_points_to, self.centre_clicks = pad_points_to, centre_clicks
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """batch: image (B, 3, S, S) uint8, seed (B,); masks (B, N, S/4, S/4) uint8 and boxes (B, N, 4) or, with a
@@ -64,8 +93,8 @@ class Supervise(nn.Module):
 
         Returns `loss` to step on, and its parts, detached: `mask_loss`, `iou_loss`, `iou`, mean over rounds.
         """
-        dice = Dice(batch["seed"].tolist(), batch["image"].device)
-        points, labels, target = self._first(batch, self.clicks[step % len(self.clicks)], dice)
+        rng = SampleRNG(batch["seed"].tolist(), batch["image"].device)
+        points, labels, target = self._first(batch, self.clicks[step % len(self.clicks)], rng)
         inside = target > 0.5
         embedding = self.sam.encode(self.normalise(batch["image"]))
         ambiguous = (labels >= 0).sum(-1) == 1  # one real point, and no box: a box is two
@@ -73,68 +102,70 @@ class Supervise(nn.Module):
         for i in range(self.rounds):
             prompts = pad_points(points, labels, self.pad_points_to)
             logits, iou = self.sam.decode(embedding, *prompts, mask_input)
-            answer = judge(logits.float(), iou.float(), target, ambiguous, self.pixel_loss)
-            parts.append(answer)
+            losses, chosen = round_losses(logits.float(), iou.float(), target, ambiguous, self.pixel_loss)
+            parts.append(losses)
             if i + 1 < self.rounds:
-                mask_input = answer.pop("logits").detach()
-                point, label = correction(mask_input > 0, inside, dice)
+                mask_input = chosen.detach()
+                point, label = correction(mask_input > 0, inside, rng, self.centre_clicks)
                 points, labels = torch.cat([points, point], 2), torch.cat([labels, label], 2)
                 ambiguous = torch.zeros_like(ambiguous)
-        mean = {
-            name: torch.stack([p[name] for p in parts]).mean() for name in ("mask_loss", "iou_loss", "iou")
-        }
+        mean = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
         return {"loss": mean["mask_loss"] + mean["iou_loss"], **{k: v.detach() for k, v in mean.items()}}
 
-    def _first(self, batch: Batch, clicks: int, dice: Dice) -> tuple[Tensor, Tensor, Tensor]:
-        """The first prompts, and the masks (B, N, S/4, S/4), float, that they ask for."""
+    def _first(self, batch: Batch, clicks: int, rng: SampleRNG) -> tuple[Tensor, Tensor, Tensor]:
+        """The first prompts, and their target masks (B, N, S/4, S/4), float."""
         if self.teacher is None:
             target, boxes = batch["masks"].float() / 255, batch["boxes"]
         else:
-            target = self._found_by_teacher(batch, self.teacher, dice)
+            target = self._found_by_teacher(batch, self.teacher, rng)
             boxes = boxes_around(target > 0.5)
-        return *first_prompts(target > 0.5, boxes, self.sam.image_size, clicks, dice), target
+        inside, size = target > 0.5, self.sam.image_size
+        return *first_prompts(inside, boxes, size, clicks, rng, self.centre_clicks), target
 
-    def _found_by_teacher(self, batch: Batch, teacher: Teacher, dice: Dice) -> Tensor:
+    def _found_by_teacher(self, batch: Batch, teacher: Teacher, rng: SampleRNG) -> Tensor:
         """What the teacher is most confident of at clicks anywhere: so SA-1B's masks were found."""
-        points, labels = click_anywhere(batch["extent"], self.objects, dice)
+        points, labels = click_anywhere(batch["extent"], self.objects, rng)
         logits, iou, _ = teacher.decode(teacher.embed(batch), points, labels, self.sam)
-        answers = torch.tensor(teacher.config.click_masks, device=iou.device)
-        return (take(logits, answers[iou[..., answers].argmax(-1)]) > 0).float()
+        masks = torch.tensor(teacher.config.click_masks, device=iou.device)
+        return (gather_masks(logits, masks[iou[..., masks].argmax(-1)]) > 0).float()
 
 
-def judge(
+def round_losses(
     logits: Tensor, iou: Tensor, target: Tensor, ambiguous: Tensor, pixel_loss: PixelLoss = "focal"
-) -> dict[str, Tensor]:
-    """The losses of a round.
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The losses of a round, and the masks that a user would be shown.
 
     logits (B, N, 4, h, w), iou (B, N, 4), target (B, N, h, w), ambiguous (B, N) bool.
-    Returns scalars, and `logits` (B, N, h, w): what the user would have been shown.
+    Returns the scalars `mask_loss`, `iou_loss` and `iou`, and logits (B, N, h, w).
     """
-    every = target[:, :, None].expand_as(logits)
+    targets = target[:, :, None].expand_as(logits)
     with torch.no_grad():
-        true_iou = mask_iou(logits, every)
-        seen = shown(iou, ambiguous)
-    wrong = (iou - true_iou) ** 2
-    return {
-        "mask_loss": lesson(mask_loss(logits, every, pixel_loss), ambiguous).mean(),
-        "iou_loss": torch.where(ambiguous, wrong.mean(-1), wrong[..., 0]).mean(),
-        "iou": true_iou.gather(-1, seen[..., None]).mean(),
-        "logits": take(logits, seen),
+        true_iou = mask_iou(logits, targets)
+        chosen = select_mask(iou, ambiguous)
+    squared_error = (iou - true_iou) ** 2
+    losses = {
+        "mask_loss": multimask_loss(mask_loss(logits, targets, pixel_loss), ambiguous).mean(),
+        "iou_loss": torch.where(ambiguous, squared_error.mean(-1), squared_error[..., 0]).mean(),
+        "iou": true_iou.gather(-1, chosen[..., None]).mean(),
     }
+    return losses, gather_masks(logits, chosen)
 
 
-def lesson(losses: Tensor, ambiguous: Tensor) -> Tensor:
-    """What four masks with these losses (B, N, 4) teach: mask 0 and, where ambiguous, as much the best other one."""
+def multimask_loss(losses: Tensor, ambiguous: Tensor) -> Tensor:
+    """The loss of an object from those of its four masks (B, N, 4) -> (B, N).
+
+    Mask 0's and, where the prompt is ambiguous, the mean of that and of the best of the other three.
+    """
     best_of_three = losses[..., 1:].amin(-1)
     return torch.where(ambiguous, (losses[..., 0] + best_of_three) / 2, losses[..., 0])
 
 
-def shown(iou: Tensor, ambiguous: Tensor) -> Tensor:
+def select_mask(iou: Tensor, ambiguous: Tensor) -> Tensor:
     """Which of four masks with these predicted IoU (B, N, 4) a user would be shown: (B, N)."""
     return torch.where(ambiguous, iou.argmax(-1), 0)
 
 
-def take(masks: Tensor, which: Tensor) -> Tensor:
+def gather_masks(masks: Tensor, which: Tensor) -> Tensor:
     """One mask an object: (B, N, 4, h, w), (B, N) -> (B, N, h, w)."""
     index = which[..., None, None, None].expand(-1, -1, 1, *masks.shape[-2:])
     return masks.gather(2, index)[:, :, 0]

@@ -1,0 +1,59 @@
+"""What a recipe trains: a model, its loss, the data it learns from, and how well it does."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from pocketsam.config import ModelConfig
+from pocketsam.data.datasets import open_dataset
+from pocketsam.data.sample import DataError
+from pocketsam.engines.torch import TorchEngine
+from pocketsam.evaluation.protocols.clicks import Clicks
+from pocketsam.evaluation.results import Means
+from pocketsam.evaluation.session import run
+from pocketsam.models.sam import Sam
+from pocketsam.segmenter import Segmenter
+from pocketsam.training.config import Recipe
+from pocketsam.training.samples import Item
+
+Validator: TypeAlias = Callable[[Sam], dict[str, float]]
+"""The scores of a model, in [0, 1] and the larger the better; their mean chooses the best weights."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything in a run that depends on the method.
+
+    model: what is saved. config: what it expects of a photo.
+    loss: a module of (batch, step) that returns `loss` to step on and its parts; it holds the model.
+    samples: the samples of the run by number, each a function of its number alone, or the error that it raised.
+    validate: how good the model is; None where nothing is given to measure it on.
+    """
+
+    model: Sam
+    config: ModelConfig
+    loss: nn.Module
+    samples: Dataset[Item | DataError]
+    validate: Validator | None = None
+
+
+def prompt_validator(recipe: Recipe, config: ModelConfig) -> Validator | None:
+    """Box, 1-click and 3-click mIoU on `val_photos` of the photos in `val`, spread over the whole set."""
+    if not recipe.val:
+        return None
+    dataset, protocol = open_dataset(recipe.val), Clicks()
+    photos = min(recipe.val_photos, len(dataset))
+    chosen = [i * len(dataset) // photos for i in range(photos)]
+
+    def validate(sam: Sam) -> dict[str, float]:
+        segmenter = Segmenter(engine=TorchEngine(sam, config))
+        results = run(protocol, dataset, lambda: segmenter, photos=chosen)
+        if missing := [result.missing for result in results if result.missing]:
+            raise DataError(missing[0])
+        means = Means(results)
+        return {name: means[name] or 0.0 for name in protocol.columns}
+
+    return validate

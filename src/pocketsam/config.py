@@ -1,4 +1,4 @@
-"""What a model expects of a photo, and where it comes from: all that the rest of the runtime knows of a model."""
+"""A model's config: preprocessing, masks, thresholds, licence; all that the rest of the runtime knows of a model."""
 
 import json
 import math
@@ -11,7 +11,7 @@ Resampling = Literal["antialiased", "plain"]
 METADATA_KEY = "pocketsam"
 """Under this name ONNX and safetensors files carry the config."""
 LARGEST_SIZE = 8192
-"""Pixels a side; a file that asks for more is damaged, or means harm."""
+"""Pixels a side; a file with a larger value is damaged or malicious."""
 
 LARGEST_CHANNELS = 4096
 """Likewise."""
@@ -44,9 +44,9 @@ class ModelConfig:
     """The published model whose network it is: "mobile_sam" for TinySAM; "" for one of a shape of its own."""
     resampling: Resampling = "antialiased"
     click_masks: tuple[int, ...] = (1, 2, 3)
-    """The masks that a lone click may mean: SAM's three or, where mask 0 was taught for clicks too, all four."""
+    """The masks that a single click may mean: SAM's three or, where mask 0 was trained for clicks too, all four."""
     prompt_masks: tuple[int, ...] = (0,)
-    """The masks that any other prompt may mean: SAM's mask 0 or, where only the three were taught, those."""
+    """The masks that any other prompt may mean: SAM's mask 0 or, where only masks 1 to 3 were trained, those."""
     pad_points_to: int = 0
     """0: SAM's rule, one padding point where there is no box. Else points and corners are padded to so many."""
     embedding_channels: int = 256

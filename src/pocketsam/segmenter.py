@@ -33,14 +33,14 @@ class Segmenter:
     """A model that is ready to open photos.
 
     model: a name ("pocket" is the model inside the package), a folder that holds one, or a checkpoint file.
-    engine: "auto", "onnx", "openvino" or "torch"; or an `Engine` of your own, for which only `batch` counts.
+    engine: "auto", "onnx", "openvino" or "torch"; or an `Engine` of your own, with which only `batch` is used.
     device: "auto", "cpu", "cuda" or "mps". precision: "float32", "bfloat16" or "float16".
     threads: how many CPU threads to use; all cores of this process when not given.
-    batch: how many prompts the decoder takes at a time, which bounds the memory of a call with many.
+    batch: how many prompts the decoder takes at a time; fewer need less memory.
     compile: whether PyTorch compiles the model first.
     one_image: whether it will open a single photo: "auto" then counts the time that loading the model takes.
     Raises ModelError when the model or the engine is unknown or cannot be used, InputError when threads or batch is
-    no whole number from 1 on.
+    not a whole number of at least 1.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Segmenter:
 
         source: a path, the bytes of a file, an open file, a PIL image, or an array: see `load_image`.
         embedding: a file that `Photo.save_embedding` wrote. Given with the photo, the encoder need not run. Given
-        alone, it replaces the photo; only what shows pixels, such as an overlay, then cannot be made.
+        alone, it replaces the photo; overlays, cut-outs and refined outlines, which need its pixels, cannot be made.
         Raises InputError when either cannot be read, or the embedding is of another photo or another model.
         """
         image = None if source is None else load_image(source)
@@ -97,9 +97,9 @@ class Segmenter:
 class Photo:
     """An encoded photo, ready to be segmented.
 
-    image: uint8 (H, W, 3) RGB, upright; None where only its embedding was opened, and nothing can be drawn on it.
-    geometry: its pixels against the model's.
-    embedding: float32 (1, 256, S/16, S/16), what the encoder made of it.
+    image: uint8 (H, W, 3) RGB, upright; None where only its embedding was opened, so that there are no overlays.
+    geometry: converts between its pixels and the model's.
+    embedding: float32 (1, C, S/16, S/16), the encoder's output; C is 256 or more.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Photo:
 
     @cached_property
     def _prepared(self) -> PreparedImage:
-        """What the engine prepares once of a photo, for all prompts."""
+        """The part of the computation that is the same for all prompts, done once for each photo."""
         return self._engine.prepare(self.embedding)
 
     def save_embedding(self, path: str | Path) -> Path:
@@ -141,7 +141,7 @@ class Photo:
 
     @cached_property
     def _mark(self) -> str:
-        """By which an embedding knows its photo."""
+        """A digest of the photo, stored with its embedding."""
         if self._saved is not None:
             return self._saved.photo
         assert self.image is not None
@@ -172,7 +172,7 @@ class Photo:
             (h, w), (N, h, w) or (N, 1, h, w).
         multimask: give three masks for each object instead of one, the most confident first. A click may mean
             a whole object, a part, or a part of that.
-        refine: whether the outlines follow the edges in the photo; see `Masks.refined`.
+        refine: whether to move the outlines to the edges in the photo; see `Masks.refined`.
         names: N class names, which are written to files; "object" for each when not given.
         Raises InputError when a prompt does not fit the photo, the prompts are of different numbers of objects, or
         `refine` is set and only the photo's embedding was opened.
@@ -206,7 +206,7 @@ class Photo:
         boxes: ArrayLike | None = None,
         mask_input: ArrayLike | None = None,
     ) -> Candidates:
-        """All four masks that the decoder gives for each prompt, so that a program can choose by a rule of its own.
+        """All four masks that the decoder computes for each object, for programs that choose by a rule of their own.
 
         The arguments, and the errors, are those of `segment`.
         """
@@ -224,7 +224,7 @@ class Photo:
         """The masks of all objects in the photo, without a prompt.
 
         options: the fields of `automatic.options.Options`.
-        Raises InputError when an option makes no sense, or only the photo's embedding was opened.
+        Raises InputError when an option is unknown or outside its range, or only the photo's embedding was opened.
         """
         if self.image is None:
             raise InputError(

@@ -22,7 +22,7 @@ MODEL_FILES = (*ONNX_FILES, "model.safetensors")
 class Model:
     """A model known by name.
 
-    url: where its file is published; "" for the model inside the package. file: the name people know it by.
+    url: where its file is published; "" for the model inside the package. file: its published name.
     sha256, bytes: of that file, unpacked; None where nobody has published them.
     """
 
@@ -35,7 +35,7 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The name to ask for it by."""
+        """The name that commands and `Segmenter` take."""
         return self.config.name
 
 
@@ -136,7 +136,7 @@ _MODELS = (
 )
 
 MODELS = {model.name: model for model in _MODELS}
-"""Every model that can be asked for by name."""
+"""Every model that can be given by name."""
 
 PACKAGED = Path(__file__).parent / "weights" / "pocket"
 

@@ -29,7 +29,7 @@ class Proposals(Conversions):
     rle: N COCO run lengths {"size": [H, W], "counts": str}; `pocketsam.utils.rle.decode` gives a mask (H, W).
     boxes: (N, 4) int64 XYXY, the outermost pixels themselves: x1 is the last column. Zeros for an empty mask.
     areas: (N,) int64 pixels. predicted_iou, stability: (N,) float32.
-    points: (N, 2) float64, the click each mask answers. crop_boxes: (N, 4) int64 XYXY, the crop it was seen in.
+    points: (N, 2) float64, the point that gave each mask. crop_boxes: (N, 4) int64 XYXY, the crop it was found in.
     image: uint8 (H, W, 3) RGB, for overlays. file_name: the photo's, for COCO.
     """
 
@@ -94,7 +94,7 @@ class Proposals(Conversions):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The class name of each mask; everything mode knows no classes."""
+        """The class name of each mask; everything mode gives no classes."""
         return (DEFAULT_NAME,) * len(self)
 
     @property

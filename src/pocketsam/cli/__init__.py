@@ -1,1 +1,1 @@
-"""The command line: one thin file a command. What is slow to import is imported inside the commands."""
+"""The command line: one short file for each command. Slow imports are inside the commands."""

@@ -17,14 +17,14 @@ from pocketsam.errors import PocketSAMError
 
 
 class Commands(TyperGroup):
-    """What a user can mend ends in one line and exit code 2; all else keeps its traceback."""
+    """Errors that the user can correct end in one line and exit code 2; all others keep their traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
-        except BrokenPipeError:  # whoever read our output has gone, as `head` does
+        except BrokenPipeError:  # the program that read the output has ended, as `head` does
             raise
         except (PocketSAMError, OSError) as error:
             line = " ".join(str(error).split())
@@ -43,7 +43,10 @@ def _pocketsam(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Segment Anything, made small: masks from clicks and boxes, on any computer."""
+    """Segment Anything, made small: masks from clicks and boxes, on any computer.
+
+    Each command has its own --help.
+    """
 
 
 app = typer.Typer(
@@ -61,5 +64,5 @@ app.add_typer(evaluate, name="evaluate")
 
 
 def main() -> None:
-    """The `pocketsam` command. Exits with 0, with 2 for what the user can mend, with 130 for Ctrl-C."""
+    """The `pocketsam` command. Exits with 0, with 2 for errors that the user can correct, with 130 for Ctrl-C."""
     app(prog_name="pocketsam")

@@ -1,4 +1,4 @@
-"""`pocketsam convert`: any checkpoint of the family as safetensors that say what they are, or as ONNX files."""
+"""`pocketsam convert`: any checkpoint as safetensors with its config, or as ONNX files."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ from pocketsam.utils.install import how_to_install
 
 
 class Form(str, Enum):
-    """What a model can be written as."""
+    """The kinds of model files."""
 
     safetensors = "safetensors"
     onnx = "onnx"
@@ -34,20 +34,20 @@ def convert(
         typer.Option(
             "-o",
             "--output",
-            help="A folder (its name, here, if not given), or FILE.safetensors.",
+            help="A folder, or FILE.safetensors. If not given: a folder with the model's name, here.",
             metavar="OUT",
         ),
     ] = None,
     to: Annotated[
         list[Form] | None,
-        typer.Option(help="safetensors (the default), or onnx, which runs without PyTorch; or both."),
+        typer.Option(help="safetensors (the default), or onnx, which runs without PyTorch. Repeatable."),
     ] = None,
     known_as: Annotated[
         str | None,
-        typer.Option("--as", help="The published model it is, which it must fit.", metavar="NAME"),
+        typer.Option("--as", help="The published model that the checkpoint is.", metavar="NAME"),
     ] = None,
     half: Annotated[
-        bool, typer.Option("--half", help="Store the weights in float16: half the size, same speed.")
+        bool, typer.Option("--half", help="Store the weights in float16: half the size, the same speed.")
     ] = False,
     defaults: Annotated[
         list[str] | None,
@@ -59,7 +59,10 @@ def convert(
         ),
     ] = None,
 ) -> None:
-    """Turn a checkpoint of SAM, MobileSAM, TinySAM, EfficientSAM, SlimSAM or PocketSAM into files that run."""
+    """Convert a checkpoint of SAM, MobileSAM, TinySAM, EfficientSAM, SlimSAM or PocketSAM.
+
+    It becomes model.safetensors, which contains the model's config, or ONNX files, which need no PyTorch.
+    """
     from pocketsam.zoo import MODELS, locate
 
     try:

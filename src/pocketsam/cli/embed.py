@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def embed(
     photos: Annotated[
         list[Path],
-        typer.Argument(help="Tar shards, folders of them, or folders of photos.", metavar="PHOTOS"),
+        typer.Argument(help="Tar shards, folders of tar shards, or folders of photos.", metavar="PHOTOS"),
     ],
     teacher: Annotated[
         str, typer.Option(help="A model's name, its folder, or a checkpoint file.", metavar="MODEL")
@@ -25,7 +25,9 @@ def embed(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The folder of the embeddings.", metavar="STORE")
     ],
-    bits: Annotated[int, typer.Option(help="16, or 8 for half the room.", metavar="16|8")] = 16,
+    bits: Annotated[
+        int, typer.Option(help="Bits of each stored number: 16, or 8 for half the size.", metavar="16|8")
+    ] = 16,
     engine: Engine = "auto",
     device: Device = "auto",
     precision: Precision = "float32",

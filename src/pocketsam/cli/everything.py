@@ -24,16 +24,17 @@ def everything(
             "-o",
             "--output",
             help="FILE.json (COCO) for all photos, or a folder for a NAME.masks.json of each."
-            " If not given: NAME.masks.json, here.",
+            " If not given: NAME.masks.json, in the working directory.",
             metavar="OUT",
         ),
     ] = None,
     overlays: Annotated[
-        bool, typer.Option("--overlays", help="Draw a NAME.overlay.jpg of each photo, too.")
+        bool,
+        typer.Option("--overlays", help="Also write NAME.overlay.jpg for each photo: the masks drawn on it."),
     ] = False,
     points_per_side: Annotated[
         int | None,
-        typer.Option(help="Points a side of the grid; the model's own, if not given.", metavar="N"),
+        typer.Option(help="Points along each side of the grid; the model's own, if not given.", metavar="N"),
     ] = None,
     hierarchical: Annotated[
         bool,
@@ -163,7 +164,7 @@ def _check_place(output: Path) -> None:
 
 
 def _place(output: Path, photos: list[Path]) -> Path:
-    """What to look at: the file, if there is but one, or else the folder."""
+    """What the summary names: the file, if only one is written, or else the folder."""
     from pocketsam.automatic.batch import is_one_file
 
     if len(photos) > 1 or is_one_file(output):

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def models() -> None:
-    """List the models that have a name, and which of them are on disk."""
+    """List the models that can be given by name, and which of them are on disk."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -32,7 +32,7 @@ def models() -> None:
     console.print(table)
     console.print(
         "Use one by name: pocketsam segment PHOTO --point X,Y --model mobile_sam\n"
-        f"It is fetched once, to {home()} (POCKETSAM_HOME).",
+        f"It is downloaded once, to {home()} (POCKETSAM_HOME).",
         soft_wrap=True,
         markup=False,
     )

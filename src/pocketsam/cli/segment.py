@@ -51,7 +51,10 @@ def segment(
     ] = None,
     mask: Annotated[
         Path | None,
-        typer.Option(help="A mask to improve: logits (.npy), or an image, not 0 inside.", metavar="FILE"),
+        typer.Option(
+            help="A mask to start from: logits (.npy), or an image that is not 0 inside the mask.",
+            metavar="FILE",
+        ),
     ] = None,
     prompts: Annotated[
         Path | None,
@@ -68,16 +71,17 @@ def segment(
         typer.Option(
             "-o",
             "--output",
-            help=f"A folder, or a file whose suffix says what to write: {SUFFIXES}."
-            " If not given: NAME.overlay.jpg and NAME.masks.json, here.",
+            help=f"A folder, or a file whose suffix chooses the format: {SUFFIXES}."
+            " If not given: NAME.overlay.jpg and NAME.masks.json, in the working directory.",
             metavar="OUT",
         ),
     ] = None,
     multimask: Annotated[
-        bool, typer.Option("--multimask", help="Three masks for each object, the most confident first.")
+        bool,
+        typer.Option("--multimask", help="Return three masks for each object, the most confident first."),
     ] = False,
     refine: Annotated[
-        bool, typer.Option("--refine", help="Let the outlines follow the edges in the photo.")
+        bool, typer.Option("--refine", help="Move the outlines to the edges in the photo.")
     ] = False,
     model: Model = "pocket",
     engine: Engine = "auto",
@@ -85,10 +89,10 @@ def segment(
     precision: Precision = "float32",
     threads: Threads = None,
 ) -> None:
-    """Cut objects out of photos, by clicks or boxes.
+    """Segment objects in photos, by clicks or boxes.
 
-    Points of the same NAME are clicks on one object, and so are those without a name; each box is an object of its
-    own. The NAME is the object's class, in the files that hold classes; shoe:1 and shoe:2 are two objects of the
+    Points with the same NAME are clicks on one object, and so are all points without a name. Each box is an object
+    of its own. NAME is the object's class in files that contain classes; shoe:1 and shoe:2 are two objects of the
     class shoe. Exit code 2 means an error, or that no object was found.
     """
     objects = _parse_objects(points or [], negatives or [], boxes or [])
@@ -262,7 +266,7 @@ def _plan_outputs(photos: list[Path], output: Path | None) -> list[list[Path]]:
         raise InputError(f"{output}: is one file, but there are {len(photos)} photos; give a folder")
     folder = output or Path()
     make_folder(folder, len(photos))
-    # Not NAME.json: beside a photo, that is its annotations, drawn by people.
+    # Not NAME.json: beside a photo, that is the ground truth.
     return [[folder / f"{name}.overlay.jpg", folder / f"{name}.masks.json"] for name in unique_names(photos)]
 
 

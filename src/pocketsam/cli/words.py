@@ -1,6 +1,6 @@
-"""Words that several commands say."""
+"""Wording that several commands use."""
 
 
 def count(number: int, what: str) -> str:
-    """So many of what: "1 photo", "2 photos"."""
+    """A number with its noun: "1 photo", "2 photos"."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"

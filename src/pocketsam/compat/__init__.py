@@ -1,9 +1,9 @@
-"""The API that people already use: a script for `segment_anything` runs with its import changed to this one.
+"""The API of segment_anything: a script written for it runs with its import changed to this one.
 
     from pocketsam.compat import SamPredictor, SamAutomaticMaskGenerator, sam_model_registry
 
 Names, argument order, defaults, output keys and types are the published ones, on any model and engine of PocketSAM.
-PyTorch is imported only where a tensor is asked for or given. What differs, and why, is in
+PyTorch is imported only where a tensor is returned or given. What differs, and why, is in
 docs/how-to/move-from-segment-anything.md.
 """
 

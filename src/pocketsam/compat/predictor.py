@@ -24,7 +24,7 @@ NO_LABELS = "point_coords need their point_labels: 1 on the object, 0 not on it"
 
 
 class SamPredictor:
-    """Encodes a photo once, then answers any number of prompts on it.
+    """Encodes a photo once, then segments it by any number of prompts.
 
     original_size, input_size: (H, W) of the photo and of the resized photo; None before one is set.
     features: the image embedding, as `get_image_embedding` gives it, or None. It can be assigned, with
@@ -235,7 +235,7 @@ def _prompts(
 def _asked_for(
     logits: NDArray[np.float32], iou: NDArray[np.float32], multimask_output: bool, config: ModelConfig
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Of the four masks of B objects, the three readings or the one answer: (B, C, h, w) and (B, C)."""
+    """Of four masks of B objects, the three of the multimask output or the single one: (B, C, h, w) and (B, C)."""
     if multimask_output:
         return logits[:, 1:], iou[:, 1:]
     answers = np.array(config.prompt_masks)

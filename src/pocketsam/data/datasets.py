@@ -1,4 +1,4 @@
-"""Opening photos with masks, whatever their layout: the one door through which commands come to data."""
+"""Opens photos with masks in any of the layouts; all commands use this function."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -42,7 +42,7 @@ _AGAIN = "run the same pocketsam embed again, which rebuilds the shard"
 
 @dataclass(frozen=True)
 class Signature:
-    """All that embeddings depend on, beside the photo. `name` is for people: two that differ in it only are equal.
+    """All that embeddings depend on, beside the photo. `name` is for messages: two that differ only in it are equal.
 
     weights: sha256 of the teacher's; for an engine that has none, its name stands for it. numerics: how the numbers
     of the weights were rounded. bits: of each stored number. precision: of the arithmetic that computed it.
@@ -148,7 +148,7 @@ def shard_name(entry: Entry) -> str:
 class EmbeddingStore:
     """The embeddings of a store, in any order; made to be copied to worker processes.
 
-    An index is read when the first photo of its shard is asked for.
+    An index is read when the first photo of its shard is read.
     Raises DataError when there is no store, or its store.json is damaged.
     """
 

@@ -91,7 +91,7 @@ class Engine(Protocol):
     ) -> NDArray[np.float32]:
         """The masks of some of the N objects, given their numbers: logits (objects, 4, S/4, S/4) float32.
 
-        Mask 0 is the single answer; masks 1 to 3 are those of an ambiguous click: the whole, the part and the
+        Mask 0 is for unambiguous prompts; masks 1 to 3 are those of an ambiguous click: the whole, the part and the
         subpart.
         """
         ...

@@ -172,7 +172,7 @@ def _vary(*tensors: torch.Tensor) -> None:
 
 
 def find_device(device: str) -> str:
-    """The device to compute on. Raises ModelError when the one that is asked for is not there."""
+    """The device to compute on. Raises ModelError when it is not available."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")

@@ -57,7 +57,7 @@ _VIT = "vit:ViT"
 _EFFICIENTNET_LITE = "efficientnet_lite:EfficientNetLite"
 
 _OURS = replace(SAM, resize="squash", click_masks=(0, 1, 2, 3), licence="")
-"""What is trained here without a teacher: mask 0 answers lone clicks, too."""
+"""Models that are trained here without a teacher: mask 0 is trained for single clicks, too."""
 _IMAGENET = replace(_OURS, mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0))
 """With EfficientNet-Lite's published ImageNet weights."""
 

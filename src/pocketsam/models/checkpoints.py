@@ -194,7 +194,7 @@ def _refusal(path: Path, reason: str) -> str:
         return f"{path}: is damaged, or a pickle that torch.save did not write, and is refused; get the file again"
     return (
         f"{path}: holds pickled Python code ({unsafe[1]}), not only tensors, and is refused: loading it would run"
-        " whatever it says; ask its makers for a state dict or safetensors"
+        " for safety; get a state dict or safetensors from its authors"
     )
 
 

@@ -1,6 +1,6 @@
 """SAM's prompt encoder (arXiv 2304.02643, section 3 and appendix A): clicks, boxes and masks become tokens.
 
-And EfficientSAM's, which knows no masks.
+And EfficientSAM's, which takes no masks.
 """
 
 import math

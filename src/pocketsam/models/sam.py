@@ -53,10 +53,10 @@ class Sam(nn.Module):
         """Masks of N objects in each of B embedded images.
 
         embedding (B, 256, g, g); points (B, N, P, 2) in input pixels; labels (B, N, P): 1 foreground,
-        0 background, -1 padding, 2 and 3 the corners of a box. mask_input (B, N, 4g, 4g): logits of a
-        former answer, used where has_mask (B, N) is 1 (everywhere, if has_mask is not given); EfficientSAM
-        makes nothing of it.
-        Returns logits (B, N, 4, 4g, 4g) and predicted IoU (B, N, 4). Mask 0 answers an unambiguous
+        0 background, -1 padding, 2 and 3 the corners of a box. mask_input (B, N, 4g, 4g): logits of an
+        earlier mask, used where has_mask (B, N) is 1 (everywhere, if has_mask is not given); EfficientSAM
+        ignores it.
+        Returns logits (B, N, 4, 4g, 4g) and predicted IoU (B, N, 4). Mask 0 is for an unambiguous
         prompt; masks 1 to 3 are the whole, the part and the subpart of an ambiguous one.
         """
         return self.decode_with_tokens(embedding, points, labels, mask_input, has_mask)[:2]

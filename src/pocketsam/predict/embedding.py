@@ -27,7 +27,7 @@ SHAPED_BY = ("numerics", "image_size", "resize", "resampling", "mean", "std")
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """What a model made of a photo of `height` × `width` pixels, and the marks by which it knows both.
+    """The embedding of a photo of `height` × `width` pixels, with digests of the photo and of the model.
 
     values: float32 (1, C, S/16, S/16). name: the photo's file name. photo: sha256 of its pixels.
     """

@@ -76,7 +76,7 @@ class Prompts:
 
     @classmethod
     def join(cls, parts: Sequence["Prompts"]) -> "Prompts":
-        """The prompts of all `parts`, to be drawn together; masks are left out, and they make no tokens.
+        """The prompts of all `parts`, for an overlay; masks are left out, and no tokens can be made of the result.
 
         Where parts differ in the number of points, padding fills up; where some have no boxes, NaN.
         """

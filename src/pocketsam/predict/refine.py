@@ -87,7 +87,7 @@ def edges_of_photo(
     photo: uint8 (H, W, 3). logits: (H, W) float32. radius: of the window, in pixels.
     where: rows and columns of the pixels, each (K,).
 
-    With p the probability and I the colour, the guided filter's answer is mean(a)·I + mean(b), where b = mean(p) −
+    With p the probability and I the colour, the guided filter's output is mean(a)·I + mean(b), where b = mean(p) −
     a·mean(I). It is the sum of p, smoothed twice, and of mean(a)·I − mean(a·mean(I)). Only the second part comes from
     the photo, and only this is given: added to p itself, it leaves p as it is where the photo is flat.
     """

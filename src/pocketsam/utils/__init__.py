@@ -1,1 +1,1 @@
-"""What knows nothing of segmentation: files, downloads, run lengths."""
+"""Helpers that do not depend on segmentation: files, downloads, journals, run lengths."""

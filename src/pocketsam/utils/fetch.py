@@ -41,7 +41,7 @@ def fetch(url: str, target: Path, sha256: str | None, size: int | None, member: 
     """`target`, fetched from `url` if it is not there yet.
 
     sha256, size: of `target`, where they are known. member: of the zip at `url`, the one file that is wanted.
-    Several processes may ask for the same file at once: the first fetches it, the others wait for it.
+    If several processes need the same file, the first downloads it and the others wait for it.
     Raises ModelError when the file cannot be had, is not the published one, or cannot be written.
     """
     part, archive = _beside(target, ".part"), _beside(target, ".zip.part")
@@ -66,7 +66,7 @@ def fetch(url: str, target: Path, sha256: str | None, size: int | None, member: 
         room = f"room for {size / 1e6:.0f} MB" if size else "room"
         raise ModelError(
             f"{target}: cannot be written ({error.strerror or error}); make {room} there, or set POCKETSAM_HOME to a"
-            " folder that has it, and ask again"
+            " folder that has it, and try again"
         ) from error
     return target
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite, the image encoder of `pocket`: plain convolutions that ImageNet has taught to see.
+"""EfficientNet-Lite, the image encoder of `pocket`: a convolutional network with published ImageNet weights.
 
 Inverted residuals without squeeze-and-excitation and with ReLU6 (EfficientNet, arXiv 1905.11946, table 1; its Lite
 variants were made for INT8 on phones). Four of its feature maps, at strides 4, 8, 16 and 32, go through a small
@@ -93,7 +93,7 @@ class FeaturePyramid(nn.Module):
         self.norm2 = LayerNorm2d(channels)
         self.skip8 = nn.Conv2d(middle, channels // 4, 1)
         self.skip4 = nn.Conv2d(fine, channels // 8, 1)
-        for skip in (self.skip8, self.skip4):  # a decoder that knows no finer maps starts as it was
+        for skip in (self.skip8, self.skip4):  # at first, finer maps do not change a trained decoder's masks
             nn.init.zeros_(skip.weight)
             nn.init.zeros_(cast(Tensor, skip.bias))
 

@@ -1,4 +1,4 @@
-"""Overlays: pictures to look at, with the masks drawn on the photo."""
+"""Overlays: pictures of the photo with the masks drawn on it."""
 
 from pocketsam.predict.formats.pictures import encode_image
 from pocketsam.predict.formats.result import Result

@@ -48,9 +48,11 @@ def _on_photos(
         Path | None, typer.Option(help="The photos of a COCO or LVIS .json.", metavar="FOLDER")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Measure the first N photos alone.", metavar="N")
+        int | None, typer.Option(min=1, help="Measure only the first N photos.", metavar="N")
     ] = None,
-    worst: Annotated[int, typer.Option(min=0, help="Draw a sheet of the N worst masks.", metavar="N")] = 0,
+    worst: Annotated[
+        int, typer.Option(min=0, help="Also draw a sheet of the N worst masks.", metavar="N")
+    ] = 0,
     engine: Engine = "auto",
     device: Device = "auto",
     precision: Precision = "float32",
@@ -60,7 +62,7 @@ def _on_photos(
         int | None,
         typer.Option(
             min=0,
-            help="Processes, each with a model of its own; 0: this one alone. By default up to 4 where that is"
+            help="Processes, each with a model of its own; 0: only the main process. By default up to 4 where that is"
             " faster.",
             metavar="N",
         ),

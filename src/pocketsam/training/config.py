@@ -183,7 +183,9 @@ class MaskRecipe(PromptRecipe):
     """What methods have in common that learn masks by rounds of prompts."""
 
     rounds: int = Field(1, gt=0)
-    """Prompts an object: the first, then corrections with the former logits."""
+    """Prompts an object: the first, then corrections."""
+    mask_feedback: Probability = 1.0
+    """How often a correction has the former logits as its mask input; otherwise its points alone correct."""
     clicks: list[Annotated[int, Field(gt=0)]] = Field([1, 1, 1, 2, 3], min_length=1)
     """How many clicks the first prompt has (or a box and one fewer), batch by batch; a lone one is the commonest."""
 

@@ -41,6 +41,8 @@ def train(recipe: Recipe, quiet: bool = False) -> Path:
             f"accumulate: {recipe.batch // fabric.world_size} photos a device cannot be taken in"
             f" {recipe.accumulate} equal parts"
         )
+    # Gradients too small for a normal number cost a processor many times as long, and teach nothing.
+    torch.set_flush_denormal(True)
     state = TrainingState(recipe, fabric)
     state.restore()
     if fabric.is_global_zero:

@@ -57,18 +57,13 @@ def test_later_rounds_feed_the_logits_back(monkeypatch: pytest.MonkeyPatch) -> N
     calls: list[tuple[Tensor, Tensor, Tensor | None]] = []
     decode = sam.decode
 
-    def spy(embedding: Tensor, points: Tensor, labels: Tensor, mask_input: Tensor | None = None) -> object:
-        calls.append((points, labels, mask_input))
-        return decode(embedding, points, labels, mask_input)
+    def spy(embedding: Tensor, points: Tensor, labels: Tensor, mask: Tensor | None, has: None) -> object:
+        calls.append((points, labels, mask))
+        return decode(embedding, points, labels, mask, has)
 
     monkeypatch.setattr(sam, "decode", spy)
-    batch = {
-        "image": torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8),
-        "masks": torch.full((2, 3, 16, 16), 255, dtype=torch.uint8),
-        "boxes": torch.tensor([0.0, 0.0, 64.0, 64.0]).expand(2, 3, 4),
-    }
+    batch = a_batch()
     method = Supervised(sam, Normalise((128.0,) * 3, (60.0,) * 3), 3, [1], "focal")
-    batch["seed"] = torch.tensor([1, 2])
     first, again = (float(method(batch, step)["loss"].detach()) for step in (1, 1))
     other = float(method(batch | {"seed": torch.tensor([1, 3])}, 1)["loss"].detach())
     assert first == again != other, "the prompts are a function of the samples' seeds"
@@ -76,3 +71,33 @@ def test_later_rounds_feed_the_logits_back(monkeypatch: pytest.MonkeyPatch) -> N
     assert [points.shape[2] for points, _, _ in rounds] == [2, 3, 4]
     assert rounds[0][2] is None
     assert all(mask.shape == (2, 3, 16, 16) and not mask.requires_grad for _, _, mask in rounds[1:])  # type: ignore[union-attr]
+
+
+def test_corrections_without_mask_feedback_have_their_points_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    sam = build("patches", 64)
+    given: list[Tensor | None] = []
+    decode = sam.decode
+
+    def spy(
+        embedding: Tensor, points: Tensor, labels: Tensor, mask: Tensor | None, has: Tensor | None
+    ) -> object:
+        given.append(has)
+        return decode(embedding, points, labels, mask, has)
+
+    monkeypatch.setattr(sam, "decode", spy)
+    for share, wanted in ((0.0, [0.0] * 6), (0.999999, [1.0] * 6)):
+        given.clear()
+        loss = Supervised(sam, Normalise((128.0,) * 3, (60.0,) * 3), 2, [1], "focal", mask_feedback=share)
+        loss(a_batch(), 1)
+        assert given[0] is None
+        assert given[1].flatten().tolist() == wanted  # type: ignore[union-attr]
+
+
+def a_batch() -> dict[str, Tensor]:
+    """Two images with three objects each."""
+    return {
+        "image": torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8),
+        "masks": torch.full((2, 3, 16, 16), 255, dtype=torch.uint8),
+        "boxes": torch.tensor([0.0, 0.0, 64.0, 64.0]).expand(2, 3, 4),
+        "seed": torch.tensor([1, 2]),
+    }

@@ -51,6 +51,7 @@ def build(recipe: SupervisedRecipe | CoupledRecipe) -> Task:
         source,
         recipe.objects,
         recipe.centre_clicks,
+        recipe.mask_feedback,
     )
     return Task(sam, config, loss, samples, prompt_validator(recipe, config))
 
@@ -68,6 +69,7 @@ class Supervised(nn.Module):
         pad_points_to: how many tokens a prompt has at least.
         teacher: whose masks are the targets; without one they come with the batch.
         objects: masks an image, where it is the teacher that finds them.
+        mask_feedback: how often a correction has the former logits as its mask input.
     """
 
     def __init__(
@@ -81,11 +83,13 @@ class Supervised(nn.Module):
         teacher: Teacher | None = None,
         objects: int = 8,
         centre_clicks: float = 0.0,
+        mask_feedback: float = 1.0,
     ) -> None:
         super().__init__()
         self.sam, self.normalise, self.teacher = sam, normalise, teacher
         self.rounds, self.clicks, self.pixel_loss, self.objects = rounds, clicks, pixel_loss, objects
         self.pad_points_to, self.centre_clicks = pad_points_to, centre_clicks
+        self.mask_feedback = mask_feedback
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """batch: image (B, 3, S, S) uint8, seed (B,); masks (B, N, S/4, S/4) uint8 and boxes (B, N, 4) or, with a
@@ -98,14 +102,16 @@ class Supervised(nn.Module):
         inside = target > 0.5
         embedding = self.sam.encode(self.normalise(batch["image"]))
         ambiguous = (labels >= 0).sum(-1) == 1  # one real point, and no box: a box is two
-        mask_input, parts = None, []
+        mask_input, has_mask, parts = None, None, []
         for i in range(self.rounds):
             prompts = pad_points(points, labels, self.pad_points_to)
-            logits, iou = self.sam.decode(embedding, *prompts, mask_input)
+            logits, iou = self.sam.decode(embedding, *prompts, mask_input, has_mask)
             losses, chosen = round_losses(logits.float(), iou.float(), target, ambiguous, self.pixel_loss)
             parts.append(losses)
             if i + 1 < self.rounds:
                 mask_input = chosen.detach()
+                if self.mask_feedback < 1:
+                    has_mask = (rng.uniform(mask_input.shape[1]) < self.mask_feedback).float()
                 point, label = correction(mask_input > 0, inside, rng, self.centre_clicks)
                 points, labels = torch.cat([points, point], 2), torch.cat([labels, label], 2)
                 ambiguous = torch.zeros_like(ambiguous)

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs train-pocket clean
+.PHONY: help demo test check docs page train-pocket clean
 
 # the shirt
 DEMO_BOX := --box 61,20,446,382
@@ -26,6 +26,9 @@ check: .venv/stamp  ## lint, formatting, types, and which part may import which
 
 docs: .venv/stamp docs/pictures/tutorial  ## build the documentation into site/, and check its links
 	.venv/bin/mkdocs build --quiet
+
+page:  ## build the scripts of the page of `pocketsam serve` from web/ (needs Node)
+	cd web && npm ci --silent --no-audit --no-fund && npm run --silent build
 
 # The decoder starts as that of the former pocket, whose recipes and weights are in this commit.
 FORMER_COMMIT := ee5b722a42a1a4b9583dae49c0f7256fd1a97cf5

@@ -12,6 +12,7 @@ from pocketsam.cli.evaluate import evaluate
 from pocketsam.cli.everything import everything
 from pocketsam.cli.models import models
 from pocketsam.cli.segment import segment
+from pocketsam.cli.serve import serve
 from pocketsam.cli.train import train
 from pocketsam.errors import PocketSAMError
 
@@ -58,7 +59,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help shows at once
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, everything, models, embed, train, convert):
+for command in (segment, everything, serve, models, embed, train, convert):
     app.command()(command)
 app.add_typer(evaluate, name="evaluate")
 

@@ -1,0 +1,62 @@
+"""`pocketsam serve`: a page to annotate photos in the browser."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pocketsam.cli.options import Device, Engine, Model, Precision, Threads
+from pocketsam.errors import InputError
+from pocketsam.utils.files import check_writable
+from pocketsam.utils.install import how_to_install
+
+
+def serve(
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Photos, or folders of photos; more can be dropped on the page.", metavar="PHOTO"
+        ),
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", help="The folder of the annotations, a NAME.masks.json for each photo."
+        ),
+    ] = Path(),
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; one that other computers can reach needs --token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any that is free.")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="POCKETSAM_TOKEN", help="A secret that each request must bring.", metavar="SECRET"
+        ),
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
+    model: Model = "pocket",
+    engine: Engine = "auto",
+    device: Device = "auto",
+    precision: Precision = "float32",
+    threads: Threads = None,
+) -> None:
+    """Annotate photos in the browser: click on objects, and export their masks.
+
+    Annotations are saved as one works. Ctrl-C stops the server.
+    """
+    try:
+        from pocketsam.server.run import address, listen
+        from pocketsam.server.run import serve as run
+        from pocketsam.server.service import Service
+    except ModuleNotFoundError as error:
+        raise InputError(f"serve needs {error.name}; install it with: {how_to_install('serve')}") from error
+    from pocketsam.segmenter import Segmenter
+
+    check_writable(output, missing=True)
+    listening = listen(host, port, token)
+    segmenter = Segmenter(model, engine, device=device, precision=precision, threads=threads)
+    service = Service(segmenter, photos or [], output)
+    page = address(listening, host, token)
+    typer.echo(f"{page}  (Ctrl-C stops the server)")
+    run(service, listening, host, token, page if browser else None)

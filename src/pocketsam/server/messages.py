@@ -1,0 +1,144 @@
+"""What the API takes and gives, as JSON. Coordinates are (x, y) in pixels of the upright photo."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from pocketsam.predict.formats.coco import DEFAULT_NAME
+from pocketsam.server.limits import Limits
+
+LIMITS = Limits()
+Point = tuple[FiniteFloat, FiniteFloat]
+Box = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+Points = Annotated[list[Point], Field(max_length=LIMITS.points)]
+Labels = Annotated[list[Literal[0, 1]], Field(max_length=LIMITS.points)]
+
+
+class Strict(BaseModel):
+    """Unknown fields are errors, as they are misspelt ones."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Error(BaseModel):
+    """What is wrong with a request, and what to do, in one line."""
+
+    error: str
+
+
+class RunLengths(Strict):
+    """A mask as COCO's compressed run lengths. size: height and width of the photo."""
+
+    size: tuple[int, int]
+    counts: Annotated[str, Field(max_length=4_000_000)]
+
+
+class Prompt(Strict):
+    """Where one object is: clicks, a box, or both. labels: for each point, 1 on the object, 0 not on it."""
+
+    points: Points = []
+    labels: Labels = []
+    box: Box | None = None
+    name: Name = DEFAULT_NAME
+
+
+class MasksRequest(Strict):
+    """multimask: three masks for each object, the most confident first. refine: outlines follow the edges."""
+
+    objects: Annotated[list[Prompt], Field(min_length=1, max_length=LIMITS.prompts)]
+    multimask: bool = False
+    refine: bool = False
+
+
+class EverythingRequest(Strict):
+    """The options of everything mode; the model's own where they are null."""
+
+    points_per_side: Annotated[int, Field(ge=1, le=64)] | None = None
+    pred_iou_thresh: Annotated[float, Field(ge=0, le=1)] | None = None
+    stability_score_thresh: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_mask_region_area: Annotated[float, Field(ge=0, le=1e9)] | None = None
+
+
+class Mask(BaseModel):
+    """A mask. object: the number of its prompt. box: x0, y0, x1, y1. area: in pixels. empty: nothing was found.
+
+    polygons: of each part of the mask, its outer outline and then those of its holes.
+    """
+
+    object: int
+    name: str
+    rle: RunLengths
+    polygons: list[list[list[Point]]]
+    box: Box
+    area: int
+    predicted_iou: float
+    empty: bool
+
+
+class Masks(BaseModel):
+    """The masks of all prompts of a request, or of everything mode."""
+
+    masks: list[Mask]
+
+
+class Annotation(Strict):
+    """An object that was annotated, and the prompt that its mask was made from, if any."""
+
+    rle: RunLengths
+    name: Name = DEFAULT_NAME
+    predicted_iou: FiniteFloat = 0.0
+    points: Points = []
+    labels: Labels = []
+    box: Box | None = None
+    colour: Annotated[str, Field(pattern="^#[0-9a-f]{6}$")] | None = None
+    visible: bool = True
+
+
+class AnnotationList(Strict):
+    """All annotations of a photo, in their order."""
+
+    objects: Annotated[list[Annotation], Field(max_length=LIMITS.annotations)]
+
+
+class SavedAnnotation(Annotation):
+    """An annotation with its outlines: see `Mask`."""
+
+    polygons: list[list[list[Point]]]
+
+
+class SavedAnnotations(BaseModel):
+    """All annotations of a photo, in their order."""
+
+    objects: list[SavedAnnotation]
+
+
+class PhotoEntry(BaseModel):
+    """A photo that the server shows."""
+
+    id: str
+    name: str
+
+
+class PhotoDetails(PhotoEntry):
+    """A photo that is encoded. width, height: in pixels, upright."""
+
+    width: int
+    height: int
+
+
+class FormatEntry(BaseModel):
+    """A format for exports. suffix: what names it. what: it holds."""
+
+    suffix: str
+    what: str
+
+
+class ModelDetails(BaseModel):
+    """The model, the engine that runs it, and what the server accepts."""
+
+    name: str
+    engine: str
+    version: str
+    formats: list[FormatEntry]
+    limits: dict[str, int]

@@ -1,0 +1,168 @@
+"""What the server can do with a photo, whatever the protocol: each method is a route's work."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+import anyio
+import numpy as np
+from anyio.to_thread import run_sync
+from numpy.typing import NDArray
+
+from pocketsam.errors import InputError
+from pocketsam.predict.formats import format_of
+from pocketsam.predict.formats.pictures import encode_image
+from pocketsam.predict.objects import ObjectPrompt
+from pocketsam.segmenter import Photo, Segmenter
+from pocketsam.server import annotations
+from pocketsam.server.album import Album, Entry, OpenPhotos
+from pocketsam.server.annotations import Annotations
+from pocketsam.server.limits import Limits
+from pocketsam.server.messages import (
+    Annotation,
+    EverythingRequest,
+    Mask,
+    MasksRequest,
+    Prompt,
+    SavedAnnotation,
+)
+from pocketsam.server.turns import Turns
+
+T = TypeVar("T")
+
+
+class Service:
+    """A model, the photos, and where annotations are saved.
+
+    output: the folder of NAME.masks.json. Users are told apart by a text, such as their address.
+    All methods raise InputError and RequestError for what a user can mend.
+    """
+
+    def __init__(
+        self, segmenter: Segmenter, photos: Sequence[Path], output: Path, limits: Limits | None = None
+    ) -> None:
+        self.limits = limits or Limits()
+        self.segmenter, self._output = segmenter, output
+        self.album = Album(photos, self.limits)
+        self._open_photos = OpenPhotos(self.limits.cache)
+        # With two at once, a click need not wait for the end of everything mode.
+        self._turns = Turns(2 if segmenter.engine.info.thread_safe else 1, self.limits)
+        self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+
+    async def add(self, name: str, content: bytes) -> Entry:
+        """The entry of an uploaded photo."""
+        return await run_sync(self.album.add, name, content)
+
+    async def open(self, id: str, user: str) -> Photo:
+        """A photo, encoded now unless it was before."""
+        entry = self.album[id]
+        async with self._lock(f"open {id}"):
+            photo = self._open_photos.get(id)
+            if photo is None:
+                image = await run_sync(entry.load, self.limits)
+                photo = await self._run(user, lambda: _opened(self.segmenter, image, entry.name))
+                self._open_photos.put(id, photo)
+        return photo
+
+    async def picture(self, id: str) -> bytes:
+        """A JPEG of the photo as the model gets it: upright, on white; a PNG where JPEG is too small."""
+        image = await self._pixels(id)
+        return await run_sync(_picture, image)
+
+    async def segment(self, id: str, request: MasksRequest, user: str) -> list[Mask]:
+        """The masks of all prompts."""
+        photo = await self.open(id, user)
+        objects = [_prompt(one) for one in request.objects]
+        masks = await self._run(
+            user, partial(photo.segment_objects, objects, multimask=request.multimask, refine=request.refine)
+        )
+        return await run_sync(annotations.describe, masks)
+
+    async def everything(self, id: str, request: EverythingRequest, user: str) -> list[Mask]:
+        """The masks of all objects in the photo."""
+        photo = await self.open(id, user)
+        proposals = await self._run(user, partial(photo.everything, **request.model_dump(exclude_none=True)))
+        return await run_sync(annotations.describe, proposals)
+
+    async def saved(self, id: str) -> list[SavedAnnotation]:
+        """The annotations of a photo that were saved."""
+        saved = await self._saved(id)
+        return await run_sync(_outlined, saved.objects)
+
+    async def save(self, id: str, objects: Sequence[Annotation]) -> None:
+        """Keep these annotations of a photo, and no others."""
+        former = await self._saved(id)  # refuses to replace a file that is not ours
+        await run_sync(annotations.check_run_lengths, objects, former.size)
+        async with self._lock(f"save {id}"):
+            await run_sync(annotations.save, self._file(id), replace(former, objects=objects))
+
+    async def export(self, id: str, suffix: str, user: str) -> tuple[str, bytes]:
+        """The saved annotations as a file: its name and its content."""
+        format, _ = format_of(f"masks{suffix}")
+        saved = await self._saved(id)
+        if format.needs == "logits" and saved.objects:
+            saved = replace(saved, logits=await self._logits(id, saved, user))
+        return await run_sync(annotations.export, saved, suffix)
+
+    async def _logits(self, id: str, saved: Annotations, user: str) -> NDArray[np.float32]:
+        """The logits of the saved objects, from their prompts."""
+        if not saved.prompted:
+            raise InputError(
+                "logits exist only of objects that were clicked on or boxed; choose another format"
+            )
+        photo = await self.open(id, user)
+        prompts = [Prompt(points=one.points, labels=one.labels, box=one.box) for one in saved.objects]
+        masks = await self._run(user, partial(photo.segment_objects, [_prompt(one) for one in prompts]))
+        return masks.logits
+
+    async def _saved(self, id: str) -> Annotations:
+        image = await self._pixels(id)
+        height, width, _ = image.shape
+        objects = await run_sync(annotations.read, self._file(id), (height, width))
+        return Annotations(objects, (height, width), self.album[id].name, image)
+
+    async def _pixels(self, id: str) -> NDArray[np.uint8]:
+        photo = self._open_photos.get(id)
+        if photo is not None and photo.image is not None:
+            return photo.image
+        return await run_sync(self.album[id].load, self.limits)
+
+    async def _run(self, user: str, work: Callable[[], T]) -> T:
+        """Work for the model, done in a thread when it is the user's turn."""
+        async with self._turns.turn(user):
+            return await run_sync(work)
+
+    def _file(self, id: str) -> Path:
+        return self._output / f"{self.album[id].stem}.masks.json"
+
+    def _lock(self, what: str) -> anyio.Lock:
+        return self._locks.setdefault(what, anyio.Lock())
+
+
+def _opened(segmenter: Segmenter, image: NDArray[np.uint8], name: str) -> Photo:
+    photo = segmenter.open(image)
+    photo.name = name
+    return photo
+
+
+def _picture(image: NDArray[np.uint8]) -> bytes:
+    return encode_image(image, ".jpg" if max(image.shape) < 65500 else ".png")
+
+
+def _prompt(prompt: Prompt) -> ObjectPrompt:
+    """Raises InputError when the labels are not as many as the points."""
+    numbers = [number for point in prompt.points for number in point]
+    objects = ObjectPrompt.several(numbers, prompt.labels, prompt.box or (), prompt.name)
+    if not objects:
+        raise InputError("an object has no prompt; give points, a box, or both")
+    return objects[0]
+
+
+def _outlined(objects: Sequence[Annotation]) -> list[SavedAnnotation]:
+    return [
+        SavedAnnotation(**one.model_dump(), polygons=annotations.outlines(one.rle.model_dump()))
+        for one in objects
+    ]

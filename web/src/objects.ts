@@ -1,0 +1,153 @@
+// The objects of one photo, their history, and saving them. Objects never change; a change makes new ones.
+
+import * as api from "./api.js";
+
+export interface PhotoObject {
+  /** Unique on this page. */
+  key: number;
+  name: string;
+  colour: string;
+  visible: boolean;
+  points: api.Point[];
+  labels: number[];
+  box: api.Box | null;
+  /** Null while the first mask is awaited. */
+  mask: { rle: api.RunLengths; polygons: api.Polygons; predictedIou: number } | null;
+}
+
+interface Moment { objects: readonly PhotoObject[]; active: number | null }
+
+// pocketsam's overlays use the same colours
+export const COLOURS = ["#0a84ff", "#ff9500", "#30d158", "#ff375f", "#bf5af2", "#ffd60a", "#64d2ff", "#ac8e68"];
+
+let keys = 0;
+
+export function newObject(count: number, name: string): PhotoObject {
+  const colour = COLOURS[count % COLOURS.length]!;
+  return { key: ++keys, name, colour, visible: true, points: [], labels: [], box: null, mask: null };
+}
+
+export function fromMask(mask: api.Mask, count: number): PhotoObject {
+  return { ...newObject(count, mask.name), mask: maskOf(mask) };
+}
+
+export function maskOf(mask: api.Mask): NonNullable<PhotoObject["mask"]> {
+  return { rle: mask.rle, polygons: mask.polygons, predictedIou: mask.predicted_iou };
+}
+
+/** The objects of a photo. `changed` is called after each change. */
+export class Objects {
+  private past: Moment[] = [];
+  private future: Moment[] = [];
+  private now: Moment = { objects: [], active: null };
+
+  constructor(private changed: () => void) {}
+
+  get all(): readonly PhotoObject[] { return this.now.objects; }
+  get active(): PhotoObject | null { return this.all.find((one) => one.key === this.now.active) ?? null; }
+  get canUndo(): boolean { return this.past.length > 0; }
+  get canRedo(): boolean { return this.future.length > 0; }
+
+  reset(objects: readonly PhotoObject[]): void {
+    this.past = [];
+    this.future = [];
+    this.now = { objects, active: null };
+  }
+
+  set(objects: readonly PhotoObject[], active: number | null = this.now.active): void {
+    this.past.push(this.now);
+    this.future = [];
+    this.now = { objects, active };
+    this.changed();
+  }
+
+  /** Adds the object, or replaces the one with its key; it becomes the active one. */
+  put(object: PhotoObject): void {
+    const exists = this.all.some((one) => one.key === object.key);
+    this.set(exists ? this.all.map((one) => (one.key === object.key ? object : one)) : [...this.all, object], object.key);
+  }
+
+  /** The mask that arrived for the prompt of `asked`, wherever in the history that prompt is. */
+  setMask(asked: PhotoObject, mask: PhotoObject["mask"]): void {
+    const same = (one: PhotoObject) => one.key === asked.key && one.points === asked.points && one.box === asked.box;
+    const update = (moment: Moment): Moment =>
+      moment.objects.some(same)
+        ? { ...moment, objects: moment.objects.map((one) => (same(one) ? { ...one, mask } : one)) }
+        : moment;
+    this.past = this.past.map(update);
+    this.future = this.future.map(update);
+    this.now = update(this.now);
+    this.changed();
+  }
+
+  remove(key: number): void {
+    this.set(this.all.filter((one) => one.key !== key), this.now.active === key ? null : this.now.active);
+  }
+
+  activate(key: number | null): void {
+    this.now = { ...this.now, active: key };
+    this.changed();
+  }
+
+  undo(): void { this.step(this.past, this.future); }
+  redo(): void { this.step(this.future, this.past); }
+
+  private step(from: Moment[], to: Moment[]): void {
+    const moment = from.pop();
+    if (!moment) return;
+    to.push(this.now);
+    this.now = moment;
+    this.changed();
+  }
+}
+
+export function toSave(objects: readonly PhotoObject[]): Omit<api.SavedObject, "polygons">[] {
+  return objects.flatMap(({ name, colour, visible, points, labels, box, mask }) =>
+    mask ? [{ name, colour, visible, points, labels, box, rle: mask.rle, predicted_iou: mask.predictedIou }] : [],
+  );
+}
+
+export function fromSaved(saved: api.SavedObject, count: number): PhotoObject {
+  const { name, visible, points, labels, box, rle, polygons, predicted_iou: predictedIou } = saved;
+  const fresh = newObject(count, name);
+  return { ...fresh, colour: saved.colour ?? fresh.colour, visible, points, labels, box, mask: { rle, polygons, predictedIou } };
+}
+
+/** Saves the latest state of a photo, one request at a time; states in between are skipped. */
+export class Saver {
+  private waiting = new Map<string, readonly PhotoObject[]>();
+  private running = false;
+
+  constructor(private report: (state: "saving" | "saved" | Error) => void) {}
+
+  get busy(): boolean { return this.running; }
+
+  save(id: string, objects: readonly PhotoObject[]): void {
+    this.waiting.set(id, objects);
+    if (!this.running) void this.run();
+  }
+
+  /** Resolves when all is saved. */
+  async idle(): Promise<void> {
+    while (this.running) await new Promise((done) => setTimeout(done, 20));
+  }
+
+  private async run(): Promise<void> {
+    this.running = true;
+    this.report("saving");
+    try {
+      for (let next = this.next(); next; next = this.next()) await api.save(next[0], toSave(next[1]));
+      this.report("saved");
+    } catch (error) {
+      this.report(error as Error);
+    } finally {
+      this.running = false;
+    }
+  }
+
+  private next(): [string, readonly PhotoObject[]] | undefined {
+    const next = this.waiting.entries().next().value;
+    if (next) this.waiting.delete(next[0]);
+    return next;
+  }
+}

@@ -1,0 +1,262 @@
+// The canvas: the photo with its masks, zoom and pan, and what a pointer does on it.
+
+import type { Box, Point, Polygons } from "./api.js";
+
+export interface Shape { polygons: Polygons; colour: string; strong: boolean; faint?: boolean }
+export interface Marks { points: Point[]; labels: number[]; box: Box | null }
+export interface Gestures {
+  /** A click on the photo; `adds` is false for the right button, and with Alt. */
+  click(point: Point, adds: boolean): void;
+  box(box: Box): void;
+}
+
+const DRAG = 5; // CSS pixels; less is a click
+const TOOLS = 66; // CSS pixels at the bottom that the tools hide
+const paths = new WeakMap<Polygons, Path2D>();
+
+export function pathOf(polygons: Polygons): Path2D {
+  let path = paths.get(polygons);
+  if (!path) {
+    path = new Path2D();
+    for (const ring of polygons.flat()) {
+      ring.forEach(([x, y], i) => (i ? path!.lineTo(x, y) : path!.moveTo(x, y)));
+      path.closePath();
+    }
+    paths.set(polygons, path);
+  }
+  return path;
+}
+
+interface Drag { pointer: number; start: Point; kind: "box" | "pan"; adds: boolean; moved: boolean; last: Point }
+
+export class View {
+  photo: ImageBitmap | null = null;
+  shapes: Shape[] = [];
+  marks: Marks | null = null;
+  panning = false; // the space bar is down
+  private context: CanvasRenderingContext2D;
+  private scale = 1;
+  private origin: Point = [0, 0];
+  private fitted = true;
+  private drag: Drag | null = null;
+  private rubber: Box | null = null;
+  private touches = new Map<number, Point>();
+  private frame = 0;
+
+  constructor(private canvas: HTMLCanvasElement, private gestures: Gestures) {
+    this.context = canvas.getContext("2d")!;
+    new ResizeObserver(() => this.resize()).observe(canvas);
+    canvas.addEventListener("pointerdown", (event) => this.down(event));
+    canvas.addEventListener("pointermove", (event) => this.move(event));
+    canvas.addEventListener("pointerup", (event) => this.up(event));
+    canvas.addEventListener("pointercancel", (event) => this.cancel(event));
+    canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+    canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.zoom(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.002)), [event.offsetX, event.offsetY]);
+    }, { passive: false });
+  }
+
+  show(photo: ImageBitmap | null): void {
+    this.photo = photo;
+    this.fit();
+  }
+
+  fit(): void {
+    this.fitted = true;
+    if (this.photo) {
+      const { clientWidth: width, clientHeight: height } = this.canvas;
+      const margin = Math.min(20, width / 30);
+      const above = height - TOOLS;
+      this.scale = Math.max(0.001, Math.min((width - 2 * margin) / this.photo.width, (above - 2 * margin) / this.photo.height));
+      this.origin = [(width - this.scale * this.photo.width) / 2, (above - this.scale * this.photo.height) / 2];
+    }
+    this.redraw();
+  }
+
+  /** Zooms by a factor, and keeps the photo in place under `at` (CSS pixels of the canvas). */
+  zoom(factor: number, at: Point = [this.canvas.clientWidth / 2, this.canvas.clientHeight / 2]): void {
+    const scale = Math.min(40, Math.max(0.02, this.scale * factor));
+    const kept = scale / this.scale;
+    this.origin = [at[0] - kept * (at[0] - this.origin[0]), at[1] - kept * (at[1] - this.origin[1])];
+    this.scale = scale;
+    this.fitted = false;
+    this.redraw();
+  }
+
+  pan(x: number, y: number): void {
+    this.origin = [this.origin[0] + x, this.origin[1] + y];
+    this.fitted = false;
+    this.redraw();
+  }
+
+  redraw(): void {
+    if (!this.frame) this.frame = requestAnimationFrame(() => { this.frame = 0; this.draw(); });
+  }
+
+  /** Whether a point of the photo lies in a mask. */
+  contains(polygons: Polygons, [x, y]: Point): boolean {
+    this.context.save();
+    this.context.resetTransform();
+    const inside = this.context.isPointInPath(pathOf(polygons), x, y, "evenodd");
+    this.context.restore();
+    return inside;
+  }
+
+  /** Where a pixel of the photo is, in CSS pixels of the page. */
+  toPage([x, y]: Point): Point {
+    const { left, top } = this.canvas.getBoundingClientRect();
+    return [left + this.origin[0] + this.scale * x, top + this.origin[1] + this.scale * y];
+  }
+
+  private toPhoto(event: MouseEvent): Point {
+    return [(event.offsetX - this.origin[0]) / this.scale, (event.offsetY - this.origin[1]) / this.scale];
+  }
+
+  private resize(): void {
+    const ratio = window.devicePixelRatio || 1;
+    this.canvas.width = Math.round(this.canvas.clientWidth * ratio);
+    this.canvas.height = Math.round(this.canvas.clientHeight * ratio);
+    if (this.fitted) this.fit();
+    else this.redraw();
+  }
+
+  private draw(): void {
+    const { context, photo } = this;
+    const ratio = window.devicePixelRatio || 1;
+    context.resetTransform();
+    context.clearRect(0, 0, this.canvas.width, this.canvas.height);
+    if (!photo) return;
+    context.setTransform(ratio * this.scale, 0, 0, ratio * this.scale, ratio * this.origin[0], ratio * this.origin[1]);
+    context.imageSmoothingEnabled = this.scale * ratio < 4;
+    context.imageSmoothingQuality = "high";
+    context.drawImage(photo, 0, 0);
+    for (const shape of this.shapes) this.drawShape(shape);
+    if (this.marks) this.drawMarks(this.marks);
+    if (this.rubber) this.drawBox(this.rubber, true);
+  }
+
+  private drawShape({ polygons, colour, strong, faint }: Shape): void {
+    const { context } = this;
+    const path = pathOf(polygons);
+    context.globalAlpha = faint ? 0.12 : strong ? 0.5 : 0.4;
+    context.fillStyle = colour;
+    context.fill(path, "evenodd");
+    context.globalAlpha = faint ? 0.5 : 1;
+    context.lineJoin = "round";
+    if (strong) this.stroke(path, "#ffffff", 4);
+    this.stroke(path, colour, 2);
+    context.globalAlpha = 1;
+  }
+
+  private drawMarks({ points, labels, box }: Marks): void {
+    if (box) this.drawBox(box, false);
+    points.forEach(([x, y], i) => {
+      const mark = new Path2D();
+      mark.arc(x, y, 6 / this.scale, 0, 2 * Math.PI);
+      this.context.fillStyle = labels[i] ? "#1eaa46" : "#e12d2d";
+      this.context.fill(mark);
+      this.stroke(mark, "#ffffff", 2);
+      const sign = new Path2D(); // not by colour alone: + adds, − removes
+      const arm = 3 / this.scale;
+      sign.moveTo(x - arm, y);
+      sign.lineTo(x + arm, y);
+      if (labels[i]) { sign.moveTo(x, y - arm); sign.lineTo(x, y + arm); }
+      this.stroke(sign, "#ffffff", 1.5);
+    });
+  }
+
+  private drawBox([x0, y0, x1, y1]: Box, dashed: boolean): void {
+    const path = new Path2D();
+    path.rect(x0, y0, x1 - x0, y1 - y0);
+    this.stroke(path, "#00000080", 3);
+    if (dashed) this.context.setLineDash([6 / this.scale, 4 / this.scale]);
+    this.stroke(path, "#ffffff", 1.5);
+    this.context.setLineDash([]);
+  }
+
+  /** A line of a width in CSS pixels. */
+  private stroke(path: Path2D, colour: string, width: number): void {
+    this.context.strokeStyle = colour;
+    this.context.lineWidth = width / this.scale;
+    this.context.stroke(path);
+  }
+
+  private down(event: PointerEvent): void {
+    if (!this.photo) return;
+    this.canvas.setPointerCapture(event.pointerId);
+    const at: Point = [event.offsetX, event.offsetY];
+    if (event.pointerType === "touch") this.touches.set(event.pointerId, at);
+    if (this.touches.size > 1) { // two fingers zoom and pan
+      this.drag = null;
+      this.rubber = null;
+      this.redraw();
+      return;
+    }
+    const pans = this.panning || event.button === 1;
+    const adds = event.button !== 2 && !event.altKey;
+    this.drag = { pointer: event.pointerId, start: this.toPhoto(event), kind: pans ? "pan" : "box", adds, moved: false, last: at };
+  }
+
+  private move(event: PointerEvent): void {
+    const at: Point = [event.offsetX, event.offsetY];
+    if (this.touches.size > 1) {
+      this.pinch(event.pointerId, at);
+      return;
+    }
+    const { drag } = this;
+    if (!drag || drag.pointer !== event.pointerId) return;
+    const [dx, dy] = [at[0] - drag.last[0], at[1] - drag.last[1]];
+    if (!drag.moved && Math.hypot(dx, dy) < DRAG) return;
+    drag.moved = true;
+    if (drag.kind === "pan") {
+      this.pan(dx, dy);
+      drag.last = at;
+    } else {
+      this.rubber = this.boxTo(this.toPhoto(event));
+      this.redraw();
+    }
+  }
+
+  private up(event: PointerEvent): void {
+    this.touches.delete(event.pointerId);
+    const { drag, rubber } = this;
+    if (!drag || drag.pointer !== event.pointerId) return;
+    this.drag = null;
+    this.rubber = null;
+    this.redraw();
+    if (drag.kind === "pan") return;
+    if (!drag.moved) {
+      if (this.inPhoto(drag.start)) this.gestures.click(drag.start, drag.adds);
+    } else if (rubber && rubber[2] - rubber[0] >= 1 && rubber[3] - rubber[1] >= 1) {
+      this.gestures.box(rubber);
+    }
+  }
+
+  private cancel(event: PointerEvent): void {
+    this.touches.delete(event.pointerId);
+    this.drag = null;
+    this.rubber = null;
+    this.redraw();
+  }
+
+  private pinch(pointer: number, at: Point): void {
+    const before = this.touches.get(pointer);
+    const other = [...this.touches].find(([id]) => id !== pointer)?.[1];
+    if (!before || !other) return;
+    const distance = (a: Point) => Math.max(1, Math.hypot(a[0] - other[0], a[1] - other[1]));
+    this.zoom(distance(at) / distance(before), other);
+    this.touches.set(pointer, at);
+  }
+
+  private boxTo([x, y]: Point): Box {
+    const [sx, sy] = this.drag!.start;
+    const { width, height } = this.photo!;
+    const within = (value: number, most: number) => Math.min(most, Math.max(0, value));
+    return [within(Math.min(sx, x), width), within(Math.min(sy, y), height), within(Math.max(sx, x), width), within(Math.max(sy, y), height)];
+  }
+
+  private inPhoto([x, y]: Point): boolean {
+    return x >= 0 && y >= 0 && x < this.photo!.width && y < this.photo!.height;
+  }
+}

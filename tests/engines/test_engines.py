@@ -151,7 +151,7 @@ def test_a_new_engine_is_one_file_and_one_line(folder, tmp_path, monkeypatch):
     chosen = open_engine(folder, precision="int4", threads=3)
     assert (name_of(chosen), chosen.source, chosen.threads) == ("Dummy", folder, 3)
     assert name_of(open_engine(folder, "dummy", precision="int4")) == "Dummy"
-    with pytest.raises(ModelError, match="no engine 'tpu'; use auto, dummy, onnx, openvino or torch"):
+    with pytest.raises(ModelError, match="no engine 'tpu'; use auto, dummy, fake-quant, onnx, openvino or torch"):
         open_engine(folder, "tpu")
 
 
@@ -223,7 +223,7 @@ def test_what_is_known_of_a_checkpoint_is_passed_on(weights):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"engine": "tpu"}, "there is no engine 'tpu'; use auto, onnx, openvino or torch"),
+        ({"engine": "tpu"}, "there is no engine 'tpu'; use auto, fake-quant, onnx, openvino or torch"),
         ({"device": "tpu"}, "there is no device 'tpu'; use auto, cpu, cuda or mps"),
         (
             {"precision": "int8"},

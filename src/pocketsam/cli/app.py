@@ -11,6 +11,7 @@ from pocketsam.cli.embed import embed
 from pocketsam.cli.evaluate import evaluate
 from pocketsam.cli.everything import everything
 from pocketsam.cli.models import models
+from pocketsam.cli.quantize import quantize
 from pocketsam.cli.segment import segment
 from pocketsam.cli.serve import serve
 from pocketsam.cli.train import train
@@ -59,7 +60,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help shows at once
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, everything, serve, models, embed, train, convert):
+for command in (segment, everything, serve, models, embed, train, convert, quantize):
     app.command()(command)
 app.add_typer(evaluate, name="evaluate")
 

@@ -8,7 +8,8 @@ import typer
 Photos = Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", metavar="PHOTO")]
 Model = Annotated[str, typer.Option(help="A model's name, its folder, or a checkpoint file.")]
 Engine = Annotated[
-    str, typer.Option(help="auto, onnx, openvino or torch; auto is the fastest that is installed.")
+    str,
+    typer.Option(help="auto, fake-quant, onnx, openvino or torch; auto is the fastest that is installed."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda (or cuda:1 and so on) or mps.")]
 Precision = Annotated[

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pocketsam.config import ModelConfig
 from pocketsam.engines.base import Engine
-from pocketsam.engines.source import can_convert, has_onnx, weights_file
+from pocketsam.engines.source import can_convert, has_onnx, quantized_file, weights_file
 from pocketsam.errors import ModelError
 from pocketsam.utils.install import how_to_install, installed
 
@@ -34,14 +34,15 @@ class EngineEntry:
     """An engine, and what it can do.
 
     package: what must be installed; extra: the optional part of PocketSAM that installs it, "" for none. runs: "onnx"
-    files (which can be made of weights) or "weights". devices, precisions: those that it knows. compiles: whether it
-    knows the option `compile`. loads_slowly: whether opening a model takes longer than an image does, so that another
-    engine is done sooner with a single image. module: what has its `load`; pocketsam.engines.NAME when not given.
+    files (which can be made of weights), "weights", or the "scales" of a quantised model. devices, precisions: those
+    that it knows. compiles: whether it knows the option `compile`. loads_slowly: whether opening a model takes longer
+    than an image does, so that another engine is done sooner with a single image. module: what has its `load`;
+    pocketsam.engines.NAME when not given.
     """
 
     name: str
     package: str
-    runs: Literal["onnx", "weights"]
+    runs: Literal["onnx", "weights", "scales"]
     extra: str = ""
     devices: tuple[str, ...] = ("cpu",)
     precisions: tuple[str, ...] = ("float32",)
@@ -60,6 +61,8 @@ class EngineEntry:
 
     def can_load(self, source: Path) -> bool:
         """Whether the model in `source` has what it runs, or what that can be made of."""
+        if self.runs == "scales":
+            return quantized_file(source) is not None
         has_weights = weights_file(source) is not None
         if self.runs == "weights":
             return has_weights
@@ -94,6 +97,7 @@ _ENGINES = (
     EngineEntry("openvino", "openvino", "onnx", "openvino", precisions=_HALF, loads_slowly=True),
     EngineEntry("onnx", "onnxruntime", "onnx"),
     EngineEntry("torch", "torch", "weights", "export", ("cpu", "cuda", "mps"), _HALF, compiles=True),
+    EngineEntry("fake-quant", "torch", "scales", "export", module="pocketsam.engines.fake_quant"),
 )
 
 ENGINES = {entry.name: entry for entry in _ENGINES}

@@ -8,6 +8,8 @@ from pocketsam.graphs import ONNX_FILES
 from pocketsam.utils.install import CHECKOUT, how_to_install, installed, runs_from_checkout
 
 WEIGHTS_FILE = "model.safetensors"
+QUANTIZED_FILE = "quantized.safetensors"
+"""A model's weights and how to quantise them; under a name of its own, so that it never runs as the float model."""
 PACKAGED = Path(__file__).parents[1] / "weights"
 """The folder of the models inside the package, which have ONNX files only: their weights are in the repository."""
 
@@ -23,11 +25,17 @@ def weights_file(source: Path) -> Path | None:
     For a model inside the package, those in the repository, where the package runs from a checkout.
     """
     if source.is_file():
-        return source
+        return None if source.name == QUANTIZED_FILE else source
     places = [source / WEIGHTS_FILE]
     if source.parent == PACKAGED and runs_from_checkout():
         places.append(CHECKOUT / "checkpoints" / source.name / WEIGHTS_FILE)
     return next((place for place in places if place.exists()), None)
+
+
+def quantized_file(source: Path) -> Path | None:
+    """The weights and scales of the quantised model in `source`, a folder or that file; None if it has none."""
+    path = source if source.name == QUANTIZED_FILE else source / QUANTIZED_FILE
+    return path if path.is_file() else None
 
 
 def needs_weights(source: Path, engine: str) -> str:

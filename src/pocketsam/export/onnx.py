@@ -8,6 +8,7 @@ import copy
 import json
 import tempfile
 import warnings
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -102,10 +103,10 @@ def export_onnx(sam: Sam, config: ModelConfig, folder: Path, half: bool = False)
         model = _trace(module, example, GRAPHS[name], sizes(config))
         fold_padding(model)
         if half:
-            _halve(model)
+            halve(model)
         helper.set_model_props(model, metadata)
         paths.append(folder / GRAPHS[name].file)
-        _write(paths[-1], model, f"{config.weights[:12]}-{config.numerics}")
+        write_model(paths[-1], model, f"{config.weights[:12]}-{config.numerics}")
     write(folder / CONFIG_FILE, config_file(config).encode())
     return tuple(paths)
 
@@ -136,7 +137,7 @@ def _graphs(sam: Sam) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
     }
 
 
-def _write(path: Path, model: onnx.ModelProto, mark: str) -> None:
+def write_model(path: Path, model: onnx.ModelProto, mark: str) -> None:
     """Write a model; what one file of this format cannot hold goes into a file beside it, named by the model's mark.
 
     So an export that breaks off leaves the former model whole, and its former data beside it.
@@ -187,10 +188,17 @@ def _trace(
     return model
 
 
-def _halve(model: onnx.ModelProto) -> None:
-    """Store large float32 weights as float16, each behind a Cast that the runtime folds away at load."""
+def halve(model: onnx.ModelProto, keep: Collection[str] = ()) -> None:
+    """Store large float32 weights as float16, each behind a Cast that the runtime folds away at load.
+
+    keep: the names of those that stay as they are.
+    """
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST_HALVED:
+        if (
+            tensor.data_type != TensorProto.FLOAT
+            or np.prod(tensor.dims) < SMALLEST_HALVED
+            or tensor.name in keep
+        ):
             continue
         name = tensor.name
         narrow = numpy_helper.to_array(tensor).astype(np.float16)

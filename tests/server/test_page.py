@@ -288,3 +288,9 @@ def test_controls_have_names(page, serve, engine):
     assert unnamed == 0
     page.page.keyboard.press("?")
     assert page.page.locator("#help").is_visible()
+    page.page.keyboard.press("Escape")
+    assert not page.page.locator("#help").is_visible()
+    page.page.click("#export")
+    assert page.page.locator("#formats").is_visible()
+    page.page.keyboard.press("Escape")
+    assert not page.page.locator("#formats").is_visible()

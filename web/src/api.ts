@@ -31,7 +31,7 @@ export interface SavedObject {
 
 export interface PhotoEntry { id: string; name: string }
 export interface PhotoDetails extends PhotoEntry { width: number; height: number }
-export interface ModelDetails { name: string; engine: string; version: string; formats: { suffix: string; what: string }[] }
+export interface ModelDetails { name: string; engine: string; version: string; formats: { suffixes: string[]; what: string }[] }
 export interface Prompt { points: Point[]; labels: number[]; box: Box | null }
 
 async function call(method: string, path: string, body?: unknown): Promise<Response> {

@@ -175,7 +175,8 @@ async function findEverything(): Promise<void> {
   const photo = id();
   if (!photo) return;
   const turn = opening;
-  const found = await whileBusy("Finding all objects…", api.everything(photo));
+  element<HTMLButtonElement>("everything").disabled = true;
+  const found = await whileBusy("Finding all objects…", api.everything(photo)).finally(renderButtons);
   if (turn !== opening) return;
   objects.activate(null);
   if (found.length) proposals.show(found);
@@ -228,6 +229,7 @@ function renderPhotos(): void {
 }
 
 function renderButtons(): void {
+  document.body.classList.toggle("proposing", proposals.open);
   const disable = (name: string, off: boolean) => { element<HTMLButtonElement>(name).disabled = off; };
   const none = current < 0;
   disable("undo", !objects.canUndo || proposals.open);
@@ -319,7 +321,8 @@ function pressed(event: KeyboardEvent): void {
     target.blur();
     return;
   }
-  if (typing || help.open || target.matches("input[type=range]")) return;
+  const menu = element("formats").matches(":popover-open");
+  if (typing || menu || help.open || target.matches("input[type=range]")) return;
   if (event.key === " " && !target.matches("button")) {
     view.panning = true;
     canvas.classList.add("panning");
@@ -364,19 +367,25 @@ function listen(): void {
 
 function renderFormats(model: api.ModelDetails): void {
   element("model").textContent = model.name;
-  const items = model.formats.map(({ suffix, what }) => {
-    const button = document.createElement("button");
-    const name = document.createElement("strong");
-    button.dataset.suffix = suffix;
-    name.textContent = suffix;
-    button.append(name, what);
-    button.addEventListener("click", () => {
-      element("formats").hidePopover();
-      void attempt(() => exportAs(suffix));
-    });
-    return button;
+  const items = model.formats.map(({ suffixes, what }) => {
+    const row = document.createElement("div");
+    const text = document.createElement("span");
+    text.textContent = what;
+    row.append(text, ...suffixes.map(formatButton));
+    return row;
   });
-  element("formats").replaceChildren(...items);
+  element("formats").append(...items);
+}
+
+function formatButton(suffix: string): HTMLButtonElement {
+  const button = document.createElement("button");
+  button.dataset.suffix = suffix;
+  button.textContent = suffix;
+  button.addEventListener("click", () => {
+    element("formats").hidePopover();
+    void attempt(() => exportAs(suffix));
+  });
+  return button;
 }
 
 async function start(): Promise<void> {

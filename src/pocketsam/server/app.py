@@ -60,7 +60,7 @@ def _add_photos(app: FastAPI, service: Service) -> None:
     def model() -> ModelDetails:
         """The model, the formats for exports, and the limits."""
         engine = service.segmenter.engine
-        formats = [FormatEntry(suffix=suffix, what=one.what) for one in FORMATS for suffix in one.suffixes]
+        formats = [FormatEntry(suffixes=list(one.suffixes), what=one.what) for one in FORMATS]
         return ModelDetails(
             name=engine.config.name,
             engine=engine.info.name,

@@ -128,9 +128,9 @@ class PhotoDetails(PhotoEntry):
 
 
 class FormatEntry(BaseModel):
-    """A format for exports. suffix: what names it. what: it holds."""
+    """A format for exports. suffixes: each of them names it. what: it holds."""
 
-    suffix: str
+    suffixes: list[str]
     what: str
 
 

@@ -173,7 +173,8 @@ async function findEverything() {
     if (!photo)
         return;
     const turn = opening;
-    const found = await whileBusy("Finding all objects…", api.everything(photo));
+    element("everything").disabled = true;
+    const found = await whileBusy("Finding all objects…", api.everything(photo)).finally(renderButtons);
     if (turn !== opening)
         return;
     objects.activate(null);
@@ -222,6 +223,7 @@ function renderPhotos() {
     document.body.classList.toggle("empty", photos.length === 0);
 }
 function renderButtons() {
+    document.body.classList.toggle("proposing", proposals.open);
     const disable = (name, off) => { element(name).disabled = off; };
     const none = current < 0;
     disable("undo", !objects.canUndo || proposals.open);
@@ -312,7 +314,8 @@ function pressed(event) {
         target.blur();
         return;
     }
-    if (typing || help.open || target.matches("input[type=range]"))
+    const menu = element("formats").matches(":popover-open");
+    if (typing || menu || help.open || target.matches("input[type=range]"))
         return;
     if (event.key === " " && !target.matches("button")) {
         view.panning = true;
@@ -363,19 +366,24 @@ function listen() {
 }
 function renderFormats(model) {
     element("model").textContent = model.name;
-    const items = model.formats.map(({ suffix, what }) => {
-        const button = document.createElement("button");
-        const name = document.createElement("strong");
-        button.dataset.suffix = suffix;
-        name.textContent = suffix;
-        button.append(name, what);
-        button.addEventListener("click", () => {
-            element("formats").hidePopover();
-            void attempt(() => exportAs(suffix));
-        });
-        return button;
+    const items = model.formats.map(({ suffixes, what }) => {
+        const row = document.createElement("div");
+        const text = document.createElement("span");
+        text.textContent = what;
+        row.append(text, ...suffixes.map(formatButton));
+        return row;
     });
-    element("formats").replaceChildren(...items);
+    element("formats").append(...items);
+}
+function formatButton(suffix) {
+    const button = document.createElement("button");
+    button.dataset.suffix = suffix;
+    button.textContent = suffix;
+    button.addEventListener("click", () => {
+        element("formats").hidePopover();
+        void attempt(() => exportAs(suffix));
+    });
+    return button;
 }
 async function start() {
     listen();

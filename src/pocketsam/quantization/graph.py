@@ -97,7 +97,6 @@ def quantize_graph(
         extra_options={
             "TensorQuantOverrides": overrides,
             "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"],
-            "QDQDisableWeightAdjustForInt32Bias": True,
         },
     )
     writer.quantize_model()

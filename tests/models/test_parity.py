@@ -61,8 +61,9 @@ class Answers:
         return logits[0], iou[0]
 
 
-@pytest.fixture(scope="module", params=GOLDEN)
+@pytest.fixture(scope="session", params=GOLDEN)
 def name(request: pytest.FixtureRequest) -> str:
+    """Of the widest scope, so that all engines of a model follow each other, and it is exported once."""
     return str(request.param)
 
 

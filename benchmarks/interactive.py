@@ -33,11 +33,13 @@ PART_SHARE, PART_PIXELS = 0.05, 25
 class Corrected(NamedTuple):
     """One mask: IoU of the first prediction, after the click, after the click with mask input.
 
-    inside: pixels of the mask inside the part wrongly included, at these three times.
+    inside: pixels of the mask inside the part wrongly included, at these three times. kept: pixels of the mask inside
+    the object.
     """
 
     iou: list[float]
     inside: list[int]
+    kept: list[int]
 
 
 def main(
@@ -77,7 +79,11 @@ def correct_photo(segmenter: Segmenter, sample: Sample, seed: int) -> Iterator[C
         clicked = photo.segment(points, labels)
         fed_back = photo.segment(points, labels, mask_input=predicted.logits)
         masks = [mask.binary[0] for mask in (predicted, clicked, fed_back)]
-        yield Corrected([iou(m, truth) for m in masks], [int((m & part).sum()) for m in masks])
+        yield Corrected(
+            [iou(m, truth) for m in masks],
+            [int((m & part).sum()) for m in masks],
+            [int((m & truth).sum()) for m in masks],
+        )
 
 
 def wrong_part(predicted: Masks, truth: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
@@ -108,6 +114,10 @@ def report(masks: list[Corrected], photos: int) -> None:
     table.add_row("mean area inside the wrong part, pixels", *(f"{area:.0f}" for area in areas))
     table.add_row("the same, % of before", *(f"{100 * area / areas[0]:.1f}" for area in areas))
     table.add_row("masks whose area there shrank, %", "", *(f"{100 * share:.1f}" for share in shrank))
+    kept = np.array([mask.kept for mask in masks]).sum(axis=0)
+    table.add_row(
+        "area of the object that the mask covers, % of before", *(f"{100 * k / kept[0]:.1f}" for k in kept)
+    )
     Console().print(table)
 
 

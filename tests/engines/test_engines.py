@@ -151,7 +151,9 @@ def test_a_new_engine_is_one_file_and_one_line(folder, tmp_path, monkeypatch):
     chosen = open_engine(folder, precision="int4", threads=3)
     assert (name_of(chosen), chosen.source, chosen.threads) == ("Dummy", folder, 3)
     assert name_of(open_engine(folder, "dummy", precision="int4")) == "Dummy"
-    with pytest.raises(ModelError, match="no engine 'tpu'; use auto, dummy, fake-quant, onnx, openvino or torch"):
+    with pytest.raises(
+        ModelError, match="no engine 'tpu'; use auto, dummy, fake-quant, onnx, openvino or torch"
+    ):
         open_engine(folder, "tpu")
 
 

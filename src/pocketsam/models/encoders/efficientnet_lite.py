@@ -7,6 +7,7 @@ maps at strides 8 and 4 also reach the mask decoder's upscaling, where they shar
 """
 
 import itertools
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -43,7 +44,18 @@ class ConvNorm(nn.Module):
             return cast(Tensor, self.norm(self._convolve(x, self.conv.weight, None)))
         mean, variance = cast(Tensor, self.norm.running_mean), cast(Tensor, self.norm.running_var)
         scale = self.norm.weight * (variance + self.norm.eps).rsqrt()
-        return self._convolve(x, self.conv.weight * scale.view(-1, 1, 1, 1), self.norm.bias - mean * scale)
+        weight, bias = self.conv.weight * scale.view(-1, 1, 1, 1), self.norm.bias - mean * scale
+        return self._convolve(x, weight.to(self.conv.weight.dtype), bias.to(self.conv.weight.dtype))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ConvNorm":
+        # Called for every .to() and .half(): weight and normalisation are rounded once, as a product.
+        def keep_digits(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype.itemsize >= tensor.dtype.itemsize else tensor.to(moved.device)
+
+        self.conv._apply(fn, recurse)
+        self.norm._apply(keep_digits, recurse)
+        return self
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]

@@ -1,11 +1,11 @@
-"""Padding becomes part of a convolution where that is exact, and stays where it is not."""
+"""Padding becomes part of a convolution, and resized weights are stored, where that is exact."""
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from pocketsam.export.simplify import fold_padding
+from pocketsam.export.simplify import fold_padding, fold_resizing
 
 
 def model(pads, fill=0.0, own=(1, 1, 1, 1), read_twice=False):
@@ -28,7 +28,7 @@ def model(pads, fill=0.0, own=(1, 1, 1, 1), read_twice=False):
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def run(model):
@@ -63,3 +63,36 @@ def test_padding_that_a_convolution_cannot_do_stays(other):
     fold_padding(kept)
     assert "Pad" in operators(kept)
     assert kept.SerializeToString() == before
+
+
+def resized(value):
+    """An image plus resized weights, or its own resized self."""
+    learned = np.random.default_rng(0).normal(size=(1, 2, 4, 4)).astype(np.float32)
+    constants = {"learned": learned, "sizes": np.array([1, 2, 8, 8])}
+    nodes = [
+        helper.make_node("Resize", [value, "", "", "sizes"], ["resized"], mode="cubic", cubic_coeff_a=-0.75),
+        helper.make_node("Add", ["image", "resized"], ["sum"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 2, 8, 8])],
+        [helper.make_tensor_value_info("sum", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_resized_weights_are_stored_as_they_are_added():
+    folded = resized("learned")
+    before = run(folded)
+    fold_resizing(folded)
+    assert operators(folded) == ["Add"]
+    assert [tensor.name for tensor in folded.graph.initializer] == ["resized"]
+    np.testing.assert_allclose(run(folded)[0], before[0], atol=1e-5)
+
+
+def test_a_resized_image_is_resized_by_the_graph():
+    kept = resized("image")
+    fold_resizing(kept)
+    assert operators(kept) == ["Resize", "Add"]

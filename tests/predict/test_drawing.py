@@ -51,7 +51,8 @@ def test_dark_pixels_stay_darker_than_bright_ones():
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_click_is_a_disc_in_the_colour_of_its_label(label):
     canvas = GREY.copy()
-    draw_prompts(canvas, Prompts.of(points=(40, 30), labels=label, photo_size=SIZE), np.array([0]))
+    prompts = Prompts.of(points=[(40, 30), (10, 50)], labels=[label, 1], photo_size=SIZE)
+    draw_prompts(canvas, prompts, np.array([0]))
     disc = canvas[27, 38]
     assert abs(disc.astype(int) - CLICK_COLOURS[label]).max() < 40
     assert canvas[30, 40].min() > 230  # the sign in its middle

@@ -163,7 +163,8 @@ def test_nothing_that_is_saved_needs_all_masks_unpacked(tmp_path, name):
 
 
 def test_an_overlay_shows_the_prompts_of_its_objects():
-    prompts = Prompts.of(points=[[(50, 40)], [(50, 10)]], labels=[[1], [0]], photo_size=(HEIGHT, WIDTH))
+    points = [[(50, 40), (10, 40)], [(50, 10), (10, 40)]]
+    prompts = Prompts.of(points=points, labels=[[1, 1], [0, 1]], photo_size=(HEIGHT, WIDTH))
     masks = masks_of(SMALL, SMALL, prompts=prompts)
     centres = [masks[i].overlay()[y - 3, 47].tolist() for i, y in ((0, 40), (1, 10))]
     (r0, g0, _), (r1, g1, _) = centres

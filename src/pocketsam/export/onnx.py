@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from pocketsam.config import METADATA_KEY, ModelConfig
-from pocketsam.export.simplify import fold_padding
+from pocketsam.export.simplify import fold_padding, fold_resizing
 from pocketsam.graphs import (
     CONFIG_FILE,
     EMBEDDING_CHANNELS,
@@ -102,6 +102,7 @@ def export_onnx(sam: Sam, config: ModelConfig, folder: Path, half: bool = False)
     for name, (module, example) in _graphs(sam).items():
         model = _trace(module, example, GRAPHS[name], sizes(config))
         fold_padding(model)
+        fold_resizing(model)
         if half:
             halve(model)
         helper.set_model_props(model, metadata)

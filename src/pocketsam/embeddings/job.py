@@ -22,7 +22,8 @@ from pocketsam.config import ModelConfig
 from pocketsam.data.decode import decode_photo
 from pocketsam.data.sa1b import Entry, Shards
 from pocketsam.data.sample import DataError
-from pocketsam.embeddings.store import ShardFiles, Signature, shard_name, shard_of
+from pocketsam.embeddings.signature import Signature
+from pocketsam.embeddings.store import ShardFiles, shard_name, shard_of
 from pocketsam.embeddings.writer import ShardWriter, create_store, find_trouble, writing
 from pocketsam.engines import Engine
 from pocketsam.predict.image import preprocess

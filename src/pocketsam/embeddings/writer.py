@@ -20,17 +20,14 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from pocketsam.data.sample import DataError
+from pocketsam.embeddings.signature import SIGNATURE_FILE, Signature, check_same, read_signature
 from pocketsam.embeddings.store import (
     BLOCK,
-    SIGNATURE_FILE,
     Member,
     Record,
     ShardFiles,
-    Signature,
-    check_same,
     pack,
     read_index,
-    read_signature,
     reading,
 )
 from pocketsam.errors import InputError

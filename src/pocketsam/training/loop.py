@@ -41,14 +41,12 @@ def train(recipe: Recipe, quiet: bool = False) -> Path:
             f"accumulate: {recipe.batch // fabric.world_size} photos a device cannot be taken in"
             f" {recipe.accumulate} equal parts"
         )
-    # Gradients too small for a normal number cost a processor many times as long, and teach nothing.
-    torch.set_flush_denormal(True)
     state = TrainingState(recipe, fabric)
     state.restore()
     if fabric.is_global_zero:
         write(recipe.folder / "recipe.json", recipe.model_dump_json(indent=2).encode())
     quiet = quiet or not fabric.is_global_zero
-    with Progress("training", recipe.last_step, state.step, quiet=quiet) as progress:
+    with _flushed_denormals(), Progress("training", recipe.last_step, state.step, quiet=quiet) as progress:
         if state.step:
             progress.print(f"going on at step {state.step} of {recipe.last_step}")
         if not _steps(state, progress):
@@ -60,6 +58,16 @@ def train(recipe: Recipe, quiet: bool = False) -> Path:
     if not quiet:
         print(f"results: {path}; curves: tensorboard --logdir {recipe.folder}")
     return path
+
+
+@contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """Gradients too small for a normal number cost a processor many times as long, and teach nothing."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-// The page: buttons, keys and the list of objects around the canvas.
+// The page: buttons, keys and the list of objects around the canvas. `start` gives it its backend.
 
-import * as api from "./api.js";
-import { fromMask, fromSaved, maskOf, newObject, Objects, Saver, type PhotoObject } from "./objects.js";
+import type * as api from "./backend.js";
+import { fromMask, fromSaved, maskOf, newObject, Objects, Saver, toSave, type PhotoObject } from "./objects.js";
 import { Proposals } from "./proposals.js";
 import { View, type Shape } from "./view.js";
 
@@ -15,6 +15,7 @@ const photoSelect = element<HTMLSelectElement>("photo");
 const files = element<HTMLInputElement>("files");
 const help = element<HTMLDialogElement>("help");
 
+let backend: api.Backend;
 let photos: api.PhotoEntry[] = [];
 let current = -1;
 let opening = 0; // counts the photos that were opened, so that a late answer is known as such
@@ -25,7 +26,7 @@ let toastTimer = 0;
 
 const view = new View(canvas, { click: clicked, box: boxed });
 const objects = new Objects(changed);
-const saver = new Saver((state) => {
+const saver = new Saver((id, objects) => backend.save(id, toSave(objects)), (state) => {
   const failed = state instanceof Error;
   element("saved").textContent = failed ? "Not saved" : state === "saving" ? "Saving…" : "Saved";
   if (failed) toast(`Not saved: ${state.message}`);
@@ -84,11 +85,11 @@ async function openPhoto(index: number): Promise<void> {
   redraw();
   history.replaceState(null, "", `#${entry.id}`);
   await saver.idle();
-  const encoded = whileBusy("Reading the photo…", api.openPhoto(entry.id));
+  const encoded = whileBusy("Reading the photo…", backend.openPhoto(entry.id));
   encoded.catch(() => {}); // awaited below
   const [bitmap, saved] = await Promise.all([
-    api.picture(entry.id).then((blob) => createImageBitmap(blob)),
-    api.annotations(entry.id),
+    backend.picture(entry.id).then((blob) => createImageBitmap(blob)),
+    backend.annotations(entry.id),
   ]);
   if (late()) return;
   view.show(bitmap);
@@ -98,7 +99,7 @@ async function openPhoto(index: number): Promise<void> {
   await encoded;
   document.body.dataset.ready = entry.id;
   const next = photos[index + 1];
-  if (!late() && next) void api.openPhoto(next.id).catch(() => {}); // it is encoded when the user gets there
+  if (!late() && next) void backend.openPhoto(next.id).catch(() => {}); // it is encoded when the user gets there
 }
 
 async function addFiles(added: Iterable<File>): Promise<void> {
@@ -106,7 +107,7 @@ async function addFiles(added: Iterable<File>): Promise<void> {
   let first: string | undefined;
   for (const file of added) {
     await attempt(async () => {
-      const entry = await whileBusy(`Uploading ${file.name}…`, api.upload(file));
+      const entry = await whileBusy(`Uploading ${file.name}…`, backend.upload(file));
       first ??= entry.id;
       if (!photos.some((one) => one.id === entry.id)) photos.push(entry);
     });
@@ -149,7 +150,7 @@ function prompt(object: PhotoObject): void {
   const { points, labels, box } = object;
   void attempt(async () => {
     try {
-      const mask = await whileBusy("Segmenting…", api.masks(photo, { points, labels, box }));
+      const mask = await whileBusy("Segmenting…", backend.segment(photo, { points, labels, box }));
       if (turn !== opening) return;
       if (mask.empty) toast("No object was found there.");
       objects.setMask(object, maskOf(mask));
@@ -176,7 +177,7 @@ async function findEverything(): Promise<void> {
   if (!photo) return;
   const turn = opening;
   element<HTMLButtonElement>("everything").disabled = true;
-  const found = await whileBusy("Finding all objects…", api.everything(photo)).finally(renderButtons);
+  const found = await whileBusy("Finding all objects…", backend.everything(photo)).finally(renderButtons);
   if (turn !== opening) return;
   objects.activate(null);
   if (found.length) proposals.show(found);
@@ -187,7 +188,7 @@ async function exportAs(suffix: string): Promise<void> {
   const photo = id();
   if (!photo) return;
   await saver.idle();
-  const file = await whileBusy("Exporting…", api.exported(photo, suffix));
+  const file = await whileBusy("Exporting…", backend.exportAs(photo, suffix));
   const link = document.createElement("a");
   link.href = URL.createObjectURL(file);
   link.download = file.name;
@@ -388,11 +389,11 @@ function formatButton(suffix: string): HTMLButtonElement {
   return button;
 }
 
-async function start(): Promise<void> {
+async function begin(): Promise<void> {
   listen();
   renderPhotos();
   redraw();
-  const [model, found] = await Promise.all([api.model(), api.photos()]);
+  const [model, found] = await Promise.all([backend.model(), backend.photos()]);
   renderFormats(model);
   photos = found;
   renderPhotos();
@@ -403,4 +404,8 @@ async function start(): Promise<void> {
 // For tests: where on the page a pixel of the photo is.
 (window as unknown as { pocketsam: object }).pocketsam = { toPage: (point: api.Point) => view.toPage(point) };
 
-void attempt(start);
+/** Starts the page on its backend. */
+export function start(given: api.Backend): void {
+  backend = given;
+  void attempt(begin);
+}

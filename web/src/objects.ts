@@ -1,6 +1,6 @@
 // The objects of one photo, their history, and saving them. Objects never change; a change makes new ones.
 
-import * as api from "./api.js";
+import type * as api from "./backend.js";
 
 export interface PhotoObject {
   /** Unique on this page. */
@@ -118,7 +118,10 @@ export class Saver {
   private waiting = new Map<string, readonly PhotoObject[]>();
   private running = false;
 
-  constructor(private report: (state: "saving" | "saved" | Error) => void) {}
+  constructor(
+    private write: (id: string, objects: readonly PhotoObject[]) => Promise<void>,
+    private report: (state: "saving" | "saved" | Error) => void,
+  ) {}
 
   get busy(): boolean { return this.running; }
 
@@ -136,7 +139,7 @@ export class Saver {
     this.running = true;
     this.report("saving");
     try {
-      for (let next = this.next(); next; next = this.next()) await api.save(next[0], toSave(next[1]));
+      for (let next = this.next(); next; next = this.next()) await this.write(...next);
       this.report("saved");
     } catch (error) {
       this.report(error as Error);

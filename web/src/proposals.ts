@@ -1,6 +1,6 @@
 // Everything mode: the masks that were found, of which the user keeps some.
 
-import type { Mask, Point } from "./api.js";
+import type { Mask, Point } from "./backend.js";
 import { COLOURS } from "./objects.js";
 import type { Shape, View } from "./view.js";
 

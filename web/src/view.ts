@@ -1,6 +1,6 @@
 // The canvas: the photo with its masks, zoom and pan, and what a pointer does on it.
 
-import type { Box, Point, Polygons } from "./api.js";
+import type { Box, Point, Polygons } from "./backend.js";
 
 export interface Shape { polygons: Polygons; colour: string; strong: boolean; faint?: boolean }
 export interface Marks { points: Point[]; labels: number[]; box: Box | null }

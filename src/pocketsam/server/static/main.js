@@ -1,6 +1,5 @@
-// The page: buttons, keys and the list of objects around the canvas.
-import * as api from "./api.js";
-import { fromMask, fromSaved, maskOf, newObject, Objects, Saver } from "./objects.js";
+// The page: buttons, keys and the list of objects around the canvas. `start` gives it its backend.
+import { fromMask, fromSaved, maskOf, newObject, Objects, Saver, toSave } from "./objects.js";
 import { Proposals } from "./proposals.js";
 import { View } from "./view.js";
 function element(id) {
@@ -11,6 +10,7 @@ const list = element("objects");
 const photoSelect = element("photo");
 const files = element("files");
 const help = element("help");
+let backend;
 let photos = [];
 let current = -1;
 let opening = 0; // counts the photos that were opened, so that a late answer is known as such
@@ -20,7 +20,7 @@ let savedObjects = [];
 let toastTimer = 0;
 const view = new View(canvas, { click: clicked, box: boxed });
 const objects = new Objects(changed);
-const saver = new Saver((state) => {
+const saver = new Saver((id, objects) => backend.save(id, toSave(objects)), (state) => {
     const failed = state instanceof Error;
     element("saved").textContent = failed ? "Not saved" : state === "saving" ? "Saving…" : "Saved";
     if (failed)
@@ -77,11 +77,11 @@ async function openPhoto(index) {
     redraw();
     history.replaceState(null, "", `#${entry.id}`);
     await saver.idle();
-    const encoded = whileBusy("Reading the photo…", api.openPhoto(entry.id));
+    const encoded = whileBusy("Reading the photo…", backend.openPhoto(entry.id));
     encoded.catch(() => { }); // awaited below
     const [bitmap, saved] = await Promise.all([
-        api.picture(entry.id).then((blob) => createImageBitmap(blob)),
-        api.annotations(entry.id),
+        backend.picture(entry.id).then((blob) => createImageBitmap(blob)),
+        backend.annotations(entry.id),
     ]);
     if (late())
         return;
@@ -93,14 +93,14 @@ async function openPhoto(index) {
     document.body.dataset.ready = entry.id;
     const next = photos[index + 1];
     if (!late() && next)
-        void api.openPhoto(next.id).catch(() => { }); // it is encoded when the user gets there
+        void backend.openPhoto(next.id).catch(() => { }); // it is encoded when the user gets there
 }
 async function addFiles(added) {
     const before = photos.length;
     let first;
     for (const file of added) {
         await attempt(async () => {
-            const entry = await whileBusy(`Uploading ${file.name}…`, api.upload(file));
+            const entry = await whileBusy(`Uploading ${file.name}…`, backend.upload(file));
             first ??= entry.id;
             if (!photos.some((one) => one.id === entry.id))
                 photos.push(entry);
@@ -142,7 +142,7 @@ function prompt(object) {
     const { points, labels, box } = object;
     void attempt(async () => {
         try {
-            const mask = await whileBusy("Segmenting…", api.masks(photo, { points, labels, box }));
+            const mask = await whileBusy("Segmenting…", backend.segment(photo, { points, labels, box }));
             if (turn !== opening)
                 return;
             if (mask.empty)
@@ -174,7 +174,7 @@ async function findEverything() {
         return;
     const turn = opening;
     element("everything").disabled = true;
-    const found = await whileBusy("Finding all objects…", api.everything(photo)).finally(renderButtons);
+    const found = await whileBusy("Finding all objects…", backend.everything(photo)).finally(renderButtons);
     if (turn !== opening)
         return;
     objects.activate(null);
@@ -188,7 +188,7 @@ async function exportAs(suffix) {
     if (!photo)
         return;
     await saver.idle();
-    const file = await whileBusy("Exporting…", api.exported(photo, suffix));
+    const file = await whileBusy("Exporting…", backend.exportAs(photo, suffix));
     const link = document.createElement("a");
     link.href = URL.createObjectURL(file);
     link.download = file.name;
@@ -385,11 +385,11 @@ function formatButton(suffix) {
     });
     return button;
 }
-async function start() {
+async function begin() {
     listen();
     renderPhotos();
     redraw();
-    const [model, found] = await Promise.all([api.model(), api.photos()]);
+    const [model, found] = await Promise.all([backend.model(), backend.photos()]);
     renderFormats(model);
     photos = found;
     renderPhotos();
@@ -399,4 +399,8 @@ async function start() {
 }
 // For tests: where on the page a pixel of the photo is.
 window.pocketsam = { toPage: (point) => view.toPage(point) };
-void attempt(start);
+/** Starts the page on its backend. */
+export function start(given) {
+    backend = given;
+    void attempt(begin);
+}

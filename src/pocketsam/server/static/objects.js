@@ -1,5 +1,4 @@
 // The objects of one photo, their history, and saving them. Objects never change; a change makes new ones.
-import * as api from "./api.js";
 // pocketsam's overlays use the same colours
 export const COLOURS = ["#0a84ff", "#ff9500", "#30d158", "#ff375f", "#bf5af2", "#ffd60a", "#64d2ff", "#ac8e68"];
 let keys = 0;
@@ -81,10 +80,12 @@ export function fromSaved(saved, count) {
 }
 /** Saves the latest state of a photo, one request at a time; states in between are skipped. */
 export class Saver {
+    write;
     report;
     waiting = new Map();
     running = false;
-    constructor(report) {
+    constructor(write, report) {
+        this.write = write;
         this.report = report;
     }
     get busy() { return this.running; }
@@ -103,7 +104,7 @@ export class Saver {
         this.report("saving");
         try {
             for (let next = this.next(); next; next = this.next())
-                await api.save(next[0], toSave(next[1]));
+                await this.write(...next);
             this.report("saved");
         }
         catch (error) {

@@ -1,0 +1,60 @@
+// What the page needs of the model and of the place where photos and annotations are: an HTTP server (http.ts), or
+// another implementation of `Backend`. Coordinates are (x, y) in pixels of the upright photo.
+
+export type Point = [number, number];
+export type Box = [number, number, number, number];
+/** Of each part of a mask, its outer outline and then those of its holes. */
+export type Polygons = Point[][][];
+export interface RunLengths { size: [number, number]; counts: string }
+
+export interface Mask {
+  object: number;
+  name: string;
+  rle: RunLengths;
+  polygons: Polygons;
+  box: Box;
+  area: number;
+  predicted_iou: number;
+  empty: boolean;
+}
+
+export interface SavedObject {
+  rle: RunLengths;
+  polygons: Polygons;
+  name: string;
+  predicted_iou: number;
+  points: Point[];
+  labels: number[];
+  box: Box | null;
+  colour: string | null;
+  visible: boolean;
+}
+
+export interface PhotoEntry { id: string; name: string }
+export interface PhotoDetails extends PhotoEntry { width: number; height: number }
+export interface ModelDetails { name: string; engine: string; version: string; formats: { suffixes: string[]; what: string }[] }
+export interface Prompt { points: Point[]; labels: number[]; box: Box | null }
+
+/** All methods reject with an error whose message is a line for the user. */
+export interface Backend {
+  /** The model and the formats for exports. */
+  model(): Promise<ModelDetails>;
+  /** The photos that can be opened, in their order. */
+  photos(): Promise<PhotoEntry[]>;
+  /** Adds a photo. */
+  upload(file: File): Promise<PhotoEntry>;
+  /** Encodes a photo, so that its masks come at once. */
+  openPhoto(id: string): Promise<PhotoDetails>;
+  /** The photo as the model gets it, upright, in a format that browsers show. */
+  picture(id: string): Promise<Blob>;
+  /** The annotations of a photo that were saved. */
+  annotations(id: string): Promise<SavedObject[]>;
+  /** Saves these annotations of a photo, and no others. */
+  save(id: string, objects: Omit<SavedObject, "polygons">[]): Promise<void>;
+  /** The mask of one object. */
+  segment(id: string, prompt: Prompt): Promise<Mask>;
+  /** The masks of all objects, without a prompt. */
+  everything(id: string): Promise<Mask[]>;
+  /** The saved annotations as a file of the format that the suffix means. */
+  exportAs(id: string, suffix: string): Promise<File>;
+}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pocketsam.automatic.generator import segment_everything
+from pocketsam.automatic.generator import Report, segment_everything
 from pocketsam.automatic.options import Options
 from pocketsam.automatic.proposals import Proposals
 from pocketsam.engines import Engine, PreparedImage, decode, open_engine
@@ -26,6 +26,7 @@ from pocketsam.predict.image import Source, load_image, preprocess, source_name
 from pocketsam.predict.masks import Masks
 from pocketsam.predict.objects import ObjectPrompt, alike, arguments
 from pocketsam.predict.prompts import Prompts
+from pocketsam.utils.files import write
 from pocketsam.zoo import locate
 
 
@@ -134,10 +135,17 @@ class Photo:
         Raises InputError when it cannot be written; a former file then stays as it is.
         """
         path = Path(path)
+        write(path, self.embedding_file(path))
+        return path
+
+    def embedding_file(self, file_name: str | Path) -> bytes:
+        """The content of the file that `save_embedding` writes.
+
+        Raises InputError, which begins with `file_name`, for an embedding with numbers beyond float16.
+        """
         size = self.geometry.height, self.geometry.width
         name = Path(self.name).name
-        Embedding(self.embedding, *size, name, self._mark, self._engine.config).save(path)
-        return path
+        return Embedding(self.embedding, *size, name, self._mark, self._engine.config).encode(file_name)
 
     @cached_property
     def _mark(self) -> str:
@@ -220,9 +228,10 @@ class Photo:
         name = Path(self.name).name
         return Candidates(logits, predicted_iou, prompts, self.geometry, config, self.image, name)
 
-    def everything(self, **options: Any) -> Proposals:
+    def everything(self, report: Report = lambda fraction: None, **options: Any) -> Proposals:
         """The masks of all objects in the photo, without a prompt.
 
+        report: gets the fraction that is done, from 0 to 1, as the work goes on; what it raises ends the work.
         options: the fields of `automatic.options.Options`.
         Raises InputError when an option is unknown or outside its range, or only the photo's embedding was opened.
         """
@@ -230,7 +239,7 @@ class Photo:
             raise InputError(
                 f"{self.name}: everything mode needs the photo; open it, with its embedding if you like"
             )
-        found = segment_everything(self._engine, self.image, Options.of(**options), self._prepared)
+        found = segment_everything(self._engine, self.image, Options.of(**options), self._prepared, report)
         return replace(found, image=self.image, file_name=Path(self.name).name)
 
     def _decode(self, *prompts: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

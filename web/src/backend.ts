@@ -18,6 +18,9 @@ export interface Mask {
   empty: boolean;
 }
 
+/** A stroke of the brush: it adds to the mask, or erases from it, what is within a radius of its line. */
+export interface Stroke { points: Point[]; radius: number; adds: boolean }
+
 export interface SavedObject {
   rle: RunLengths;
   polygons: Polygons;
@@ -26,6 +29,8 @@ export interface SavedObject {
   points: Point[];
   labels: number[];
   box: Box | null;
+  /** Painted on the mask of the prompt, in their order; `rle` and `polygons` have them. */
+  strokes: Stroke[];
   colour: string | null;
   visible: boolean;
 }
@@ -53,8 +58,10 @@ export interface Backend {
   save(id: string, objects: Omit<SavedObject, "polygons">[]): Promise<void>;
   /** The mask of one object. */
   segment(id: string, prompt: Prompt): Promise<Mask>;
-  /** The masks of all objects, without a prompt. */
-  everything(id: string): Promise<Mask[]>;
+  /** The outlines of the mask of one object; null when the model is busy, as a preview does not wait. */
+  preview(id: string, prompt: Prompt): Promise<Polygons | null>;
+  /** The masks of all objects, without a prompt. report: gets the fraction that is done. signal: ends the work. */
+  everything(id: string, report: (fraction: number) => void, signal: AbortSignal): Promise<Mask[]>;
   /** The saved annotations as a file of the format that the suffix means. */
   exportAs(id: string, suffix: string): Promise<File>;
 }

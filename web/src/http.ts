@@ -1,19 +1,28 @@
-// The backend of the page of `pocketsam serve`: its HTTP API. /api/openapi.json describes it.
+// The backend of the page of `pocketsam serve`: its HTTP API. /api/ describes it.
 
-import type { Backend, Mask, ModelDetails, PhotoDetails, PhotoEntry, SavedObject } from "./backend.js";
+import type { Backend, Mask, ModelDetails, PhotoDetails, PhotoEntry, Prompt, SavedObject } from "./backend.js";
 
-async function call(method: string, path: string, body?: unknown): Promise<Response> {
+const BUSY = [429, 503];
+
+async function send(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
   const raw = body instanceof Blob;
-  const response = await fetch(`/api/${path}`, {
+  return fetch(`/api/${path}`, {
     method,
     headers: body === undefined ? {} : { "Content-Type": raw ? "application/octet-stream" : "application/json" },
     body: body === undefined ? undefined : raw ? body : JSON.stringify(body),
-  }).catch(() => {
+    signal,
+  }).catch((error) => {
+    if (signal?.aborted) throw error;
     throw new Error("The server does not answer. Is “pocketsam serve” still running?");
   });
-  if (response.status === 429) {
+}
+
+/** The response; a request that comes while the server is busy is sent again when it says. */
+async function call(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+  const response = await send(method, path, body, signal);
+  if (BUSY.includes(response.status)) {
     await new Promise((done) => setTimeout(done, 1000 * Number(response.headers.get("Retry-After") ?? 1)));
-    return call(method, path, body);
+    return call(method, path, body, signal);
   }
   if (!response.ok) {
     const { error } = await response.json().catch(() => ({ error: response.statusText }));
@@ -24,6 +33,37 @@ async function call(method: string, path: string, body?: unknown): Promise<Respo
 
 async function json<T>(method: string, path: string, body?: unknown): Promise<T> {
   return (await call(method, path, body)).json();
+}
+
+/** The server-sent events of a response, each with its name and its data. */
+async function* events(response: Response): AsyncGenerator<[string, any]> {
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    text += part.value;
+    const blocks = text.split("\n\n");
+    text = blocks.pop()!;
+    for (const block of blocks) {
+      const fields = new Map(block.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]));
+      yield [fields.get("event")!, JSON.parse(fields.get("data")!)];
+    }
+  }
+}
+
+async function everything(id: string, report: (fraction: number) => void, signal: AbortSignal): Promise<Mask[]> {
+  for await (const [name, data] of events(await call("POST", `photos/${id}/everything/events`, {}, signal))) {
+    if (name === "progress") report(data.fraction);
+    if (name === "error") throw new Error(data.error);
+    if (name === "masks") return data.masks;
+  }
+  throw new Error("The server stopped before all objects were found; try again.");
+}
+
+async function preview(id: string, prompt: Prompt) {
+  const body = { objects: [prompt], include: ["polygons"], preview: true };
+  const response = await send("POST", `photos/${id}/masks`, body);
+  if (!response.ok) return null;
+  return ((await response.json()) as { masks: Mask[] }).masks[0]!.polygons;
 }
 
 export const http: Backend = {
@@ -38,7 +78,8 @@ export const http: Backend = {
   },
   segment: async (id, prompt) =>
     (await json<{ masks: Mask[] }>("POST", `photos/${id}/masks`, { objects: [prompt] })).masks[0]!,
-  everything: async (id) => (await json<{ masks: Mask[] }>("POST", `photos/${id}/everything`, {})).masks,
+  preview,
+  everything,
   exportAs: async (id, suffix) => {
     const response = await call("GET", `photos/${id}/export?suffix=${encodeURIComponent(suffix)}`);
     const name = response.headers.get("Content-Disposition")?.split("''")[1] ?? `masks${suffix}`;

@@ -177,7 +177,7 @@ async function findEverything(): Promise<void> {
   if (!photo) return;
   const turn = opening;
   element<HTMLButtonElement>("everything").disabled = true;
-  const found = await whileBusy("Finding all objects…", backend.everything(photo)).finally(renderButtons);
+  const found = await whileBusy("Finding all objects…", backend.everything(photo, () => {}, new AbortController().signal)).finally(renderButtons);
   if (turn !== opening) return;
   objects.activate(null);
   if (found.length) proposals.show(found);

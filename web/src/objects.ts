@@ -11,6 +11,8 @@ export interface PhotoObject {
   points: api.Point[];
   labels: number[];
   box: api.Box | null;
+  /** Painted on the mask that the prompt gave. */
+  strokes: api.Stroke[];
   /** Null while the first mask is awaited. */
   mask: { rle: api.RunLengths; polygons: api.Polygons; predictedIou: number } | null;
 }
@@ -24,7 +26,7 @@ let keys = 0;
 
 export function newObject(count: number, name: string): PhotoObject {
   const colour = COLOURS[count % COLOURS.length]!;
-  return { key: ++keys, name, colour, visible: true, points: [], labels: [], box: null, mask: null };
+  return { key: ++keys, name, colour, visible: true, points: [], labels: [], box: null, strokes: [], mask: null };
 }
 
 export function fromMask(mask: api.Mask, count: number): PhotoObject {
@@ -102,15 +104,15 @@ export class Objects {
 }
 
 export function toSave(objects: readonly PhotoObject[]): Omit<api.SavedObject, "polygons">[] {
-  return objects.flatMap(({ name, colour, visible, points, labels, box, mask }) =>
-    mask ? [{ name, colour, visible, points, labels, box, rle: mask.rle, predicted_iou: mask.predictedIou }] : [],
+  return objects.flatMap(({ name, colour, visible, points, labels, box, strokes, mask }) =>
+    mask ? [{ name, colour, visible, points, labels, box, strokes, rle: mask.rle, predicted_iou: mask.predictedIou }] : [],
   );
 }
 
 export function fromSaved(saved: api.SavedObject, count: number): PhotoObject {
-  const { name, visible, points, labels, box, rle, polygons, predicted_iou: predictedIou } = saved;
+  const { name, visible, points, labels, box, strokes, rle, polygons, predicted_iou: predictedIou } = saved;
   const fresh = newObject(count, name);
-  return { ...fresh, colour: saved.colour ?? fresh.colour, visible, points, labels, box, mask: { rle, polygons, predictedIou } };
+  return { ...fresh, colour: saved.colour ?? fresh.colour, visible, points, labels, box, strokes, mask: { rle, polygons, predictedIou } };
 }
 
 /** Saves the latest state of a photo, one request at a time; states in between are skipped. */

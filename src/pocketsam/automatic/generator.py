@@ -7,8 +7,9 @@ decoded only where the predicted IoU passes its threshold, and enlarged to the p
 one a thread, so that time and memory go with what is found. What passes the filters is kept as COCO run lengths.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,16 +34,21 @@ from pocketsam.utils.blas import one_blas_thread
 from pocketsam.utils.boxes import outermost_pixels
 from pocketsam.utils.rle import RLE, encode_at
 
+Report: TypeAlias = Callable[[float], None]
+"""Gets the fraction of the points that were prompted or left out so far, 0 to 1. An error that it raises ends it."""
+
 
 def segment_everything(
     engine: Engine,
     image: NDArray[np.uint8],
     options: Options | None = None,
     prepared: PreparedImage | None = None,
+    report: Report = lambda fraction: None,
 ) -> Proposals:
     """The masks of all objects in a photo uint8 (H, W, 3) RGB.
 
     prepared: what the engine prepared of the photo, where that is at hand.
+    report: is called after each batch of points; see `Report`.
 
     Without crops the most confident come first; with them, those of the smallest crops; and where small regions
     are removed, the masks that had none come before the others.
@@ -53,8 +59,10 @@ def segment_everything(
     found = Proposals.join(
         [
             # Layer 0 is the whole photo.
-            _segment_crop(engine, image, crop, layer, options, None if layer else prepared)
-            for layer, crop in crops
+            _segment_crop(
+                engine, image, crop, layer, options, None if layer else prepared, _share(report, i, crops)
+            )
+            for i, (layer, crop) in enumerate(crops)
         ]
     )
     if len(crops) > 1:
@@ -91,6 +99,7 @@ def _segment_crop(
     layer: int,
     options: Options,
     prepared: PreparedImage | None,
+    report: Report,
 ) -> Proposals:
     """The masks of one crop of a layer, without duplicates."""
     x0, y0, x1, y1 = crop
@@ -105,16 +114,24 @@ def _segment_crop(
     schedule = Schedule(points, geometry, options.hierarchical and options.point_grids is None)
     # NumPy's own threads would go on spinning for a while after a product, on the cores that the engine wants next.
     with one_blas_thread():
-        found = Proposals.of(_prompt_all(view, points, schedule))
+        found = Proposals.of(_prompt_all(view, points, schedule, report))
     return found[nms(found.boxes, found.predicted_iou, options.box_nms_thresh)]
 
 
-def _prompt_all(view: _View, points: NDArray[np.float64], schedule: Schedule) -> Iterator[Row]:
+def _share(report: Report, i: int, crops: Sequence[object]) -> Report:
+    """What the i-th crop reports: its share of the whole, as if all took equally long."""
+    return lambda fraction: report((i + fraction) / len(crops))
+
+
+def _prompt_all(
+    view: _View, points: NDArray[np.float64], schedule: Schedule, report: Report
+) -> Iterator[Row]:
     """The masks that pass all filters but NMS, of the points (K, 2), in pixels of the crop, that are scheduled."""
     for batch in schedule.batches(view.options.points_per_batch):
         candidates = _candidates(view, points[batch])
         schedule.note(batch, candidates.promising, candidates.certain)
         yield from candidates.rows
+        report(schedule.settled / len(points))
 
 
 @dataclass(frozen=True, eq=False)

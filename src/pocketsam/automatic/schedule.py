@@ -79,14 +79,20 @@ class Schedule:
         self._certain_cells = np.zeros((size, size), np.bool_)
         self._promising = np.zeros(len(points), np.bool_)
         self._prompted = np.zeros(len(points), np.bool_)
+        self.settled: float = 0
+        """How many points were prompted or left out so far; those of a pass count evenly over its batches."""
 
     def batches(self, size: int) -> Iterator[NDArray[np.intp]]:
         """The indices of the next points to be prompted, at most `size` at a time. `note` what each batch found."""
         for stride in self._strides:
             due = self._due(stride)
             indices = np.flatnonzero(due)
+            before, after = self.settled, len(due) if stride == 1 else int(_every(stride, len(due)).sum())
             for start in range(0, len(indices), size):
-                yield indices[start : start + size]
+                batch = indices[start : start + size]
+                self.settled = before + (after - before) * (start + len(batch)) / len(indices)
+                yield batch
+            self.settled = after
             self._prompted |= due
 
     def note(self, batch: NDArray[np.intp], promising: NDArray[np.bool_], certain: NDArray[np.bool_]) -> None:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from pocketsam.config import LARGEST_CHANNELS, LARGEST_SIZE, ModelConfig
 from pocketsam.errors import InputError
 from pocketsam.predict.image import MAX_PIXELS
-from pocketsam.utils.files import write
 
 LARGEST = 2 * LARGEST_CHANNELS * (LARGEST_SIZE // 16) ** 2 + 4096
 """Bytes of the embedding of the largest model, and of its header."""
@@ -39,12 +38,12 @@ class Embedding:
     photo: str
     model: ModelConfig
 
-    def save(self, path: Path) -> None:
-        """Write the file, whole or not at all. Raises InputError when that cannot be done."""
+    def encode(self, file_name: str | Path) -> bytes:
+        """The content of a file of this name. Raises InputError for NaN, and for numbers beyond float16."""
         with np.errstate(over="ignore"):
             halved = self.values.astype(np.float16)
         if not np.isfinite(halved).all():
-            raise InputError(f"{path}: not written; this embedding holds NaN, or numbers beyond float16")
+            raise InputError(f"{file_name}: not written; this embedding holds NaN, or numbers beyond float16")
         file = BytesIO()
         np.savez(
             file,
@@ -55,7 +54,7 @@ class Embedding:
             photo=np.str_(self.photo),
             model=np.str_(self.model.to_json()),
         )
-        write(path, file.getvalue())
+        return file.getvalue()
 
 
 def load_embedding(path: Path, model: ModelConfig) -> Embedding:

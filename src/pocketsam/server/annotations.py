@@ -1,12 +1,14 @@
 """The annotations of a photo: saved as a COCO file that the page can read again, and exported in every format.
 
-Beside COCO's fields, each annotation keeps `prompt`: its points, labels and box, its colour, and whether it is shown.
+Beside COCO's fields, each annotation keeps `prompt`: its points, labels and box, the strokes of the
+brush, its colour, and whether it is shown.
 """
 
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,11 +22,12 @@ from pocketsam.errors import InputError
 from pocketsam.predict.conversions import Conversions
 from pocketsam.predict.drawing import draw_masks
 from pocketsam.predict.formats import Format, format_of
+from pocketsam.predict.formats.pictures import encode_image
 from pocketsam.predict.formats.result import Result, photo_of
 from pocketsam.predict.outlines import polygons_with_holes
 from pocketsam.server.limits import RequestError
-from pocketsam.server.messages import Annotation, Mask, RunLengths
-from pocketsam.utils.rle import RLE, areas, boxes, run_lengths
+from pocketsam.server.messages import Annotation, Mask, Part, RunLengths
+from pocketsam.utils.rle import RLE, areas, boxes, decode, run_lengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,17 +65,18 @@ class Annotations(Conversions):
     def details(self) -> list[dict[str, Any]]:
         """The number of each object, and the prompt that it was made from."""
         prompts = [
-            one.model_dump(include={"points", "labels", "box", "colour", "visible"}) for one in self.objects
+            one.model_dump(include={"points", "labels", "box", "strokes", "colour", "visible"})
+            for one in self.objects
         ]
         return [{"object": i, "prompt": prompt} for i, prompt in enumerate(prompts)]
 
     @property
     def prompted(self) -> bool:
-        """Whether each object comes from points or a box, and its logits can be computed again."""
-        return all(one.points or one.box for one in self.objects)
+        """Whether each object comes from points or a box alone, and its logits can be computed again."""
+        return all((one.points or one.box) and not one.strokes for one in self.objects)
 
 
-def describe(result: Result) -> list[Mask]:
+def describe(result: Result, include: Container[Part] = ("rle", "polygons")) -> list[Mask]:
     """The masks of a result as the API gives them."""
     details = result.details()
     columns = zip(
@@ -82,8 +86,9 @@ def describe(result: Result) -> list[Mask]:
         Mask(
             object=details[i].get("object", i),
             name=name,
-            rle=RunLengths(**rle),
-            polygons=outlines(rle),
+            rle=RunLengths(**rle) if "rle" in include else None,
+            polygons=outlines(rle) if "polygons" in include else None,
+            png=_png(rle) if "png" in include else None,
             box=tuple(box.tolist()),
             area=int(area),
             predicted_iou=round(float(iou), 4),
@@ -91,6 +96,10 @@ def describe(result: Result) -> list[Mask]:
         )
         for i, ((rle, name, area, box, iou), empty) in enumerate(zip(columns, result.empty, strict=True))
     ]
+
+
+def _png(rle: RLE) -> str:
+    return b64encode(encode_image(decode(rle).view(np.uint8) * np.uint8(255), ".png")).decode()
 
 
 def outlines(rle: RLE) -> list[list[list[tuple[float, float]]]]:

@@ -1,5 +1,6 @@
-"""The routes: the page, and the API that it uses. /api/openapi.json describes the API."""
+"""The routes: the page, and the API that it uses, which /api/ and /api/openapi.json describe."""
 
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,13 +8,14 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from pocketsam import __version__
 from pocketsam.errors import PocketSAMError
 from pocketsam.predict.formats import FORMATS
+from pocketsam.server.events import with_progress
 from pocketsam.server.guard import Guard, refusal
 from pocketsam.server.limits import RequestError
 from pocketsam.server.messages import (
@@ -28,12 +30,13 @@ from pocketsam.server.messages import (
     PhotoEntry,
     SavedAnnotations,
 )
+from pocketsam.server.reference import reference_page
 from pocketsam.server.service import Service
 
 STATIC = Path(__file__).parent / "static"
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error, "description": HTTPStatus(status).phrase}
-    for status in (400, 401, 403, 404, 409, 413, 421, 422, 429)
+    for status in (400, 401, 403, 404, 409, 413, 421, 422, 429, 503)
 }
 
 
@@ -47,7 +50,7 @@ def make_app(service: Service, hosts: tuple[str, ...] | None = None, token: str 
         openapi_url="/api/openapi.json",
         responses=ERRORS,
     )
-    app.add_middleware(Guard, hosts=hosts, token=token, most_bytes=service.limits.body)
+    app.add_middleware(Guard, hosts=hosts, token=token, limits=service.limits)
     _add_errors(app)
     _add_photos(app, service)
     _add_annotations(app, service)
@@ -104,7 +107,22 @@ def _add_photos(app: FastAPI, service: Service) -> None:
     @app.post("/api/photos/{id}/everything")
     async def everything(id: str, options: EverythingRequest, request: Request) -> Masks:
         """The masks of all objects, without a prompt."""
-        return Masks(masks=await service.everything(id, options, _user(request)))
+        return await service.everything(id, options, _user(request))
+
+    @app.post("/api/photos/{id}/everything/events", response_class=EventStream)
+    async def everything_events(id: str, options: EverythingRequest, request: Request) -> EventStream:
+        """The same as server-sent events: `progress`, with the fraction that is done; at the end `masks`, or `error`.
+
+        Closing the connection ends the work.
+        """
+        await service.open(id, _user(request))  # which says what is wrong with a status
+        work = partial(service.everything, id, options, _user(request))
+        return EventStream(with_progress(work, "masks"))
+
+    @app.get("/api/photos/{id}/embedding", response_class=FileDownload)
+    async def embedding(id: str, request: Request) -> FileDownload:
+        """The image encoder's output, as the .npz file that `Photo.save_embedding` writes."""
+        return FileDownload(*await service.embedding(id, _user(request)))
 
 
 def _add_annotations(app: FastAPI, service: Service) -> None:
@@ -118,22 +136,24 @@ def _add_annotations(app: FastAPI, service: Service) -> None:
         """Save these annotations, and no others."""
         await service.save(id, annotations.objects)
 
-    @app.get("/api/photos/{id}/export", response_class=Response)
+    @app.get("/api/photos/{id}/export", response_class=FileDownload)
     async def export(
-        id: str, suffix: Annotated[str, Query(min_length=2, max_length=20)], request: Request
-    ) -> Response:
-        """The saved annotations as a file of the format that the suffix means."""
-        name, content = await service.export(id, suffix, _user(request))
-        disposition = f"attachment; filename*=UTF-8''{quote(name)}"
-        return Response(
-            content, media_type="application/octet-stream", headers={"Content-Disposition": disposition}
-        )
+        id: str,
+        suffix: Annotated[str, Query(min_length=2, max_length=20, examples=[".json"])],
+        request: Request,
+    ) -> FileDownload:
+        """The saved annotations as a file of the format that the suffix means; `/api/model` lists the formats."""
+        return FileDownload(*await service.export(id, suffix, _user(request)))
 
 
 def _add_page(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     def page() -> FileResponse:
         return FileResponse(STATIC / "index.html")
+
+    @app.get("/api/", include_in_schema=False)
+    def api(request: Request) -> HTMLResponse:
+        return HTMLResponse(reference_page(app.openapi(), str(request.base_url)))
 
     app.mount("/static", StaticFiles(directory=STATIC))
 
@@ -166,6 +186,22 @@ _BINARY_BODY = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
+
+
+class FileDownload(Response):
+    """A file that browsers save under a name."""
+
+    media_type = "application/octet-stream"
+
+    def __init__(self, name: str, content: bytes, status_code: int = 200) -> None:
+        disposition = f"attachment; filename*=UTF-8''{quote(name)}"
+        super().__init__(content, status_code, {"Content-Disposition": disposition})
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events."""
+
+    media_type = "text/event-stream"
 
 
 def _user(request: Request) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pocketsam.server.limits import RequestError
+from pocketsam.server.limits import Limits, RequestError
 
 COOKIE = "pocketsam"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -32,13 +32,14 @@ class Guard:
 
     hosts: the names by which the server may be called; any, when None, which is safe only with a token.
     token: that each request must bring, as `Authorization: Bearer TOKEN`, or as the cookie that /?token=TOKEN sets.
-    most_bytes: of a request's body.
+    limits: of which `body`, `bodies` and `requests` count.
     """
 
     def __init__(
-        self, app: ASGIApp, hosts: tuple[str, ...] | None, token: str | None, most_bytes: int
+        self, app: ASGIApp, hosts: tuple[str, ...] | None, token: str | None, limits: Limits
     ) -> None:
-        self._app, self._hosts, self._token, self._most_bytes = app, hosts, token, most_bytes
+        self._app, self._hosts, self._token, self._limits = app, hosts, token, limits
+        self._requests = self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,13 +50,18 @@ class Guard:
         try:
             self._check_origin(headers, scope)
             answer = self._check_token(headers, scope)
-            self._check_length(headers)
+            length = self._length(headers)
+            self._check_room(length)
         except RequestError as error:
             answer = refusal(error)
         if answer is not None:
             await answer(scope, receive, send)
             return
-        await self._app(scope, self._limited(receive), send)
+        self._requests, self._bytes = self._requests + 1, self._bytes + length
+        try:
+            await self._app(scope, self._limited(receive), send)
+        finally:
+            self._requests, self._bytes = self._requests - 1, self._bytes - length
 
     def _check_origin(self, headers: Mapping[str, str], scope: Scope) -> None:
         host = headers.get("host", "")
@@ -88,10 +94,19 @@ class Guard:
     def _is_token(self, text: str) -> bool:
         return secrets.compare_digest(text.encode(), (self._token or "").encode())
 
-    def _check_length(self, headers: Mapping[str, str]) -> None:
+    def _length(self, headers: Mapping[str, str]) -> int:
+        """Bytes of the body, or the most that it may have. RequestError (413) when it is longer."""
+        if "transfer-encoding" in headers:
+            return self._limits.body
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._most_bytes:
+        if not length.isdecimal() or int(length) > self._limits.body:
             raise self._too_large()
+        return int(length)
+
+    def _check_room(self, length: int) -> None:
+        """RequestError (503) while too many requests, or too large ones, are in work."""
+        if self._requests >= self._limits.requests or self._bytes + length > self._limits.bodies:
+            raise RequestError(503, "the server has too many requests in work; try again in a second", 1)
 
     def _limited(self, receive: Receive) -> Receive:
         """A body without a Content-Length is counted as it comes."""
@@ -101,14 +116,14 @@ class Guard:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._most_bytes:
+            if received > self._limits.body:
                 raise self._too_large()
             return message
 
         return limited
 
     def _too_large(self) -> RequestError:
-        return RequestError(413, f"the request is larger than {self._most_bytes // 2**20} MiB; send less")
+        return RequestError(413, f"the request is larger than {self._limits.body // 2**20} MiB; send less")
 
 
 def refusal(error: RequestError) -> JSONResponse:

@@ -43,16 +43,32 @@ class Prompt(Strict):
     name: Name = DEFAULT_NAME
 
 
+Part = Literal["rle", "polygons", "png"]
+
+
 class MasksRequest(Strict):
-    """multimask: three masks for each object, the most confident first. refine: outlines follow the edges."""
+    """multimask: three masks for each object, the most confident first. refine: outlines follow the edges.
+
+    include: how the masks are given. preview: do not wait; the status is 429 when the model is busy.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"objects": [{"points": [[250, 200]], "labels": [1], "name": "shirt"}]}]
+        }
+    )
 
     objects: Annotated[list[Prompt], Field(min_length=1, max_length=LIMITS.prompts)]
     multimask: bool = False
     refine: bool = False
+    include: list[Part] = ["rle", "polygons"]
+    preview: bool = False
 
 
 class EverythingRequest(Strict):
     """The options of everything mode; the model's own where they are null."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"points_per_side": 24}]})
 
     points_per_side: Annotated[int, Field(ge=1, le=64)] | None = None
     pred_iou_thresh: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -63,13 +79,15 @@ class EverythingRequest(Strict):
 class Mask(BaseModel):
     """A mask. object: the number of its prompt. box: x0, y0, x1, y1. area: in pixels. empty: nothing was found.
 
-    polygons: of each part of the mask, its outer outline and then those of its holes.
+    rle: COCO's run lengths. polygons: of each part of the mask, its outer outline and then those of its holes.
+    png: a PNG file of the photo's size in base64, 255 on the object. Those that were not asked for are null.
     """
 
     object: int
     name: str
-    rle: RunLengths
-    polygons: list[list[list[Point]]]
+    rle: RunLengths | None
+    polygons: list[list[list[Point]]] | None
+    png: str | None
     box: Box
     area: int
     predicted_iou: float
@@ -82,8 +100,22 @@ class Masks(BaseModel):
     masks: list[Mask]
 
 
+class Stroke(Strict):
+    """A stroke of the brush along a line, which adds to a mask or erases from it. radius: in pixels of the photo."""
+
+    points: Annotated[list[Point], Field(min_length=1, max_length=LIMITS.stroke_points)]
+    radius: Annotated[float, Field(gt=0, le=100_000)]
+    adds: bool = True
+
+
+class Fraction(BaseModel):
+    """How much of a long request is done, from 0 to 1."""
+
+    fraction: float
+
+
 class Annotation(Strict):
-    """An object that was annotated, and the prompt that its mask was made from, if any."""
+    """An object that was annotated, and what its mask was made from, if known: a prompt, and strokes of the brush."""
 
     rle: RunLengths
     name: Name = DEFAULT_NAME
@@ -91,6 +123,7 @@ class Annotation(Strict):
     points: Points = []
     labels: Labels = []
     box: Box | None = None
+    strokes: Annotated[list[Stroke], Field(max_length=LIMITS.strokes)] = []
     colour: Annotated[str, Field(pattern="^#[0-9a-f]{6}$")] | None = None
     visible: bool = True
 

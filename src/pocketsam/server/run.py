@@ -17,6 +17,8 @@ from pocketsam.server.app import make_app
 from pocketsam.server.guard import LOOPBACK
 from pocketsam.server.service import Service
 
+MOST_CONNECTIONS = 1000
+"""Beyond these, uvicorn closes connections at once; `Limits.requests` comes long before."""
 SECONDS_TO_FINISH = 5
 """How long requests may take that run when the server is stopped."""
 
@@ -69,7 +71,7 @@ def serve(
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=SECONDS_TO_FINISH,
-        limit_concurrency=256,
+        limit_concurrency=MOST_CONNECTIONS,
         ws="none",
     )
     if browser is not None:  # the socket listens already

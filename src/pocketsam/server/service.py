@@ -12,6 +12,7 @@ import numpy as np
 from anyio.to_thread import run_sync
 from numpy.typing import NDArray
 
+from pocketsam.automatic.generator import Report
 from pocketsam.errors import InputError
 from pocketsam.predict.formats import format_of
 from pocketsam.predict.formats.pictures import encode_image
@@ -25,6 +26,7 @@ from pocketsam.server.messages import (
     Annotation,
     EverythingRequest,
     Mask,
+    Masks,
     MasksRequest,
     Prompt,
     SavedAnnotation,
@@ -32,6 +34,8 @@ from pocketsam.server.messages import (
 from pocketsam.server.turns import Turns
 
 T = TypeVar("T")
+LOADERS = 2
+"""How many photos are decoded at the same time."""
 
 
 class Service:
@@ -50,11 +54,13 @@ class Service:
         self._open_photos = OpenPhotos(self.limits.cache)
         # With two at once, a click need not wait for the end of everything mode.
         self._turns = Turns(2 if segmenter.engine.info.thread_safe else 1, self.limits)
+        self._loaders = anyio.CapacityLimiter(LOADERS)
+        self._sizes: dict[str, tuple[int, int]] = {}
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     async def add(self, name: str, content: bytes) -> Entry:
         """The entry of an uploaded photo."""
-        return await run_sync(self.album.add, name, content)
+        return await run_sync(self.album.add, name, content, limiter=self._loaders)
 
     async def open(self, id: str, user: str) -> Photo:
         """A photo, encoded now unless it was before."""
@@ -62,7 +68,7 @@ class Service:
         async with self._lock(f"open {id}"):
             photo = self._open_photos.get(id)
             if photo is None:
-                image = await run_sync(entry.load, self.limits)
+                image = await self._load(entry)
                 photo = await self._run(user, lambda: _opened(self.segmenter, image, entry.name))
                 self._open_photos.put(id, photo)
         return photo
@@ -76,28 +82,37 @@ class Service:
         """The masks of all prompts."""
         photo = await self.open(id, user)
         objects = [_prompt(one) for one in request.objects]
-        masks = await self._run(
-            user, partial(photo.segment_objects, objects, multimask=request.multimask, refine=request.refine)
-        )
-        return await run_sync(annotations.describe, masks)
+        work = partial(photo.segment_objects, objects, multimask=request.multimask, refine=request.refine)
+        masks = await self._run(user, work, waits=not request.preview)
+        return await run_sync(annotations.describe, masks, request.include)
 
-    async def everything(self, id: str, request: EverythingRequest, user: str) -> list[Mask]:
-        """The masks of all objects in the photo."""
+    async def everything(
+        self, id: str, request: EverythingRequest, user: str, report: Report = lambda fraction: None
+    ) -> Masks:
+        """The masks of all objects in the photo. report: see `automatic.generator.Report`."""
         photo = await self.open(id, user)
-        proposals = await self._run(user, partial(photo.everything, **request.model_dump(exclude_none=True)))
-        return await run_sync(annotations.describe, proposals)
+        options = request.model_dump(exclude_none=True)
+        proposals = await self._run(user, partial(photo.everything, report, **options))
+        return Masks(masks=await run_sync(annotations.describe, proposals))
+
+    async def embedding(self, id: str, user: str) -> tuple[str, bytes]:
+        """The embedding of a photo as the file that `Photo.save_embedding` writes: its name and its content."""
+        photo = await self.open(id, user)
+        name = f"{self.album[id].stem}.npz"
+        return name, await run_sync(photo.embedding_file, name)
 
     async def saved(self, id: str) -> list[SavedAnnotation]:
         """The annotations of a photo that were saved."""
-        saved = await self._saved(id)
-        return await run_sync(_outlined, saved.objects)
+        return await run_sync(_outlined, await self._read(id, await self._size(id)))
 
     async def save(self, id: str, objects: Sequence[Annotation]) -> None:
         """Keep these annotations of a photo, and no others."""
-        former = await self._saved(id)  # refuses to replace a file that is not ours
-        await run_sync(annotations.check_run_lengths, objects, former.size)
+        size = await self._size(id)
+        await self._read(id, size)  # refuses to replace a file that is not ours
+        await run_sync(annotations.check_run_lengths, objects, size)
         async with self._lock(f"save {id}"):
-            await run_sync(annotations.save, self._file(id), replace(former, objects=objects))
+            kept = Annotations(objects, size, self.album[id].name)
+            await run_sync(annotations.save, self._file(id), kept)
 
     async def export(self, id: str, suffix: str, user: str) -> tuple[str, bytes]:
         """The saved annotations as a file: its name and its content."""
@@ -121,18 +136,31 @@ class Service:
     async def _saved(self, id: str) -> Annotations:
         image = await self._pixels(id)
         height, width, _ = image.shape
-        objects = await run_sync(annotations.read, self._file(id), (height, width))
-        return Annotations(objects, (height, width), self.album[id].name, image)
+        return Annotations(await self._read(id, (height, width)), (height, width), self.album[id].name, image)
+
+    async def _read(self, id: str, size: tuple[int, int]) -> list[Annotation]:
+        return await run_sync(annotations.read, self._file(id), size)
+
+    async def _size(self, id: str) -> tuple[int, int]:
+        """(H, W) of a photo, upright."""
+        if id not in self._sizes:
+            height, width, _ = (await self._pixels(id)).shape
+            self._sizes[id] = height, width
+        return self._sizes[id]
 
     async def _pixels(self, id: str) -> NDArray[np.uint8]:
         photo = self._open_photos.get(id)
         if photo is not None and photo.image is not None:
             return photo.image
-        return await run_sync(self.album[id].load, self.limits)
+        return await self._load(self.album[id])
 
-    async def _run(self, user: str, work: Callable[[], T]) -> T:
-        """Work for the model, done in a thread when it is the user's turn."""
-        async with self._turns.turn(user):
+    async def _load(self, entry: Entry) -> NDArray[np.uint8]:
+        """The pixels of a photo, of which only a few are read at the same time, as each may take much memory."""
+        return await run_sync(entry.load, self.limits, limiter=self._loaders)
+
+    async def _run(self, user: str, work: Callable[[], T], waits: bool = True) -> T:
+        """Work for the model, done in a thread when it is the user's turn. waits: see `Turns.turn`."""
+        async with self._turns.turn(user, waits):
             return await run_sync(work)
 
     def _file(self, id: str) -> Path:

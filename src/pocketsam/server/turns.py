@@ -20,8 +20,13 @@ class Turns:
         self._queues: OrderedDict[str, deque[anyio.Event]] = OrderedDict()
 
     @asynccontextmanager
-    async def turn(self, user: str) -> AsyncIterator[None]:
-        """Waits for a turn of the user's. Raises RequestError (429) when too many requests wait already."""
+    async def turn(self, user: str, waits: bool = True) -> AsyncIterator[None]:
+        """Waits for a turn of the user's. Raises RequestError (429) when too many requests wait already.
+
+        waits: False raises that error instead of waiting at all.
+        """
+        if not waits and (self._queues or not self._free):
+            raise RequestError(429, "the model is busy, and a preview does not wait", 1)
         await self._wait(user)
         try:
             yield

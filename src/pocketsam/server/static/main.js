@@ -174,7 +174,7 @@ async function findEverything() {
         return;
     const turn = opening;
     element("everything").disabled = true;
-    const found = await whileBusy("Finding all objects…", backend.everything(photo)).finally(renderButtons);
+    const found = await whileBusy("Finding all objects…", backend.everything(photo, () => { }, new AbortController().signal)).finally(renderButtons);
     if (turn !== opening)
         return;
     objects.activate(null);

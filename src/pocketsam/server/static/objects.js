@@ -4,7 +4,7 @@ export const COLOURS = ["#0a84ff", "#ff9500", "#30d158", "#ff375f", "#bf5af2", "
 let keys = 0;
 export function newObject(count, name) {
     const colour = COLOURS[count % COLOURS.length];
-    return { key: ++keys, name, colour, visible: true, points: [], labels: [], box: null, mask: null };
+    return { key: ++keys, name, colour, visible: true, points: [], labels: [], box: null, strokes: [], mask: null };
 }
 export function fromMask(mask, count) {
     return { ...newObject(count, mask.name), mask: maskOf(mask) };
@@ -71,12 +71,12 @@ export class Objects {
     }
 }
 export function toSave(objects) {
-    return objects.flatMap(({ name, colour, visible, points, labels, box, mask }) => mask ? [{ name, colour, visible, points, labels, box, rle: mask.rle, predicted_iou: mask.predictedIou }] : []);
+    return objects.flatMap(({ name, colour, visible, points, labels, box, strokes, mask }) => mask ? [{ name, colour, visible, points, labels, box, strokes, rle: mask.rle, predicted_iou: mask.predictedIou }] : []);
 }
 export function fromSaved(saved, count) {
-    const { name, visible, points, labels, box, rle, polygons, predicted_iou: predictedIou } = saved;
+    const { name, visible, points, labels, box, strokes, rle, polygons, predicted_iou: predictedIou } = saved;
     const fresh = newObject(count, name);
-    return { ...fresh, colour: saved.colour ?? fresh.colour, visible, points, labels, box, mask: { rle, polygons, predictedIou } };
+    return { ...fresh, colour: saved.colour ?? fresh.colour, visible, points, labels, box, strokes, mask: { rle, polygons, predictedIou } };
 }
 /** Saves the latest state of a photo, one request at a time; states in between are skipped. */
 export class Saver {

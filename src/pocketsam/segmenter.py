@@ -26,7 +26,6 @@ from pocketsam.predict.image import Source, load_image, preprocess, source_name
 from pocketsam.predict.masks import Masks
 from pocketsam.predict.objects import ObjectPrompt, alike, arguments
 from pocketsam.predict.prompts import Prompts
-from pocketsam.utils.files import write
 from pocketsam.zoo import locate
 
 
@@ -135,7 +134,7 @@ class Photo:
         Raises InputError when it cannot be written; a former file then stays as it is.
         """
         path = Path(path)
-        write(path, self.embedding_file(path))
+        self._saved_as.save(path)
         return path
 
     def embedding_file(self, file_name: str | Path) -> bytes:
@@ -143,9 +142,13 @@ class Photo:
 
         Raises InputError, which begins with `file_name`, for an embedding with numbers beyond float16.
         """
+        return self._saved_as.encode(file_name)
+
+    @property
+    def _saved_as(self) -> Embedding:
         size = self.geometry.height, self.geometry.width
         name = Path(self.name).name
-        return Embedding(self.embedding, *size, name, self._mark, self._engine.config).encode(file_name)
+        return Embedding(self.embedding, *size, name, self._mark, self._engine.config)
 
     @cached_property
     def _mark(self) -> str:

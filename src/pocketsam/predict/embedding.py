@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pocketsam.config import LARGEST_CHANNELS, LARGEST_SIZE, ModelConfig
 from pocketsam.errors import InputError
 from pocketsam.predict.image import MAX_PIXELS
+from pocketsam.utils.files import write
 
 LARGEST = 2 * LARGEST_CHANNELS * (LARGEST_SIZE // 16) ** 2 + 4096
 """Bytes of the embedding of the largest model, and of its header."""
@@ -37,6 +38,10 @@ class Embedding:
     name: str
     photo: str
     model: ModelConfig
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all. Raises InputError when that cannot be done."""
+        write(path, self.encode(path))
 
     def encode(self, file_name: str | Path) -> bytes:
         """The content of a file of this name. Raises InputError for NaN, and for numbers beyond float16."""

@@ -188,21 +188,29 @@ class MaskDecoder(nn.Module):
         tokens, image = self.transformer(tokens, image, positions[:, None])
 
         image = image.flatten(0, 1).transpose(1, 2).unflatten(2, (side, side))
-        upscaled = self._upscale(image, finer, objects).flatten(2)  # (B * N, C / 8, 16 * P)
+        upscaled = self._upscale(image, finer)  # (B * N, C / 8, 4g, 4g)
         tokens = tokens[:, :, : 1 + MASK_TOKENS]
         masks = [mlp(tokens[:, :, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)]
-        logits = torch.stack(masks, dim=2).flatten(0, 1) @ upscaled
-        logits = logits.view(batch, objects, MASK_TOKENS, 4 * side, 4 * side)
+        # Pixel by pixel, as the channels of a pixel lie side by side in memory, and those of its gradient then do.
+        pixels = upscaled.permute(0, 2, 3, 1).flatten(1, 2)
+        logits = (pixels @ torch.stack(masks, dim=3).flatten(0, 1)).transpose(1, 2)
+        logits = logits.reshape(batch, objects, MASK_TOKENS, 4 * side, 4 * side)
         return logits, self.iou_prediction_head(tokens[:, :, 0]), tokens
 
-    def _upscale(self, image: Tensor, finer: Tensor, objects: int) -> Tensor:
+    def _upscale(self, image: Tensor, finer: Tensor) -> Tensor:
         """Cells (B * N, C, g, g) -> pixels (B * N, C / 8, 4g, 4g), with the image's finer maps added on the way."""
         convolution1, norm, activation1, convolution2, activation2 = self.output_upscaling
         if not finer.shape[1]:
             return cast(Tensor, self.output_upscaling(image))
-        stride8, stride4 = (m.repeat_interleave(objects, 0) for m in finer_maps(finer, self.channels))
-        pixels = activation1(norm(convolution1(image) + stride8))
-        return cast(Tensor, activation2(convolution2(pixels) + stride4))
+        stride8, stride4 = finer_maps(finer, self.channels)
+        pixels = activation1(norm(_add_to_each(convolution1(image), stride8)))
+        return cast(Tensor, activation2(_add_to_each(convolution2(pixels), stride4)))
+
+
+def _add_to_each(pixels: Tensor, of_image: Tensor) -> Tensor:
+    """Maps of N objects in each of B images (B * N, C, H, W), and what is added to each image's (B, C, H, W)."""
+    of_image = of_image.contiguous(memory_format=torch.channels_last)
+    return (pixels.unflatten(0, (len(of_image), -1)) + of_image[:, None]).flatten(0, 1)
 
 
 def finer_maps(finer: Tensor, channels: int) -> tuple[Tensor, Tensor]:

@@ -18,42 +18,51 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int
         return F.conv2d(x, weight, bias, stride, padding, groups=len(weight))
     if torch.is_autocast_enabled("cpu"):
         weight = weight.to(torch.get_autocast_dtype("cpu"))
-        x = x.to(weight.dtype)
+        x, bias = x.to(weight.dtype), None if bias is None else bias.to(weight.dtype)
     x = F.pad(x, (padding,) * 4) if padding and stride > 1 else x
-    y = cast(Tensor, _Depthwise.apply(x, weight, stride, 0 if stride > 1 else padding))  # type: ignore[no-untyped-call]
-    return y if bias is None else y + bias.to(y.dtype).view(-1, 1, 1)
+    return cast(Tensor, _Depthwise.apply(x, weight, bias, stride, 0 if stride > 1 else padding))  # type: ignore[no-untyped-call]
 
 
 class _Depthwise(torch.autograd.Function):
-    """Stride 1 with any padding, or any stride without."""
+    """Stride 1 with any padding, or stride 2 without."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.padding = stride, padding
-        return F.conv2d(x, weight, None, stride, padding, groups=len(weight))
+        return F.conv2d(x, weight, bias, stride, padding, groups=len(weight))
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
-        of_x = (
-            _gradient_of_input(gradient, x, weight, ctx.stride, ctx.padding)
-            if ctx.needs_input_grad[0]
-            else None
-        )
-        return of_x, _gradient_of_weight(gradient, x, weight, ctx.stride, ctx.padding), None, None
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            by_stride = _gradient_of_input if ctx.stride == 1 else _gradient_of_strided_input
+            of_x = by_stride(gradient, x, weight, ctx.padding)
+        of_weight = _gradient_of_weight(gradient, x, weight, ctx.stride, ctx.padding)
+        of_bias = gradient.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+        return of_x, of_weight, of_bias, None, None
 
 
-def _gradient_of_input(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """A convolution with the mirrored kernel; between the gradients of a stride lie zeros."""
-    kernel = weight.shape[-1]
-    if stride > 1:
-        height, width = (size - kernel + 1 for size in x.shape[2:])
-        spread = gradient.new_zeros(*x.shape[:2], height, width).contiguous(memory_format=torch.channels_last)
-        spread[:, :, ::stride, ::stride] = gradient
-        gradient = spread
-    return F.conv2d(gradient, weight.flip(2, 3), None, 1, kernel - 1 - padding, groups=len(weight))
+def _gradient_of_input(gradient: Tensor, x: Tensor, weight: Tensor, padding: int) -> Tensor:
+    """A convolution with the mirrored kernel."""
+    padding = weight.shape[-1] - 1 - padding
+    return F.conv2d(gradient, weight.flip(2, 3), None, 1, padding, groups=len(weight))
+
+
+def _gradient_of_strided_input(gradient: Tensor, x: Tensor, weight: Tensor, padding: int) -> Tensor:
+    """Of stride 2, without padding: every second row and column is a convolution with a part of the kernel."""
+    found = torch.zeros_like(x, memory_format=torch.channels_last)
+    for top in (0, 1):
+        for left in (0, 1):
+            part = weight[:, :, top::2, left::2].flip(2, 3).contiguous()
+            rows, columns = part.shape[2:]
+            phase = F.conv2d(gradient, part, None, 1, (rows - 1, columns - 1), groups=len(weight))
+            target = found[:, :, top::2, left::2]
+            height, width = (min(a, b) for a, b in zip(phase.shape[2:], target.shape[2:], strict=True))
+            target[:, :, :height, :width] = phase[:, :, :height, :width]
+    return found
 
 
 def _gradient_of_weight(gradient: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:

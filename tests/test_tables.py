@@ -60,7 +60,8 @@ def encode(result, suffix):
 PROTOCOL = """
 from dataclasses import dataclass, field
 
-from pocketsam.evaluation.protocol import EvaluationProtocol, option
+from pocketsam.evaluation.protocol import EvaluationProtocol
+from pocketsam.utils.options import option
 from pocketsam.evaluation.results import Means, PhotoResult, Report, Row, Table
 
 @dataclass(frozen=True)
@@ -194,9 +195,8 @@ def test_a_protocol(copy: Copy) -> None:
     copy.add(
         "evaluation/protocols/sizes.py",
         PROTOCOL,
-        "evaluation/protocols/__init__.py:PROTOCOLS: dict[str, type[Measurement]] = {",
-        '"sizes": Sizes,',
-        "from pocketsam.evaluation.protocols.sizes import Sizes",
+        "evaluation/protocols/__init__.py:_TABLE = (",
+        '"sizes:Sizes",',
     )
     write_shard(copy.folder / "drawn.tar", {"a": blocks((0, 0, 30, 40))})
     copy.run("evaluate", "sizes", "drawn.tar", "--scale", "2", "-o", "result", "--workers", "0")

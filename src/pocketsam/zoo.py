@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from pocketsam.config import EFFICIENT_SAM, SAM, TINY_SAM, ModelConfig
+from pocketsam.engines.source import weights_file
 from pocketsam.errors import ModelError
 from pocketsam.graphs import ONNX_FILES
 from pocketsam.utils.files import home
@@ -160,6 +161,21 @@ def locate(model: str | Path) -> tuple[Path, ModelConfig | None]:
     close = [published.name] if published else get_close_matches(str(model).lower(), MODELS, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"give a model folder, or one of: {', '.join(MODELS)}"
     raise ModelError(f"there is no model {str(model)!r}; {hint}")
+
+
+def locate_weights(model: str | Path, purpose: str) -> tuple[Path, ModelConfig | None]:
+    """The weights of a model, and what is known of it that they do not say. purpose: such as "quantise".
+
+    Raises ModelError when there is no such model, or only files that were made of its weights.
+    """
+    source, config = locate(model)
+    weights = weights_file(source)
+    if weights is None:
+        raise ModelError(
+            f"{source}: holds no weights to {purpose}, but files that are exported or quantised already; give the"
+            " checkpoint that they were made of"
+        )
+    return weights, config
 
 
 def on_disk(model: Model) -> Path | None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pocketsam.automatic.batch import everything_in_photos, find_photos, unique_names
+from pocketsam.automatic.batch import everything_in_photos
 from pocketsam.automatic.proposals import Proposals
 from pocketsam.errors import InputError
+from pocketsam.predict.photo_files import find_photos, unique_names
 from predictors import PerfectEngine
 
 

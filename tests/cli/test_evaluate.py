@@ -18,9 +18,10 @@ from typer.testing import CliRunner
 from pocketsam.cli.app import app
 from pocketsam.data.coco import write_coco
 from pocketsam.data.sa1b import Shards
-from pocketsam.evaluation.protocol import EvaluationProtocol, flag_of, option
+from pocketsam.evaluation.protocol import EvaluationProtocol
 from pocketsam.evaluation.protocols import PROTOCOLS
 from pocketsam.evaluation.results import PhotoResult, Report, Row, mean_report
+from pocketsam.utils.options import flag_of, option
 from pocketsam.zoo import locate
 from shards import blocks, write_shard
 

@@ -1,4 +1,4 @@
-"""Everything mode on many photos: finding the photos, naming the results, and writing the masks of all of them.
+"""Everything mode on many photos: finding and writing the masks of all of them.
 
     photos → opened, one ahead → everything mode → a file for each photo, or the journal → one file of all photos
 
@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,11 +16,13 @@ from pocketsam.automatic.options import Options
 from pocketsam.automatic.proposals import Proposals
 from pocketsam.engines import Engine
 from pocketsam.errors import InputError
+from pocketsam.predict.formats import format_of, means_a_file
 from pocketsam.predict.formats.coco import coco_file, coco_image
-from pocketsam.predict.image import PHOTO_ENDINGS
-from pocketsam.utils.files import check_writable, write_stream
+from pocketsam.predict.photo_files import PhotoOutcome, failure, find_photos, make_folder, unique_names
+from pocketsam.utils.files import write_stream
 from pocketsam.utils.journal import Journal
 from pocketsam.utils.prefetch import prefetch
+from pocketsam.utils.words import count
 
 JOURNAL = 2
 """The version of what the journal keeps; journals of another version are of other settings."""
@@ -45,77 +46,10 @@ class PhotoOpener(Protocol):
         ...
 
 
-def find_photos(given: Iterable[str | Path]) -> list[Path]:
-    """The photos among `given`, and those in the folders among them, each once.
-
-    Raises InputError when there are none in a folder.
-    """
-    found = []
-    for path in map(Path, given):
-        if not path.is_dir():
-            found.append(path)
-            continue
-        photos = sorted(file for file in path.iterdir() if _is_photo(file))
-        if not photos:
-            raise InputError(f"{path}: there are no photos in this folder")
-        found += photos
-    return list(dict.fromkeys(found))
-
-
-def _is_photo(file: Path) -> bool:
-    ours = file.stem.endswith((".overlay", ".cutout", ".labels"))  # what an earlier run left there
-    return file.suffix.lower() in PHOTO_ENDINGS and not file.name.startswith(".") and not ours
-
-
-def unique_names(photos: Sequence[Path]) -> list[str]:
-    """A name for the results of each photo: its own without the suffix and, where several share it, a number."""
-    taken: set[str] = set()
-    names = []
-    for photo in photos:
-        name = photo.stem
-        for again in count(2):  # photos from several folders, or x.jpg beside x.png
-            if name.lower() not in taken:
-                break
-            name = f"{photo.stem}-{again}"
-        taken.add(name.lower())
-        names.append(name)
-    return names
-
-
-def make_folder(folder: Path, photos: int) -> None:
-    """Make a folder for the results of `photos` photos. Raises InputError when that is not possible."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        several = "for several photos, " if photos > 1 else ""
-        raise InputError(
-            f"{folder}: is no folder and cannot become one ({error.strerror}); {several}give a folder"
-        ) from error
-    check_writable(folder)
-
-
-def failure(photo: Path, error: Exception) -> str:
-    """Why a photo failed, in one line that begins with its path."""
-    return str(error) if isinstance(error, InputError) else f"{photo}: {error or 'out of memory'}"
-
-
-def not_all_done(photos: int, failed: Sequence[Path]) -> InputError:
-    """The error at the end of a run in which some of `photos` photos failed."""
-    names = ", ".join(map(str, failed))
-    return InputError(f"{photos - len(failed)} of {photos} photos are done; these failed: {names}")
-
-
 @dataclass(frozen=True)
-class Outcome:
-    """The result for a photo.
+class Outcome(PhotoOutcome):
+    """The result for a photo. masks: 0 is a result, too. resumed: whether an earlier run had found them."""
 
-    masks: how many were found; 0 is a result, too. error: a line that says why the photo failed, or None.
-    resumed: whether an earlier run had found them.
-    """
-
-    photo: Path
-    masks: int = 0
-    error: str | None = None
     resumed: bool = False
 
 
@@ -175,6 +109,24 @@ def everything_in_photos(
 def is_one_file(output: Path) -> bool:
     """Whether the results of all photos go into one file, and not into a file for each photo in a folder."""
     return output.suffix.lower() == ".json" and not output.is_dir()
+
+
+def check_output(output: Path) -> None:
+    """Raises InputError when the results can go neither into `output` as one file nor into a folder of that name."""
+    if not output.is_dir() and means_a_file(output) and format_of(output)[0].name != "coco":
+        raise InputError(f"{output}: everything is written as FILE.json (COCO), or into a folder; give one")
+
+
+def summary(outcomes: Sequence[Outcome], output: Path) -> str:
+    """A line for the end: where the results are, how many masks were found, and in how many photos."""
+    done = [outcome for outcome in outcomes if not outcome.error]
+    resumed, masks = sum(outcome.resumed for outcome in done), sum(outcome.masks for outcome in done)
+    place = output
+    if len(outcomes) == 1 and not is_one_file(output):
+        place = output / f"{outcomes[0].photo.stem}.masks.json"
+    found = count(masks, "mask") if masks else "no masks found"
+    by_earlier_run = f", {resumed} of them done by an earlier run" if resumed else ""
+    return f"{place}: {found} in {count(len(done), 'photo')}{by_earlier_run}"
 
 
 @dataclass(frozen=True)

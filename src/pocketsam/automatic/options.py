@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, NamedTuple, TypeVar
-
-from numpy.typing import ArrayLike
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pocketsam.config import LARGEST_GRID, ModelConfig
 from pocketsam.errors import InputError
+from pocketsam.utils.options import option
+
+if TYPE_CHECKING:  # numpy stays out of `pocketsam --help`
+    from numpy.typing import ArrayLike
 
 T = TypeVar("T")
 
@@ -47,20 +49,64 @@ class Options:
     Raises InputError when a value is not in its range, or both kinds of grids are given.
     """
 
-    points_per_side: int | None = None
+    points_per_side: int | None = field(
+        default=None,
+        metadata=option(
+            int, "Points along each side of the grid; the model's own, if not given.", metavar="N"
+        ),
+    )
     points_per_batch: int = 64
-    pred_iou_thresh: float | None = None
-    stability_score_thresh: float | None = None
+    pred_iou_thresh: float | None = field(
+        default=None,
+        metadata=option(
+            float,
+            "The lowest predicted IoU, from 0 to 1; at 0 all masks pass; the model's own, if not given.",
+            metavar="T",
+        ),
+    )
+    stability_score_thresh: float | None = field(
+        default=None,
+        metadata=option(
+            float,
+            "The lowest stability, from 0 to 1; at 0 all masks pass; the model's own, if not given.",
+            metavar="T",
+        ),
+    )
     stability_score_offset: float = 1.0
     box_nms_thresh: float = 0.7
-    crop_n_layers: int = 0
+    crop_n_layers: int = field(
+        default=0,
+        metadata=option(int, "Also segment crops of the photo: 4^l of them in layer l.", metavar="N"),
+    )
     crop_nms_thresh: float = 0.7
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
-    point_grids: Sequence[ArrayLike] | None = None
-    min_mask_region_area: float | None = None
-    hierarchical: bool = True
-    confident_logit: float | None = None
+    point_grids: "Sequence[ArrayLike] | None" = None
+    min_mask_region_area: float | None = field(
+        default=None,
+        metadata=option(
+            float,
+            "Fill holes and remove islands of fewer pixels; the model's own, if not given.",
+            metavar="PIXELS",
+        ),
+    )
+    hierarchical: bool = field(
+        default=True,
+        metadata=option(
+            bool,
+            "Prompt a coarse grid first, and further points only where they may find new masks;"
+            " or prompt all points.",
+        ),
+    )
+    confident_logit: float | None = field(
+        default=None,
+        metadata=option(
+            float,
+            "Where a mask's logit is above this, the hierarchy prompts no more points;"
+            " the model's own, if not given.",
+            metavar="T",
+        ),
+    )
 
     def __post_init__(self) -> None:
         if self.points_per_side is not None and self.point_grids is not None:

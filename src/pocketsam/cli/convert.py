@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from pocketsam.cli.options import output_option, show_files
 from pocketsam.config import EVERYTHING_DEFAULTS, ModelConfig
 from pocketsam.errors import InputError
-from pocketsam.graphs import ONNX_FILES
-from pocketsam.utils.install import how_to_install
+from pocketsam.utils.install import importing
 
 
 class Form(str, Enum):
@@ -31,12 +31,7 @@ def convert(
     ],
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="A folder, or FILE.safetensors. If not given: a folder with the model's name, here.",
-            metavar="OUT",
-        ),
+        output_option("A folder, or FILE.safetensors. If not given: a folder with the model's name, here."),
     ] = None,
     to: Annotated[
         list[Form] | None,
@@ -65,20 +60,11 @@ def convert(
     """
     from pocketsam.zoo import MODELS, locate
 
-    try:
-        from pocketsam.export.onnx import export_onnx
-        from pocketsam.models.checkpoints import FILE_NAME, load_model, round_to_half, save_model
-        from pocketsam.models.sam import count_parameters
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"converting needs {error.name}; install it with: {how_to_install('export')}"
-        ) from error
+    with importing("export", "converting"):
+        from pocketsam.export.convert import convert as write
+        from pocketsam.models.checkpoints import FILE_NAME, load_model
     if known_as is not None and known_as not in MODELS:
         raise InputError(f"--as {known_as}: no published model has this name; `pocketsam models` lists them")
-    forms = to or [Form.safetensors]
-    if output is not None and output.suffix in (".safetensors", ".onnx") and Form.onnx in forms:
-        raise InputError(f"{output}: is one file, and ONNX files are several; give a folder")
-
     path, config = locate(model)
     if path.is_dir():
         path = path / FILE_NAME
@@ -86,23 +72,13 @@ def convert(
             raise InputError(f"{path.parent}: holds no {FILE_NAME} to convert; ONNX files run as they are")
     sam, config = load_model(path, MODELS[known_as].config if known_as else config)
     config = _with_defaults(config, defaults or [])
-    output = output or Path(config.name)
-    _refuse_mixture(output, forms, path)
-    if half:
-        round_to_half(sam)
-    paths: list[Path] = []
-    if Form.safetensors in forms:
-        paths = [output if output.suffix == ".safetensors" else output / FILE_NAME]
-        save_model(paths[0], sam.state_dict(), config, half)
-    if Form.onnx in forms:
-        paths += export_onnx(sam, config, output, half)
+    forms = [form.value for form in to or [Form.safetensors]]
+    converted = write(sam, config, output or Path(config.name), forms, half=half, source=path)
     typer.echo(
         f"{path}: {config.architecture or 'an architecture without a name'},"
-        f" {count_parameters(sam) / 1e6:.1f} M parameters,"
-        f" {config.image_size} × {config.image_size} pixels"
+        f" {converted.parameters / 1e6:.1f} M parameters, {config.image_size} × {config.image_size} pixels"
     )
-    for written in paths:
-        typer.echo(f"  {written}: {written.stat().st_size / 1e6:.1f} MB")
+    show_files(converted.files)
 
 
 def _with_defaults(config: ModelConfig, assignments: list[str]) -> ModelConfig:
@@ -122,14 +98,3 @@ def _with_defaults(config: ModelConfig, assignments: list[str]) -> ModelConfig:
         return ModelConfig.from_json(replace(config, **values).to_json())
     except ValueError as error:
         raise InputError(f"--set: {error}") from error
-
-
-def _refuse_mixture(output: Path, forms: list[Form], source: Path) -> None:
-    """InputError if files of another model would stay beside those to be written: a folder is one model."""
-    files = {Form.safetensors: ("model.safetensors",), Form.onnx: ONNX_FILES}
-    for form, names in files.items():
-        for file in (output / name for name in names):
-            if form not in forms and file.exists() and not (source.exists() and file.samefile(source)):
-                raise InputError(
-                    f"{file}: may be of another model; delete it, add --to {form.value}, or give another -o"
-                )

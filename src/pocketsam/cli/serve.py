@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-from pocketsam.cli.options import Device, Engine, Model, Precision, Threads
-from pocketsam.errors import InputError
+from pocketsam.cli.options import Device, Engine, Model, Precision, Threads, output_option
 from pocketsam.utils.files import check_writable
-from pocketsam.utils.install import how_to_install
+from pocketsam.utils.install import importing
 
 
 def serve(
@@ -20,9 +19,7 @@ def serve(
     ] = None,
     output: Annotated[
         Path,
-        typer.Option(
-            "-o", "--output", help="The folder of the annotations, a NAME.masks.json for each photo."
-        ),
+        output_option("The folder of the annotations, a NAME.masks.json for each photo.", "FOLDER"),
     ] = Path(),
     host: Annotated[
         str, typer.Option(help="The address to listen on; one that other computers can reach needs --token.")
@@ -45,12 +42,10 @@ def serve(
 
     Annotations are saved as one works. Ctrl-C stops the server.
     """
-    try:
+    with importing("serve", "serve"):
         from pocketsam.server.run import address, listen
         from pocketsam.server.run import serve as run
         from pocketsam.server.service import Service
-    except ModuleNotFoundError as error:
-        raise InputError(f"serve needs {error.name}; install it with: {how_to_install('serve')}") from error
     from pocketsam.segmenter import Segmenter
 
     check_writable(output, missing=True)

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pocketsam.errors import InputError
-from pocketsam.utils.install import how_to_install
+from pocketsam.utils.install import importing
 
 
 def train(
@@ -21,11 +20,7 @@ def train(
 
     The same command goes on with a run that was interrupted: Ctrl-C and SIGTERM end it after a whole step.
     """
-    try:
+    with importing("train", "training"):
         from pocketsam.training.loop import train as run
         from pocketsam.training.recipe import read_recipe
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"training needs {error.name}; install it with: {how_to_install('train')}"
-        ) from error
     run(read_recipe(recipe, changes))

@@ -34,6 +34,12 @@ def open_dataset(
     return CocoSet(path, photos) if reader is CocoSet else reader(path)
 
 
+def evenly_spread(total: int, count: int) -> list[int]:
+    """The numbers of `count` samples spread evenly over `total`; of all, where there are no more."""
+    count = min(count, total)
+    return [number * total // count for number in range(count)]
+
+
 def _reader(path: Path) -> type[CocoSet] | type[LabelMaps] | type[ScienceBowl] | type[Shards]:
     if path.suffix.lower() == ".json":
         return CocoSet

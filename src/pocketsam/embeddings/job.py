@@ -28,6 +28,7 @@ from pocketsam.embeddings.writer import ShardWriter, create_store, find_trouble,
 from pocketsam.engines import Engine
 from pocketsam.predict.image import preprocess
 from pocketsam.utils.prefetch import prefetch
+from pocketsam.utils.words import count, size
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,19 @@ class Summary:
     def busy(self) -> list[Path]:
         """The shards that were left to other processes."""
         return [outcome.shard for outcome in self.outcomes if outcome.busy]
+
+    def __str__(self) -> str:
+        text = count(self.photos, "photo")
+        if self.photos:
+            text += f", {size(self.bytes / self.photos)} a photo, {size(self.bytes)} in all"
+        if self.embedded:
+            text += f"; {self.embedded} embedded now, {self.rate:.1f} photos/s"
+        if self.rebuilt:
+            text += f"; {count(len(self.rebuilt), 'shard')} rebuilt"
+        if self.busy:
+            names = ", ".join([*map(str, self.busy[:3]), *(["…"] if len(self.busy) > 3 else [])])
+            text += f"; {count(len(self.busy), 'shard')} left to other processes: {names}"
+        return text
 
 
 def embed(

@@ -7,7 +7,7 @@ settings and data ─► protocol, model ─► record: all that determines the 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -28,6 +28,7 @@ from pocketsam.segmenter import Segmenter
 from pocketsam.utils.files import check_writable
 from pocketsam.utils.install import how_to_install
 from pocketsam.utils.journal import Journal, settings_digest
+from pocketsam.utils.options import option
 
 RESULTS = Path("evaluation")
 """Where results go that are given no folder."""
@@ -44,10 +45,8 @@ class Run:
     """How to run an evaluation. Nothing but model, engine, device, precision and limit changes the numbers.
 
     model, engine, device, precision, threads: as in `Segmenter`.
-    photos: the folder of the images of a COCO or LVIS .json. limit: measure the first images alone, so many.
-    worst: how many of the worst masks to draw. batch: prompts decoded at a time.
-    workers: processes, each with a model of its own; 0: this one alone; None: as many as are fastest.
     output: the folder of the result; None: one in `evaluation`, named after the model, the protocol and the settings.
+    The other fields are options of the command line, where their help describes them.
     """
 
     model: str = "pocket"
@@ -55,12 +54,29 @@ class Run:
     device: str = "auto"
     precision: str = "float32"
     threads: int | None = None
-    photos: Path | None = None
-    limit: int | None = None
-    worst: int = 0
-    batch: int = BATCH
-    workers: int | None = None
     output: Path | None = None
+    photos: Path | None = field(
+        default=None, metadata=option(Path, "The photos of a COCO or LVIS .json.", metavar="FOLDER")
+    )
+    limit: int | None = field(
+        default=None, metadata=option(int, "Measure only the first N photos.", metavar="N", minimum=1)
+    )
+    worst: int = field(
+        default=0, metadata=option(int, "Also draw a sheet of the N worst masks.", metavar="N", minimum=0)
+    )
+    batch: int = field(
+        default=BATCH, metadata=option(int, "Prompts decoded at a time.", metavar="N", minimum=1)
+    )
+    workers: int | None = field(
+        default=None,
+        metadata=option(
+            int,
+            "Processes, each with a model of its own; 0: only the main process. By default up to 4 where that is"
+            " faster.",
+            metavar="N",
+            minimum=0,
+        ),
+    )
 
     @property
     def opening(self) -> dict[str, Any]:

@@ -1,16 +1,11 @@
-"""What a protocol is, and how it declares its settings: the command line, the docs and the record read them here.
-
-A protocol is a frozen dataclass whose fields are its settings. A field whose metadata is an `option` is offered on
-the command line; it carries its type and its help, which gives the unit where there is one.
-"""
+"""What a protocol is: a frozen dataclass whose fields are its settings; some are options of the command line."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from pocketsam.errors import InputError
 from pocketsam.evaluation.results import PhotoResult, Report
+from pocketsam.utils.options import Option, options_of, read_options
 
 if TYPE_CHECKING:
     from pocketsam.data.sample import Dataset, Sample
@@ -18,32 +13,6 @@ if TYPE_CHECKING:
 
 OpenSegmenter: TypeAlias = "Callable[[], Segmenter]"
 """Opens the model that is measured; every worker process opens its own."""
-
-
-@dataclass(frozen=True)
-class Option:
-    """A setting of a protocol as the command line offers it.
-
-    type: of the value, as it is typed: int, float, bool, str, Path, or list[str] for an option that may be repeated.
-    help: one sentence. default: as it is typed; None for none. required: whether it has to be given.
-    metavar: what stands for the value in the help. minimum: the least number allowed.
-    read: makes the setting of the value typed; raises InputError, without the option's name.
-    names_model: whether the value is the name, folder or file of a model.
-    """
-
-    type: Any
-    help: str
-    default: Any = None
-    required: bool = False
-    metavar: str | None = None
-    minimum: int | None = None
-    read: Callable[[Any], Any] | None = None
-    names_model: bool = False
-
-
-def option(type: Any, help: str, **more: Any) -> dict[str, Option]:
-    """The metadata of a field that is an option. more: further fields of `Option`; the default is the field's own."""
-    return {"option": Option(type, help, **more)}
 
 
 class Measurement(ABC):
@@ -62,7 +31,7 @@ class Measurement(ABC):
     @classmethod
     def options(cls) -> dict[str, Option]:
         """The options by the name of their setting."""
-        return {one.name: _with_default(one) for one in fields(cast(Any, cls)) if "option" in one.metadata}
+        return options_of(cls)
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,49 +39,7 @@ class Measurement(ABC):
 
         Raises InputError for a value that makes no sense, and where an option that is needed is missing.
         """
-        return dict(_read(cls.name, cls.options(), given))
-
-
-def _with_default(setting: "Field[Any]") -> Option:
-    """A field's option with the field's default, as it would be typed."""
-    found: Option = setting.metadata["option"]
-    default = setting.default
-    if default is MISSING:
-        return replace(found, required=True)
-    if found.type is str and isinstance(default, tuple):
-        default = ",".join(map(str, default))
-    return replace(found, default=default or None if isinstance(default, tuple) else default)
-
-
-def _read(
-    protocol: str, options: Mapping[str, Option], given: Mapping[str, Any]
-) -> Iterator[tuple[str, Any]]:
-    for name, one in options.items():
-        value, flag = given.get(name), flag_of(name)
-        if value in (None, []):
-            if one.required:
-                raise InputError(f"{protocol} needs {flag} {one.metavar or 'VALUE'}: {one.help}")
-            continue
-        try:
-            yield name, one.read(value) if one.read else value
-        except InputError as error:
-            raise InputError(f"{flag} {value}: {error}") from error
-
-
-def flag_of(name: str) -> str:
-    """A setting's option on the command line."""
-    return "--" + name.replace("_", "-")
-
-
-def counts(text: str) -> tuple[int, ...]:
-    """Numbers from 1 on with commas between them, sorted, each once. Raises InputError for other text."""
-    try:
-        numbers = tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError:
-        numbers = ()
-    if not numbers or numbers[0] < 1:
-        raise InputError("give numbers from 1 on with commas between them, such as 1,3")
-    return numbers
+        return dict(read_options(cls.name, cls.options(), given))
 
 
 class EvaluationProtocol(Measurement):

@@ -1,9 +1,10 @@
 """What can be chosen about a quantisation; needs no PyTorch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from pocketsam.errors import InputError
+from pocketsam.utils.options import option
 
 Method = Literal["minmax", "percentile", "mse", "output", "hessian"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -27,8 +28,18 @@ class Settings:
 
     weight_bits: int = 8
     activation_bits: int = 8
-    method: Method = "hessian"
-    rounds: int = 3
+    method: Method = field(
+        default="hessian",
+        metadata=option(
+            str, "How scales are found: minmax, percentile, mse, output or hessian.", metavar="METHOD"
+        ),
+    )
+    rounds: int = field(
+        default=3,
+        metadata=option(
+            int, "Of the alternating search; 1 searches for each scale alone.", metavar="N", minimum=1
+        ),
+    )
     two_groups: bool = True
     candidates: int = 100
     lowest: float = 0.01

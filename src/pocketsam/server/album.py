@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pocketsam.automatic.batch import find_photos, unique_names
 from pocketsam.errors import InputError
 from pocketsam.predict.image import load_image
+from pocketsam.predict.photo_files import find_photos, unique_names
 from pocketsam.segmenter import Photo
 from pocketsam.server.limits import Limits, RequestError
 

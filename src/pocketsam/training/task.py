@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from pocketsam.config import ModelConfig
-from pocketsam.data.datasets import open_dataset
+from pocketsam.data.datasets import evenly_spread, open_dataset
 from pocketsam.data.sample import DataError
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.evaluation.protocols.clicks import Clicks
@@ -45,8 +45,7 @@ def prompt_validator(recipe: Recipe, config: ModelConfig) -> Validator | None:
     if not recipe.val:
         return None
     dataset, protocol = open_dataset(recipe.val), Clicks()
-    photos = min(recipe.val_photos, len(dataset))
-    chosen = [i * len(dataset) // photos for i in range(photos)]
+    chosen = evenly_spread(len(dataset), recipe.val_photos)
 
     def validate(sam: Sam) -> dict[str, float]:
         segmenter = Segmenter(engine=TorchEngine(sam, config))

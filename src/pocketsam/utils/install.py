@@ -1,7 +1,11 @@
 """How to install what is missing: one wording for every hint."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+
+from pocketsam.errors import InputError
 
 CHECKOUT = Path(__file__).parents[3]
 """The repository, where the package runs from a checkout of it."""
@@ -22,3 +26,15 @@ def how_to_install(extra: str) -> str:
     if runs_from_checkout():
         return f"pip install -e '{CHECKOUT}[{extra}]'"
     return f"pip install '.[{extra}]' in a checkout of PocketSAM's repository"
+
+
+@contextmanager
+def importing(extra: str, what: str) -> Iterator[None]:
+    """Around imports of an optional part: a missing package ends in an InputError that says how to install it.
+
+    what: needs the part, such as "training".
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(f"{what} needs {error.name}; install it with: {how_to_install(extra)}") from error

@@ -28,6 +28,7 @@ class Progress:
         name: of what is counted.
         total: how many there are; None while that is not known.
         done: how many were done before.
+        resumes: whether to say on Ctrl-C how far it is, and that the same command goes on.
         quiet: show nothing, as in all processes of a run but one.
         console: where it is shown instead. clock: the time in seconds.
     """
@@ -38,6 +39,7 @@ class Progress:
         total: int | None = None,
         done: int = 0,
         *,
+        resumes: bool = False,
         quiet: bool = False,
         console: "Console | None" = None,
         clock: Callable[[], float] = time.monotonic,
@@ -46,7 +48,7 @@ class Progress:
 
         self.console = console or Console(stderr=True, highlight=False, quiet=quiet)
         self.name, self.total, self.done = name, total, done
-        self.first, self._clock = done, clock
+        self.first, self._resumes, self._clock = done, resumes, clock
         self._began = self._printed = clock()
         self._bar = _bar(self.console) if self.console.is_terminal and not quiet else None
         self._task = self._bar.add_task(name, total=total, completed=done, status="") if self._bar else None
@@ -61,6 +63,11 @@ class Progress:
     ) -> None:
         if self._bar:
             self._bar.stop()
+        if self._resumes and kind is KeyboardInterrupt:
+            of = "" if self.total is None else f" of {self.total}"
+            self.print(
+                f"pocketsam: stopped; {self.done}{of} {self.name} are done; the same command goes on from there"
+            )
 
     def update(self, done: int, status: str = "", total: int | None = None) -> None:
         """So many are done. status: what else there is to say, such as the loss. total: if it is known now."""

@@ -1,19 +1,25 @@
 """The protocols, a file each; a new one is a file here and a line in the table."""
 
-from pocketsam.evaluation.protocol import Measurement
-from pocketsam.evaluation.protocols.agreement import Teacher
-from pocketsam.evaluation.protocols.boxes import Boxes
-from pocketsam.evaluation.protocols.clicks import Clicks
-from pocketsam.evaluation.protocols.efficiency import Efficiency
-from pocketsam.evaluation.protocols.interactive import Interactive
-from pocketsam.evaluation.protocols.proposals import Everything
+from importlib import import_module
+from typing import cast
 
-PROTOCOLS: dict[str, type[Measurement]] = {
-    "clicks": Clicks,
-    "interactive": Interactive,
-    "boxes": Boxes,
-    "teacher": Teacher,
-    "everything": Everything,
-    "efficiency": Efficiency,
-}
+from pocketsam.evaluation.protocol import Measurement
+
+_TABLE = (
+    "clicks:Clicks",
+    "interactive:Interactive",
+    "boxes:Boxes",
+    "agreement:Teacher",
+    "proposals:Everything",
+    "efficiency:Efficiency",
+)
+"""FILE:CLASS of each protocol, in the order in which help lists them."""
+
+
+def _load(place: str) -> type[Measurement]:
+    file, _, name = place.partition(":")
+    return cast(type[Measurement], getattr(import_module(f"{__name__}.{file}"), name))
+
+
+PROTOCOLS = {protocol.name: protocol for protocol in map(_load, _TABLE)}
 """The protocols by the name of their command."""

@@ -19,9 +19,10 @@ from pocketsam.data.sample import Dataset, Sample
 from pocketsam.errors import InputError
 from pocketsam.evaluation.metrics import ious
 from pocketsam.evaluation.prompting import sample_pair, sample_points
-from pocketsam.evaluation.protocol import EvaluationProtocol, OpenSegmenter, option
+from pocketsam.evaluation.protocol import EvaluationProtocol, OpenSegmenter
 from pocketsam.evaluation.results import Curves, Means, PhotoResult, Report, Row, Table, mean_report, percent
 from pocketsam.segmenter import Photo, Segmenter
+from pocketsam.utils.options import option
 
 POINT = "point"
 

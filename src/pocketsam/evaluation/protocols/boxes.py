@@ -29,11 +29,12 @@ from pocketsam.data.coco import CocoSet
 from pocketsam.data.sample import Dataset, Sample
 from pocketsam.errors import InputError
 from pocketsam.evaluation.average_precision import LVIS_LIMIT, average_precision, require_counter
-from pocketsam.evaluation.protocol import EvaluationProtocol, OpenSegmenter, option
+from pocketsam.evaluation.protocol import EvaluationProtocol, OpenSegmenter
 from pocketsam.evaluation.results import PhotoResult, Report, Row, Table, percent
 from pocketsam.predict.candidates import Candidates, choose
 from pocketsam.predict.masks import Masks
 from pocketsam.segmenter import Segmenter
+from pocketsam.utils.options import option
 from pocketsam.utils.rle import RLE
 
 PREDICTED_IOU, BOX_IOU, SINGLE = RULES = ("predicted IoU", "box IoU", "single")

@@ -20,7 +20,7 @@ import numpy as np
 from pocketsam.data.sample import Sample
 from pocketsam.evaluation.metrics import boundary_iou, calibration, iou, ious, pearson
 from pocketsam.evaluation.prompting import click_name, sample_clicks
-from pocketsam.evaluation.protocol import EvaluationProtocol, counts, option
+from pocketsam.evaluation.protocol import EvaluationProtocol
 from pocketsam.evaluation.results import (
     ALL,
     Curves,
@@ -38,6 +38,7 @@ from pocketsam.evaluation.results import (
 )
 from pocketsam.predict.candidates import Candidates
 from pocketsam.segmenter import Segmenter
+from pocketsam.utils.options import counts, option
 from pocketsam.utils.rle import areas
 from pocketsam.utils.rle import boxes as tightest_boxes
 

@@ -15,11 +15,12 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from pocketsam.errors import InputError, ModelError
-from pocketsam.evaluation.protocol import Measurement, option
+from pocketsam.evaluation.protocol import Measurement
 from pocketsam.evaluation.results import Report, Table
 from pocketsam.evaluation.timing import ENCODE, BenchmarkCase, Runner, decode, start, take_turns
 from pocketsam.evaluation.work import Work, count_work, network_of
 from pocketsam.utils.install import how_to_install
+from pocketsam.utils.options import option
 from pocketsam.zoo import model_files
 
 Numbers: TypeAlias = dict[str, Any]

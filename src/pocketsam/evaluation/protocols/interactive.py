@@ -34,7 +34,7 @@ from pocketsam.data.sample import Sample
 from pocketsam.errors import InputError
 from pocketsam.evaluation.metrics import iou
 from pocketsam.evaluation.prompting import click_name, corrective_click, deepest_pixel
-from pocketsam.evaluation.protocol import EvaluationProtocol, counts, option
+from pocketsam.evaluation.protocol import EvaluationProtocol
 from pocketsam.evaluation.results import (
     Curves,
     Means,
@@ -47,6 +47,7 @@ from pocketsam.evaluation.results import (
 )
 from pocketsam.predict.masks import Masks
 from pocketsam.segmenter import Photo, Segmenter
+from pocketsam.utils.options import counts, option
 from pocketsam.utils.rle import RLE, areas
 
 WAYS = CLICKS, POINTS_ONLY, ORACLE = "clicks", "points only", "oracle"

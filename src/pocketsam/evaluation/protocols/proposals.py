@@ -6,7 +6,7 @@ measures of this mode (arXiv 2312.13789): each ground-truth mask is compared wit
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from statistics import mean, median
 from time import perf_counter
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from pocketsam.automatic.options import Options
 from pocketsam.automatic.proposals import Proposals
 from pocketsam.data.sample import Sample
 from pocketsam.evaluation.average_precision import average_recall
-from pocketsam.evaluation.protocol import EvaluationProtocol, option
+from pocketsam.evaluation.protocol import EvaluationProtocol
 from pocketsam.evaluation.results import Curves, Means, PhotoResult, Report, Row, Table, mean_report, percent
 from pocketsam.segmenter import Segmenter
 from pocketsam.utils.rle import areas
@@ -26,6 +26,8 @@ from pocketsam.utils.rle import areas
 BEST = "best IoU"
 LIMITS = (10, 100, 1000)
 """So many proposals of an image count, the most confident ones; SAM reports the last."""
+_OF = {one.name: one.metadata for one in fields(Options)}
+"""How everything mode's own options are offered."""
 THRESHOLDS = np.arange(50, 100, 5) / 100
 
 
@@ -37,46 +39,11 @@ class Everything(EvaluationProtocol):
     Raises InputError when a value makes no sense.
     """
 
-    points_per_side: int | None = field(
-        default=None,
-        metadata=option(
-            type=int,
-            help="Points along each side of the grid; the model's own, if not given.",
-            metavar="N",
-            minimum=1,
-        ),
-    )
-    hierarchical: bool = field(
-        default=True,
-        metadata=option(
-            type=bool,
-            help="Prompt a coarse grid first, and further points only where they may find new masks.",
-        ),
-    )
-    confident_logit: float | None = field(
-        default=None,
-        metadata=option(
-            type=float,
-            help="The logit from which on a pixel counts as certain; the model's own, if not given.",
-            metavar="T",
-        ),
-    )
-    pred_iou_thresh: float | None = field(
-        default=None,
-        metadata=option(
-            type=float,
-            help="The least predicted IoU; the model's own, if not given. 0 lets all pass.",
-            metavar="T",
-        ),
-    )
-    stability_score_thresh: float | None = field(
-        default=None,
-        metadata=option(
-            type=float,
-            help="The least stability score; the model's own, if not given. 0 lets all pass.",
-            metavar="T",
-        ),
-    )
+    points_per_side: int | None = field(default=None, metadata=_OF["points_per_side"])
+    hierarchical: bool = field(default=True, metadata=_OF["hierarchical"])
+    confident_logit: float | None = field(default=None, metadata=_OF["confident_logit"])
+    pred_iou_thresh: float | None = field(default=None, metadata=_OF["pred_iou_thresh"])
+    stability_score_thresh: float | None = field(default=None, metadata=_OF["stability_score_thresh"])
     box_nms_thresh: float = 0.7
     crop_n_layers: int = 0
 

@@ -1,0 +1,53 @@
+"""A checkpoint as other files of the same model: safetensors with its config, or ONNX."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from pocketsam.config import ModelConfig
+from pocketsam.errors import InputError
+from pocketsam.export.onnx import export_onnx
+from pocketsam.graphs import ONNX_FILES
+from pocketsam.models.checkpoints import FILE_NAME, round_to_half, save_model
+from pocketsam.models.sam import Sam, count_parameters
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written, and how many parameters the model has."""
+
+    files: list[Path]
+    parameters: int
+
+
+def convert(
+    sam: Sam, config: ModelConfig, output: Path, forms: Collection[str], *, half: bool = False, source: Path
+) -> Converted:
+    """Write a model into the folder `output`, or into that .safetensors file.
+
+    forms: "safetensors", "onnx", or both. half: store weights in float16. source: the checkpoint, which may
+    be replaced. Raises InputError when the files cannot be written, or would lie beside those of another model.
+    """
+    if output.suffix in (".safetensors", ".onnx") and "onnx" in forms:
+        raise InputError(f"{output}: is one file, and ONNX files are several; give a folder")
+    _refuse_mixture(output, forms, source)
+    if half:
+        round_to_half(sam)
+    files = []
+    if "safetensors" in forms:
+        files = [output if output.suffix == ".safetensors" else output / FILE_NAME]
+        save_model(files[0], sam.state_dict(), config, half)
+    if "onnx" in forms:
+        files += export_onnx(sam, config, output, half)
+    return Converted(files, count_parameters(sam))
+
+
+def _refuse_mixture(output: Path, forms: Collection[str], source: Path) -> None:
+    """InputError if files of another model would stay beside those to be written: a folder is one model."""
+    files: dict[str, tuple[str, ...]] = {"safetensors": (FILE_NAME,), "onnx": ONNX_FILES}
+    for form, names in files.items():
+        for file in (output / name for name in names):
+            if form not in forms and file.exists() and not (source.exists() and file.samefile(source)):
+                raise InputError(
+                    f"{file}: may be of another model; delete it, add --to {form}, or give another -o"
+                )

@@ -1,0 +1,86 @@
+"""Quantising a model from its weights to its files; a run that was killed goes on when the same is done again.
+
+weights, images → calibrated, with each product's scales kept in a journal → ONNX files, or scales
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pocketsam.config import ModelConfig
+from pocketsam.errors import InputError
+from pocketsam.graphs import ONNX_FILES
+from pocketsam.models.checkpoints import FILE_NAME as WEIGHTS_FILE
+from pocketsam.models.sam import Sam
+from pocketsam.quantization.calibrate import calibrate
+from pocketsam.quantization.model import FILE_NAME, fold_batch_norm, numerics, save_quantized
+from pocketsam.quantization.onnx import export_int8
+from pocketsam.quantization.settings import Settings
+from pocketsam.utils.journal import Journal
+
+Form: TypeAlias = Literal["onnx", "scales"]
+JOURNAL = "scales.jsonl"
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What was written: the files, and how many matrix products have scales."""
+
+    files: Sequence[Path]
+    products: int
+
+
+def check_folder(output: Path, to: Form) -> None:
+    """Raises InputError where files of another model lie in the folder: a folder is one model."""
+    others = (WEIGHTS_FILE, FILE_NAME) if to == "onnx" else (WEIGHTS_FILE, *ONNX_FILES)
+    for file in (output / name for name in others):
+        if file.exists():
+            raise InputError(f"{file}: is of another model; give another -o, or delete it")
+
+
+def quantize(
+    sam: Sam,
+    config: ModelConfig,
+    images: Sequence[NDArray[np.float32]],
+    settings: Settings,
+    output: Path,
+    to: Form,
+    *,
+    threads: int,
+    after_product: Callable[[int, int], None] = lambda done, total: None,
+) -> Quantized:
+    """Find the scales of `sam` with a few images, (1, 3, S, S) each, and write the model into the folder `output`.
+
+    to: "onnx" writes files that compute with 8-bit integers, "scales" the weights and their scales, for the engine
+    fake-quant. threads: of PyTorch. after_product: is called with the number of products that are done, and of all.
+    Raises InputError when the folder cannot be written.
+    """
+    torch.set_num_threads(threads)
+    digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+    journal = Journal(
+        output / JOURNAL, {"weights": config.weights, "settings": repr(settings), "images": digests}
+    )
+    tensors = [torch.from_numpy(image) for image in images]
+    scales = calibrate(
+        fold_batch_norm(sam),
+        tensors,
+        settings,
+        pad_points_to=config.pad_points_to,
+        journal=journal,
+        after_product=after_product,
+    )
+    files: Sequence[Path]
+    if to == "scales":
+        save_quantized(output, sam, config, scales, settings)
+        files = [output / FILE_NAME]
+    else:
+        config = replace(config, numerics=numerics(settings, scales))
+        files = export_int8(fold_batch_norm(sam), config, scales, tensors, settings, output)
+    journal.remove()
+    return Quantized(files, len(scales))

@@ -8,6 +8,7 @@ from pycocotools import mask as coco
 
 from pocketsam.automatic.proposals import Proposals
 from pocketsam.errors import InputError
+from pocketsam.predict.formats import FORMATS
 from pocketsam.utils.rle import decode, encode_at
 
 HEIGHT, WIDTH = 48, 64
@@ -132,7 +133,8 @@ def test_without_the_photo_there_is_no_overlay(tmp_path):
 
 
 def test_another_ending_is_refused_and_those_it_knows_are_named(tmp_path):
-    known = r"use one of .json .labelme.json .geojson .labels.png .cutout.png .png .jpg .jpeg .webp$"
+    suffixes = (suffix for format in FORMATS for suffix in format.suffixes if format.needs != "logits")
+    known = f"use one of {' '.join(suffixes)}$"
     with pytest.raises(InputError, match=f"a.npz: the suffix says what to write; {known}"):
         proposals_of(LARGE).save(tmp_path / "a.npz")
     assert not list(tmp_path.iterdir())

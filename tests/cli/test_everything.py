@@ -11,6 +11,8 @@ from PIL import Image
 from commands import files, run
 from pocketsam.automatic.batch import everything_in_photos
 from pocketsam.errors import InputError
+from pocketsam.predict.formats import format_of
+from pocketsam.predict.formats.reading import read_labels
 from pocketsam.segmenter import Segmenter
 from pocketsam.utils.rle import decode, encode
 from predictors import SIDE, PerfectEngine
@@ -284,8 +286,8 @@ def test_a_file_that_is_no_journal_is_left_alone(pocketsam, content):
         (("missing.jpg",), "missing.jpg: there is no such file; check the path"),
         (("text.jpg",), "text.jpg: is not an image that can be read"),
         (("nothing",), "nothing: there are no photos in this folder"),
-        (("photos", "-o", "x.png"), "x.png: everything is written as FILE.json (COCO), or into a folder"),
-        (("photos", "-o", "x.labelme.json"), "x.labelme.json: everything is written as FILE.json (COCO)"),
+        (("photos", "text.jpg", "-o", "x.png"), "x.png: is of one photo, but there are 2"),
+        (("photos", "text.jpg", "-o", "x.labelme.json"), "x.labelme.json: is of one photo, but there are 2"),
         (("photos", "-o", "x.yolo.json"), "x.yolo.json: .yolo.json is not a format; use one of .json"),
         (("photos", "-o", "text.jpg/x.json"), "text.jpg: is no folder and cannot become one"),
         (("photos", "-o", "text.jpg/out"), "text.jpg/out: is no folder and cannot become one"),
@@ -385,3 +387,24 @@ def test_the_model_in_the_package_finds_something(monkeypatch, capsys, tmp_path,
     for one in annotations:
         mask = decode(one["segmentation"])
         assert mask.shape == (400, 429) and mask.sum() == one["area"] > 0
+
+
+@pytest.mark.parametrize("output", ["x.labelme.json", "x.cvat.xml", "x.voc.zip", "x.labels.png"])
+def test_the_suffix_of_a_file_chooses_its_format(pocketsam, output):
+    draw(Path("photos"), a=2)
+    code, out, err = pocketsam("photos", *FEW, "-o", output)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{output}: ")
+    assert format_of(output)[0].name in output and Path(output).stat().st_size
+    assert not list(Path().glob("*.part"))
+
+
+def test_photos_share_a_file_of_another_format(pocketsam):
+    draw(Path("photos"), a=1, b=2)
+    assert pocketsam("photos", *FEW, "-o", "all.json")[0] == 0
+    assert pocketsam("photos", *FEW, "-o", "all.cvat.xml")[0] == 0
+    coco, cvat = (list(read_labels(name)[0].photos) for name in ("all.json", "all.cvat.xml"))
+    assert [(photo.file_name, photo.rle) for photo in coco] == [
+        (photo.file_name, photo.rle) for photo in cvat
+    ]
+    assert [len(photo) for photo in cvat] == [1, 2]

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from pocketsam.data.decode import decode_photo, to_rle
+from pocketsam.data.decode import decode_photo
+from pocketsam.predict.formats.segmentation import to_rle
 from pocketsam.utils.rle import decode, encode, run_lengths
 from shards import blocks, jpeg, paint
 

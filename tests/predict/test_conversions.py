@@ -61,7 +61,7 @@ def test_coco_polygons_and_cutouts_come_without_a_file(make):
     assert [one["empty"] for one in document["annotations"]] == [False, True, True]
     assert [one["id"] for one in document["annotations"]] == [1, 2, 3]
     assert document["images"][0]["file_name"] == "a.jpg"
-    assert [len(polygons) for polygons in result.polygons] == [1, 0, 0]
+    assert [len(polygons) for polygons in result.polygons] == [1, 1, 0]
     np.testing.assert_array_equal([pixels[..., 3] > 0 for pixels in result.cutouts()], BINARY)
 
 

@@ -90,14 +90,13 @@ def test_every_format_is_written(masks, tmp_path, suffix):
 
 def test_the_documentation_has_a_row_for_each_format():
     """What the table says, the page says: suffixes, what is written, what it holds."""
-    page = (Path(__file__).parents[2] / "docs/how-to/segment-from-python.md").read_text(encoding="utf-8")
-    contents = ("names", "scores", "holes", "overlaps", "empty")
+    page = (Path(__file__).parents[2] / "docs/how-to/label-formats.md").read_text(encoding="utf-8")
+    contents = ("names", "scores", "ids", "holes", "overlaps", "empty")
     for format in FORMATS:
         suffixes = " ".join(f"`{suffix}`" for suffix in format.suffixes)
         held = " | ".join("yes" if content in format.holds else "" for content in contents)
-        assert (
-            f"| {suffixes} | {format.what} | {held} |".replace("|  |", "| |").replace("|  |", "| |") in page
-        )
+        line = f"| `{format.name}` | {suffixes} | {format.what} | {held} |"
+        assert line.replace("|  |", "| |").replace("|  |", "| |") in page
 
 
 def test_a_new_format_is_one_file_and_one_line(masks, tmp_path, monkeypatch):
@@ -128,9 +127,9 @@ def test_labelme_has_a_polygon_for_each_part(masks, tmp_path):
         WIDTH,
     )
     (shape,) = document["shapes"]
-    assert (shape["label"], shape["shape_type"], shape["group_id"]) == ("shoe", "polygon", 0)
+    assert (shape["label"], shape["shape_type"], shape["group_id"]) == ("shoe", "polygon", 1)
     points = np.array(shape["points"])
-    assert (points.min(axis=0).tolist(), points.max(axis=0).tolist()) == ([4.5, 6.5], [39.5, 29.5])
+    assert (points.min(axis=0).tolist(), points.max(axis=0).tolist()) == ([4, 6], [40, 30])
 
 
 def test_geojson_keeps_holes_and_empty_masks(masks, tmp_path):
@@ -138,8 +137,8 @@ def test_geojson_keeps_holes_and_empty_masks(masks, tmp_path):
     ring, nothing = json.loads(path.read_text())["features"]
     ((outer, hole),) = ring["geometry"]["coordinates"]
     assert outer[0] == outer[-1] and hole[0] == hole[-1]
-    assert (min(outer), max(outer)) == ([4.5, 6.5], [39.5, 29.5])
-    assert len(hole) > 4
+    assert (min(outer), max(outer)) == ([4, 6], [40, 30])
+    assert len(hole) == 5
     assert (ring["properties"]["name"], ring["properties"]["empty"]) == ("shoe", False)
     assert (nothing["geometry"], nothing["properties"]["empty"]) == (None, True)
 

@@ -55,7 +55,7 @@ def test_run_lengths_are_cocos(binary_first):
 def test_polygons_run_around_each_part():
     (polygon,), (), _ = masks_of(LARGE, EMPTY, SMALL).polygons
     assert polygon.shape == (4, 2)
-    assert (polygon.min(axis=0).tolist(), polygon.max(axis=0).tolist()) == ([4.5, 6.5], [39.5, 29.5])
+    assert (polygon.min(axis=0).tolist(), polygon.max(axis=0).tolist()) == ([4, 6], [40, 30])
 
 
 def test_masks_can_be_picked_like_a_list():

@@ -17,9 +17,11 @@ from pocketsam.automatic.proposals import Proposals
 from pocketsam.engines import Engine
 from pocketsam.errors import InputError
 from pocketsam.predict.formats import format_of, means_a_file
-from pocketsam.predict.formats.coco import coco_file, coco_image
+from pocketsam.predict.formats.coco import object_of
+from pocketsam.predict.formats.labelled import Classes, LabelledPhoto
+from pocketsam.predict.formats.result import DEFAULT_NAME
+from pocketsam.predict.formats.writing import WRITABLE, write_labels
 from pocketsam.predict.photo_files import PhotoOutcome, failure, find_photos, make_folder, unique_names
-from pocketsam.utils.files import write_stream
 from pocketsam.utils.journal import Journal
 from pocketsam.utils.prefetch import prefetch
 from pocketsam.utils.words import count
@@ -63,10 +65,10 @@ def everything_in_photos(
     after_photo: Callable[[Outcome], None] = lambda outcome: None,
     **options: Any,
 ) -> list[Outcome]:
-    """Find all objects in each photo, write the masks in COCO's format, and return each photo's outcome, in order.
+    """Find all objects in each photo, write the masks, and return each photo's outcome, in order.
 
     photos: photos, and folders of photos.
-    output: a file that ends in .json, for all photos, or a folder, for a NAME.masks.json of each.
+    output: a file for all photos, in the format that its suffix means, or a folder, for a NAME.masks.json of each.
     overlays: whether to draw a NAME.overlay.jpg of each, in the same folder.
     settings: what else determines the masks beside the model and the options, such as the engine's precision.
     after_photo: gets each outcome as soon as it is known; those of an earlier run come first.
@@ -78,14 +80,15 @@ def everything_in_photos(
     Raises InputError when an option is refused, the journal is of other settings, or nothing can be written.
     """
     photos, output = find_photos(photos), Path(output)
-    single = is_one_file(output)
+    single = is_one_file(output, len(photos))
+    own = output if single and format_of(output)[0].many == "files" else None
     folder = output.parent if single else output
     make_folder(folder, len(photos))
     targets = [
         # Not NAME.json: beside a photo, that is the file of its own annotations.
         _Target(
             photo,
-            None if single else folder / f"{name}.masks.json",
+            own if single else folder / f"{name}.masks.json",
             folder / f"{name}.overlay.jpg" if overlays else None,
         )
         for photo, name in zip(photos, unique_names(photos), strict=True)
@@ -100,21 +103,22 @@ def everything_in_photos(
     journal = Journal(place, all_settings, on_disk=["annotations"])
     outcomes = _find_in_all(segmenter, targets, options, journal, after_photo)
     done = [photo for photo in photos if outcomes[photo].error is None]
-    if single and done:
-        write_stream(output, _coco(done, journal))
+    if single and not own and done:
+        write_labels(_labels(done, journal), Classes([DEFAULT_NAME]), output)
     journal.remove()
     return [outcomes[photo] for photo in photos]
 
 
-def is_one_file(output: Path) -> bool:
-    """Whether the results of all photos go into one file, and not into a file for each photo in a folder."""
-    return output.suffix.lower() == ".json" and not output.is_dir()
+def is_one_file(output: Path, photos: int) -> bool:
+    """Whether the masks of all photos go into one file, and not into a file for each photo in a folder.
 
-
-def check_output(output: Path) -> None:
-    """Raises InputError when the results can go neither into `output` as one file nor into a folder of that name."""
-    if not output.is_dir() and means_a_file(output) and format_of(output)[0].name != "coco":
-        raise InputError(f"{output}: everything is written as FILE.json (COCO), or into a folder; give one")
+    Raises InputError for a file whose format holds no proposals, or not those of so many photos.
+    """
+    if output.is_dir() or not means_a_file(output):
+        return False
+    if format_of(output, WRITABLE)[0].many == "files" and photos > 1:
+        raise InputError(f"{output}: is of one photo, but there are {photos}; give FILE.json or a folder")
+    return True
 
 
 def summary(outcomes: Sequence[Outcome], output: Path) -> str:
@@ -122,7 +126,7 @@ def summary(outcomes: Sequence[Outcome], output: Path) -> str:
     done = [outcome for outcome in outcomes if not outcome.error]
     resumed, masks = sum(outcome.resumed for outcome in done), sum(outcome.masks for outcome in done)
     place = output
-    if len(outcomes) == 1 and not is_one_file(output):
+    if len(outcomes) == 1 and not is_one_file(output, 1):
         place = output / f"{outcomes[0].photo.stem}.masks.json"
     found = count(masks, "mask") if masks else "no masks found"
     by_earlier_run = f", {resumed} of them done by an earlier run" if resumed else ""
@@ -199,13 +203,12 @@ def _find(photo: Future[OpenPhoto], target: _Target, options: dict[str, Any]) ->
     return entry if target.masks else entry | {"annotations": found.coco_annotations()}
 
 
-def _coco(photos: Sequence[Path], journal: Journal) -> Iterator[bytes]:
-    """The one COCO file, from the journal. Photos of the same name are told apart by their paths."""
+def _labels(photos: Sequence[Path], journal: Journal) -> Iterator[LabelledPhoto]:
+    """The masks of each photo, from the journal. Photos of the same name are told apart by their paths."""
     shared = Counter(photo.name for photo in photos)
-    names = [photo.name if shared[photo.name] == 1 else photo.as_posix() for photo in photos]
-    sizes = [journal.entries[str(photo)]["size"] for photo in photos]
-    images = (coco_image(i, *about) for i, about in enumerate(zip(names, sizes, strict=True), 1))
-    annotations = (
-        (i, one) for i, photo in enumerate(photos, 1) for one in journal.read(str(photo))["annotations"]
-    )
-    return coco_file(images, annotations)
+    for photo in photos:
+        name = photo.name if shared[photo.name] == 1 else photo.as_posix()
+        height, width = journal.entries[str(photo)]["size"]
+        found = journal.read(str(photo))["annotations"]
+        objects = tuple(object_of(one, lambda _: DEFAULT_NAME, (height, width)) for one in found)
+        yield LabelledPhoto(name, (height, width), objects)

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from pocketsam.predict.conversions import Conversions
 from pocketsam.predict.drawing import draw_masks
-from pocketsam.predict.formats.coco import DEFAULT_NAME
-from pocketsam.predict.formats.result import photo_of
+from pocketsam.predict.formats.result import DEFAULT_NAME, photo_of
 from pocketsam.utils.rle import RLE
 
 Row: TypeAlias = tuple[

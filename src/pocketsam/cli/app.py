@@ -10,6 +10,7 @@ from pocketsam.cli.convert import convert
 from pocketsam.cli.embed import embed
 from pocketsam.cli.evaluate import evaluate
 from pocketsam.cli.everything import everything
+from pocketsam.cli.labels import convert_labels
 from pocketsam.cli.models import models
 from pocketsam.cli.quantize import quantize
 from pocketsam.cli.segment import segment
@@ -60,7 +61,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help shows at once
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (segment, everything, serve, models, embed, train, convert, quantize):
+for command in (segment, everything, serve, models, embed, train, convert, quantize, convert_labels):
     app.command()(command)
 app.add_typer(evaluate, name="evaluate")
 

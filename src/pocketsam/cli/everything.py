@@ -19,8 +19,8 @@ def everything(
     output: Annotated[
         Path | None,
         output_option(
-            "FILE.json (COCO) for all photos, or a folder for a NAME.masks.json of each."
-            " If not given: NAME.masks.json, in the working directory."
+            "A file for all photos, whose suffix chooses the format, such as FILE.json (COCO); or a folder for a"
+            " NAME.masks.json of each. If not given: NAME.masks.json, in the working directory."
         ),
     ] = None,
     overlays: Annotated[
@@ -38,7 +38,7 @@ def everything(
 
     The same command goes on where a run was stopped or killed.
     """
-    from pocketsam.automatic.batch import check_output, everything_in_photos, summary
+    from pocketsam.automatic.batch import everything_in_photos, is_one_file, summary
     from pocketsam.engines import PRECISIONS
     from pocketsam.predict.photo_files import check_all_done, find_photos
     from pocketsam.segmenter import Segmenter
@@ -47,7 +47,7 @@ def everything(
     Options(**options)  # which says what makes no sense, before a model is opened
     paths = find_photos(photos)
     output = output or Path()
-    check_output(output)
+    is_one_file(output, len(paths))  # which says what cannot be one file
     segmenter = Segmenter(model, engine, device=device, precision=precision, threads=threads)
     settings = {"precision": PRECISIONS[precision]}
     resumed = 0

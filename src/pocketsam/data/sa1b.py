@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.data.decode import decode_photo, to_rle
+from pocketsam.data.decode import decode_photo
 from pocketsam.data.sample import DataError, Sample, find_files
+from pocketsam.predict.formats.segmentation import to_rle
 from pocketsam.predict.image import PHOTO_ENDINGS
 
 

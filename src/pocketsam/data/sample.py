@@ -8,8 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.data.decode import decode_photo, to_rle
+from pocketsam.data.decode import decode_photo
 from pocketsam.errors import InputError
+from pocketsam.predict.formats.segmentation import to_rle
 from pocketsam.utils.rle import RLE, areas, decode
 
 

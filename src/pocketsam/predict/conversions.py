@@ -1,5 +1,6 @@
 """What the masks of a photo can be turned into: files, COCO, polygons, cut-outs, a picture in a notebook."""
 
+import json
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from pocketsam.errors import InputError
 from pocketsam.predict import formats
 from pocketsam.predict.formats import coco, cutout
+from pocketsam.predict.formats.labelled import Classes, labelled
 from pocketsam.predict.formats.pictures import encode_image
 from pocketsam.predict.formats.result import Result
 from pocketsam.predict.outlines import Polygon, polygons
@@ -34,10 +36,7 @@ class Conversions:
 
     @property
     def polygons(self: Result) -> list[list[Polygon]]:
-        """The outer outlines of each mask, (K, 2) float32 (x, y) in photo pixels.
-
-        They run through the centres of the outermost pixels. What is thinner than two pixels has no outline.
-        """
+        """The outer outlines of each mask, (K, 2) float32 (x, y) in photo pixels, along the edges of pixels."""
         return [polygons(rle) for rle in self.rle]
 
     def cutouts(self: Result) -> Iterator[NDArray[np.uint8]]:
@@ -49,17 +48,12 @@ class Conversions:
 
     def coco(self: Result) -> dict[str, Any]:
         """The COCO document that `save` writes to a .json file, as Python values."""
-        names = coco.class_names(self.names)
-        annotations = coco.coco_annotations(self, names)
-        return {
-            "images": [coco.coco_image(1, self.file_name, self.size)],
-            "annotations": [{"id": i, "image_id": 1, **one} for i, one in enumerate(annotations, 1)],
-            "categories": coco.categories(names),
-        }
+        document: dict[str, Any] = json.loads(coco.encode(self, ".json")[0])
+        return document
 
     def coco_annotations(self: Result) -> list[dict[str, Any]]:
         """An annotation for each mask as COCO has it, but for `id` and `image_id`, which the whole file decides."""
-        return coco.coco_annotations(self, coco.class_names(self.names))
+        return coco.annotations(labelled(self), {one.name: one.id for one in Classes.of(self.names)})
 
     def to_supervision(self: Result) -> Any:
         """The masks as `supervision.Detections`: xyxy, mask, confidence, class_id and the class names.
@@ -72,7 +66,7 @@ class Conversions:
             raise InputError(
                 f"to_supervision needs {error.name}; install it with: pip install supervision"
             ) from error
-        classes = coco.class_names(self.names)
+        classes = [one.name for one in Classes.of(self.names)]
         return supervision.Detections(
             xyxy=boxes(self.rle),
             mask=np.array([decode(rle) for rle in self.rle], np.bool_).reshape(-1, *self.size),
@@ -84,13 +78,17 @@ class Conversions:
     def save(self: Result, path: str | Path) -> list[Path]:
         """Write the masks to `path`, whose suffix says how, and return the paths written.
 
-        .json           COCO: the photo and an annotation for each mask
-        .labelme.json   LabelMe: polygons
-        .geojson        GeoJSON: polygons in pixels
-        .labels.png     16-bit label map: 0 is background, i + 1 is mask i, small masks above large ones
-        .cutout.png     the photo, transparent outside the mask; several masks give NAME.0.cutout.png and so on
-        .png .jpg .webp overlay: the masks drawn on the photo
-        .npy, .npz      low-resolution logits (not of proposals); .npz has all that is known of each mask
+        .json              COCO with run lengths; .polygons.json with polygons
+        .labelme.json      LabelMe
+        .cvat.xml          CVAT with masks; .polygons.cvat.xml with polygons
+        .labelstudio.json  Label Studio with brush strokes; .polygons.labelstudio.json with polygons
+        .yolo.zip          YOLO segmentation labels and data.yaml
+        .voc.zip           Pascal VOC's pictures of classes and of objects
+        .geojson, .svg     outlines
+        .labels.png        16-bit label map: 0 is background, i + 1 is mask i, small masks above large ones
+        .cutout.png        the photo, transparent outside the mask; several masks give NAME.0.cutout.png and so on
+        .png .jpg .webp    overlay: the masks drawn on the photo
+        .npy, .npz         low-resolution logits (not of proposals); .npz has all that is known of each mask
 
         A file is written whole or not at all. Raises InputError for other suffixes and unwritable paths.
         """

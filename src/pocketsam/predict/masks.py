@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from pocketsam.errors import InputError
 from pocketsam.predict.conversions import Conversions
 from pocketsam.predict.drawing import draw_masks, draw_prompts
-from pocketsam.predict.formats.coco import DEFAULT_NAME
-from pocketsam.predict.formats.result import photo_of
+from pocketsam.predict.formats.result import DEFAULT_NAME, photo_of
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.prompts import Prompts
 from pocketsam.predict.refine import refine

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketsam.errors import InputError
-from pocketsam.predict.formats.coco import DEFAULT_NAME
+from pocketsam.predict.formats.result import DEFAULT_NAME
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pocketsam.errors import InputError
-from pocketsam.predict.formats.coco import DEFAULT_NAME
+from pocketsam.predict.formats.result import DEFAULT_NAME
 from pocketsam.predict.objects import ObjectPrompt
 
 COLUMNS = ("photo", "points", "labels", "boxes", "name")

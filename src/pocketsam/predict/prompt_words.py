@@ -4,7 +4,7 @@ A word is [NAME=]X,Y or [NAME=]X0,Y0,X1,Y1, in pixels. NAME is a class, or a cla
 """
 
 from pocketsam.errors import InputError
-from pocketsam.predict.formats.coco import DEFAULT_NAME
+from pocketsam.predict.formats.result import DEFAULT_NAME
 from pocketsam.predict.objects import ObjectPrompt, check_pixels
 
 

@@ -180,4 +180,4 @@ def export(annotations: Annotations, suffix: str) -> tuple[str, bytes]:
 
 def _ending(format: Format, suffix: str) -> str:
     """So that a download does not take the photo's own name."""
-    return {"coco": ".masks.json", "overlay": f".overlay{suffix}"}.get(format.name, suffix)
+    return {".json": ".masks.json"}.get(suffix, f".overlay{suffix}" if format.name == "overlay" else suffix)

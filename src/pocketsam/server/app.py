@@ -139,7 +139,7 @@ def _add_annotations(app: FastAPI, service: Service) -> None:
     @app.get("/api/photos/{id}/export", response_class=FileDownload)
     async def export(
         id: str,
-        suffix: Annotated[str, Query(min_length=2, max_length=20, examples=[".json"])],
+        suffix: Annotated[str, Query(min_length=2, max_length=40, examples=[".json"])],
         request: Request,
     ) -> FileDownload:
         """The saved annotations as a file of the format that the suffix means; `/api/model` lists the formats."""

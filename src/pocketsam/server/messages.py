@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from pocketsam.predict.formats.coco import DEFAULT_NAME
+from pocketsam.predict.formats.result import DEFAULT_NAME
 from pocketsam.server.limits import Limits
 
 LIMITS = Limits()

@@ -37,6 +37,19 @@ def encode_at(mask: NDArray[np.bool_], x0: int, y0: int, height: int, width: int
     return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
 
 
+def encode_empty(size: tuple[int, int]) -> RLE:
+    """The run lengths of a mask of `size` (H, W) without pixels."""
+    return encode(np.zeros(size, np.bool_))
+
+
+def union(rles: Sequence[RLE]) -> RLE:
+    """The pixels of any of one or more masks of the same size."""
+    if len(rles) == 1:
+        return rles[0]
+    rle = coco.merge(list(rles))
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
+
+
 def decode(rle: RLE) -> NDArray[np.bool_]:
     """The mask (H, W) of run lengths. Raises ValueError when they are damaged."""
     return np.ascontiguousarray(coco.decode(rle)).astype(np.bool_)

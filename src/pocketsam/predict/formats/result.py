@@ -8,11 +8,14 @@ from numpy.typing import NDArray
 from pocketsam.errors import InputError
 from pocketsam.utils.rle import RLE
 
+DEFAULT_NAME = "object"
+"""The class of a mask that nobody named."""
+
 
 class Result(Protocol):
-    """N masks of a photo of `size` (H, W); `Masks` and `Proposals` are such. All attributes are only read.
+    """N masks of a photo of `size` (H, W), as `Masks`, `Proposals` and `LabelledPhoto` are. Attributes are only read.
 
-    rle: N COCO run lengths. names: the class name of each mask. predicted_iou: (N,) float32.
+    rle: N COCO run lengths. names: the class name of each mask. predicted_iou: (N,) float32, NaN where unknown.
     empty: (N,) bool, whether a mask has so few pixels that nothing was found. image: uint8 (H, W, 3) RGB, or None.
     file_name: the photo's. logits: (N, h, w) float32 at low resolution, or None where they were not kept.
     """

@@ -1,0 +1,83 @@
+"""Labels from one format to another, photo by photo."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pocketsam.errors import InputError
+from pocketsam.predict.formats import Format, format_named
+from pocketsam.predict.formats.labelled import LabelledPhoto
+from pocketsam.predict.formats.photos import Photos
+from pocketsam.predict.formats.reading import READABLE, read_labels
+from pocketsam.predict.formats.writing import WRITABLE, target_format, write_labels
+from pocketsam.predict.image import load_image
+from pocketsam.utils.files import check_writable
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was done. source, target: the formats. photos, objects: how many. files: what was written.
+
+    left_out: what could not be read, a line each. lost: what the new format does not hold, in words.
+    """
+
+    source: Format
+    target: Format
+    photos: int
+    objects: int
+    files: list[Path]
+    left_out: list[str]
+
+    @property
+    def lost(self) -> list[str]:
+        return [WORDS[content] for content in WORDS if content in self.source.holds - self.target.holds]
+
+
+WORDS = {
+    "names": "class names",
+    "scores": "scores",
+    "ids": "the numbers of masks",
+    "holes": "holes",
+    "overlaps": "overlaps",
+    "empty": "masks without pixels",
+}
+"""The contents of a format, in words."""
+
+
+def convert_labels(
+    source: str | Path,
+    target: str | Path,
+    source_format: str | None = None,
+    target_format_name: str | None = None,
+    photos: str | Path | None = None,
+    after_photo: Callable[[int | None], None] = lambda total: None,
+) -> Converted:
+    """Read the labels at `source`, a file or a folder, and write them to `target`, one as well.
+
+    source_format, target_format_name: names of formats; if not given, the suffix, the layout or the content decides.
+    photos: the folder of the photos, which some formats need. after_photo: is called after each photo, with the
+    number of all, where it is known.
+    Raises InputError for what cannot be read or written.
+    """
+    source, target = Path(source), Path(target)
+    wanted = format_named(target_format_name, WRITABLE) if target_format_name else None
+    to, _ = target_format(target, wanted)
+    check_writable(target.parent, missing=True)
+    given = format_named(source_format, READABLE) if source_format else None
+    labels, found = read_labels(source, given, photos)
+    if target.exists() and source.samefile(target):
+        raise InputError(f"{target}: is also what is read; choose another place for the result")
+    pictures = Photos(Path(photos) if photos else source if source.is_dir() else source.parent)
+    count, objects = 0, 0
+    left_out: list[str] = []
+
+    def seen() -> Iterator[LabelledPhoto]:
+        nonlocal count, objects
+        for photo in labels.photos:
+            left_out.extend(f"{source}: {photo.file_name}: {line}" for line in photo.left_out)
+            yield replace(photo, image=load_image(pictures.read(photo.file_name))) if to.needs else photo
+            count, objects = count + 1, objects + len(photo)
+            after_photo(labels.count)
+
+    files = write_labels(seen(), labels.classes, target, wanted)
+    return Converted(found, to, count, objects, files, left_out)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pocketsam.utils.words import count
 from pocketsam.predict.formats import FORMATS
+from pocketsam.utils.words import count
 
 FROM = ", ".join(format.name for format in FORMATS if format.reads)
 TO = ", ".join(format.name for format in FORMATS if format.needs != "logits")

@@ -334,6 +334,23 @@ def test_a_grid_of_ones_own_is_asked_whole():
     assert len(engine.asked) == 50
 
 
+def test_progress_goes_from_0_to_1_and_can_end_the_work():
+    reports = []
+    crops = Options(8, 16, 0.9, crop_n_layers=1, hierarchical=True)
+    segment_everything(Counting(), photo(), crops, report=reports.append)
+    assert reports == sorted(reports)
+    assert 0 < reports[0] < 0.2
+    assert reports[-1] == 1
+
+    def stop(fraction):
+        raise KeyboardInterrupt
+
+    engine = Counting()
+    with pytest.raises(KeyboardInterrupt):
+        segment_everything(engine, photo(), crops, report=stop)
+    assert len(engine.asked) <= 16
+
+
 def test_only_masks_that_the_model_believes_in_are_drawn():
     engine = Counting()
     segment_everything(engine, photo(), Options(9, 64, 0.97, hierarchical=False))

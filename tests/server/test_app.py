@@ -1,6 +1,8 @@
 import io
 import json
+import re
 import zipfile
+from base64 import b64decode
 
 import numpy as np
 import pytest
@@ -89,6 +91,43 @@ def test_everything_finds_masks_and_takes_thresholds(client, cap):
     assert everything.json()["masks"]
     none = client.post(f"{cap}/everything", json={"points_per_side": 4, "pred_iou_thresh": 1})
     assert none.json()["masks"] == []
+
+
+def test_masks_are_given_as_they_are_asked_for(client, cap):
+    body = {"objects": [CLICK], "include": ["rle", "png"]}
+    mask = client.post(f"{cap}/masks", json=body).json()["masks"][0]
+    assert mask["polygons"] is None
+    picture = np.array(Image.open(io.BytesIO(b64decode(mask["png"]))))
+    assert (picture == decode(mask["rle"]) * np.uint8(255)).all()
+
+
+def test_everything_as_events_ends_with_the_masks(client, cap):
+    options = {"points_per_side": 8, "stability_score_thresh": 0}
+    events = read_events(client.post(f"{cap}/everything/events", json=options).text)
+    fractions = [data["fraction"] for name, data in events if name == "progress"]
+    assert fractions == sorted(fractions)
+    assert events[-1] == ("masks", client.post(f"{cap}/everything", json=options).json())
+    refused(client.post("/api/photos/none/everything/events", json={}), 404, "no such photo")
+
+
+def read_events(text):
+    blocks = [dict(line.split(": ", 1) for line in block.split("\n")) for block in text.strip().split("\n\n")]
+    return [(block["event"], json.loads(block["data"])) for block in blocks]
+
+
+def test_the_embedding_is_the_file_of_the_library(client, cap, samples, engine, tmp_path):
+    response = client.get(f"{cap}/embedding")
+    assert response.headers["content-disposition"].endswith("''cap.npz")
+    (tmp_path / "cap.npz").write_bytes(response.content)
+    photo = Segmenter(engine=engine).open(samples / "cap.jpg", embedding=tmp_path / "cap.npz")
+    assert photo.embedding.shape == (1, 256, 4, 4)
+
+
+def test_strokes_are_kept_with_the_annotation(client, cap):
+    strokes = [{"points": [[1.5, 2], [30, 40]], "radius": 7.5, "adds": True}]
+    put(client, cap, saved_object(client, cap, strokes=strokes))
+    assert client.get(f"{cap}/annotations").json()["objects"][0]["strokes"] == strokes
+    refused(client.get(f"{cap}/export?suffix=.npz"), 400, "logits")
 
 
 def test_annotations_are_read_back_and_are_a_coco_file(client, cap, folder):
@@ -278,6 +317,9 @@ def test_the_api_describes_itself(client):
     paths = client.get("/api/openapi.json").json()["paths"]
     assert "/api/photos/{id}/masks" in paths
     assert all(path.startswith("/api/") for path in paths)
+    page = client.get("/api/").text
+    assert all(path in page for path in paths)
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
 
 
 def test_the_page_and_its_files_are_served(client):

@@ -2,7 +2,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from browsing import HOME
+from pocketsam import Segmenter
 from pocketsam.server.app import make_app
+from pocketsam.server.guard import LOOPBACK
+from pocketsam.server.limits import Limits
+from pocketsam.server.service import Service
 
 ELSEWHERE = {"origin": "http://evil.example"}
 
@@ -43,6 +47,16 @@ def test_pictures_and_scripts_on_other_sites_are_refused(client, cap):
     link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
     assert client.get("/", headers=link).is_success
     assert client.get("/api/photos", headers=link).status_code == 403
+
+
+@pytest.mark.parametrize("limits", [Limits(requests=0), Limits(bodies=10)])
+def test_more_than_the_server_has_room_for_is_to_come_later(folder, engine, limits):
+    service = Service(Segmenter(engine=engine), [folder], folder, limits)
+    with TestClient(make_app(service, LOOPBACK), base_url=HOME) as client:
+        response = client.post("/api/photos?name=x", content=b"eleven bytes")
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert "try again" in response.json()["error"]
 
 
 def test_forms_cannot_be_posted_as_text(client, cap):

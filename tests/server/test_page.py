@@ -1,125 +1,16 @@
 """The page in a real browser, on the interim or the final model alike: masks are compared with the library's own."""
 
-import json
-import os
-import shutil
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
 
+from chromium import CHROMIUM, SHIRT, WAIT, Page
 from pocketsam import Segmenter
 from pocketsam.predict.formats import FORMATS
-from pocketsam.server.app import make_app
-from pocketsam.server.guard import LOOPBACK
-from pocketsam.server.run import listen
-from pocketsam.server.service import Service
 from pocketsam.utils.rle import decode
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-playwright = pytest.importorskip("playwright.sync_api")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
-WAIT = 30_000  # milliseconds
-SHIRT = (250, 200)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sandbox = [] if os.getuid() else ["--no-sandbox"]
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=sandbox)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def segmenter():
-    return Segmenter()
-
-
-@pytest.fixture
-def serve(tmp_path, samples):
-    """Serves cap.jpg and tshirt.jpg, saves into tmp_path, and gives the address."""
-    running = []
-
-    def start(segmenter, *names):
-        service = Service(segmenter, [samples / name for name in names], tmp_path)
-        listening = listen("127.0.0.1", 0, None)
-        server = uvicorn.Server(uvicorn.Config(make_app(service, LOOPBACK), log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        running.append((server, thread))
-        return f"http://127.0.0.1:{listening.getsockname()[1]}/"
-
-    yield start
-    for server, thread in running:
-        server.should_exit = True
-        thread.join()
-
-
-class Page:
-    """What a user does and sees."""
-
-    def __init__(self, page, saved: Path):
-        self.page, self.saved = page, saved
-
-    def open(self, address):
-        self.page.goto(address)
-        self.page.locator("body[data-ready]").wait_for(timeout=WAIT)
-
-    def at(self, x, y):
-        return self.page.evaluate("point => pocketsam.toPage(point)", [x, y])
-
-    def click(self, x, y, **how):
-        with self.page.expect_response(lambda response: response.url.endswith("/masks"), timeout=WAIT):
-            self.page.mouse.click(*self.at(x, y), **how)
-        self.settle()
-
-    def drag(self, x0, y0, x1, y1):
-        with self.page.expect_response(lambda response: response.url.endswith("/masks"), timeout=WAIT):
-            self.page.mouse.move(*self.at(x0, y0))
-            self.page.mouse.down()
-            self.page.mouse.move(*self.at(x1, y1), steps=3)
-            self.page.mouse.up()
-        self.settle()
-
-    def key(self, *keys):
-        for key in keys:
-            self.page.keyboard.press(key)
-        self.settle()
-
-    def settle(self):
-        self.page.wait_for_timeout(100)
-        self.page.locator("#saved", has_text="Saved").wait_for(state="attached", timeout=WAIT)
-
-    def rows(self):
-        return self.page.locator("#objects li").count()
-
-    def kept(self):
-        return int(self.page.locator("#kept").inner_text().split()[1])
-
-    def annotations(self):
-        files = list(self.saved.glob("*.masks.json"))
-        return json.loads(files[0].read_bytes())["annotations"] if files else []
-
-
-def is_fault(message) -> bool:
-    """A refused request is none: the page shows why."""
-    return message.type == "error" and "Failed to load resource" not in message.text
-
-
-@pytest.fixture
-def page(browser, tmp_path):
-    context = browser.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
-    page = context.new_page()
-    failures = []
-    page.on("pageerror", lambda error: failures.append(str(error)))
-    page.on("console", lambda message: failures.append(message.text) if is_fault(message) else None)
-    yield Page(page, tmp_path)
-    context.close()
-    assert not failures
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium and playwright")
 
 
 def iou(rle, other) -> float:

@@ -88,3 +88,16 @@ def test_a_request_that_is_given_up_gives_its_turn_away():
         assert got == ["c"]
 
     anyio.run(run)
+
+
+def test_a_preview_does_not_wait():
+    async def run():
+        turns = Turns(1, Limits())
+        async with turns.turn("a", waits=False):
+            with pytest.raises(RequestError, match="does not wait"):
+                async with turns.turn("b", waits=False):
+                    raise AssertionError
+        async with turns.turn("b", waits=False):
+            pass
+
+    anyio.run(run)

@@ -1,72 +1,54 @@
-// The page: buttons, keys and the list of objects around the canvas. `start` gives it its backend.
+// The page: what its buttons, its keys and the pointer do. `start` gives it its backend.
 
 import type * as api from "./backend.js";
-import { fromMask, fromSaved, maskOf, newObject, Objects, Saver, toSave, type PhotoObject } from "./objects.js";
+import { listenToFiles } from "./files.js";
+import { download, renderFormats } from "./formats.js";
+import { Cross, listenToKeys } from "./keys.js";
+import { ObjectList } from "./list.js";
+import { addStroke, areaOf, fromMask, fromSaved, maskOf, newObject, Objects, toSave, type PhotoObject } from "./objects.js";
+import { Preview } from "./preview.js";
 import { Proposals } from "./proposals.js";
+import { drafts, Saver } from "./saver.js";
+import { announce, attempt, cancelWork, element, toast, whileBusy, withProgress } from "./status.js";
 import { View, type Shape } from "./view.js";
 
-function element<T extends HTMLElement>(id: string): T {
-  return document.getElementById(id) as T;
-}
-
 const canvas = element<HTMLCanvasElement>("canvas");
-const list = element<HTMLUListElement>("objects");
 const photoSelect = element<HTMLSelectElement>("photo");
-const files = element<HTMLInputElement>("files");
-const help = element<HTMLDialogElement>("help");
+const brushSize = element<HTMLInputElement>("brush-size");
 
 let backend: api.Backend;
 let photos: api.PhotoEntry[] = [];
 let current = -1;
 let opening = 0; // counts the photos that were opened, so that a late answer is known as such
+let segmenting = 0; // how many masks are awaited
 let lastName = "object";
-let removing = false; // the tool: clicks remove
+let removing = false; // the tool: clicks and strokes remove
+let brushing = false; // the tool: a brush
+let previewing = localStorage.getItem("pocketsam preview") !== "off";
 let savedObjects: readonly PhotoObject[] = [];
-let toastTimer = 0;
 
-const view = new View(canvas, { click: clicked, box: boxed });
+const gestures = { click: clicked, box: boxed, hover: hovered, stroke: stroked };
+const view = new View(canvas, gestures);
+const cross = new Cross(view, canvas, gestures);
 const objects = new Objects(changed);
+const list = new ObjectList(objects, (name) => { lastName = name; });
+const proposals = new Proposals(view, redraw);
 const saver = new Saver((id, objects) => backend.save(id, toSave(objects)), (state) => {
   const failed = state instanceof Error;
-  element("saved").textContent = failed ? "Not saved" : state === "saving" ? "Saving…" : "Saved";
-  if (failed) toast(`Not saved: ${state.message}`);
+  element("saved").textContent = failed ? "Not saved yet" : state === "saving" ? "Saving…" : "Saved";
+  if (failed) toast(`Not saved yet, and tried again until it is: ${state.message}`);
 });
-const proposals = new Proposals(view, redraw);
+const preview = new Preview((polygons) => {
+  view.preview = polygons && { polygons, colour: (objects.active ?? newColour()).colour, dashed: true };
+  view.redraw();
+});
 
 function id(): string | undefined {
   return photos[current]?.id;
 }
 
-/** Shows a line for a few seconds; screen readers read it. */
-function toast(line: string): void {
-  const toast = element("toast");
-  toast.textContent = line;
-  toast.hidden = false;
-  clearTimeout(toastTimer);
-  toastTimer = window.setTimeout(() => { toast.hidden = true; }, 6000);
-}
-
-/** Runs an action of the user, and shows its error. */
-async function attempt(work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    toast((error as Error).message);
-  }
-}
-
-async function whileBusy<T>(line: string, work: Promise<T>): Promise<T> {
-  const status = element("status");
-  status.textContent = line;
-  document.body.classList.add("busy");
-  try {
-    return await work;
-  } finally {
-    if (status.textContent === line) {
-      status.textContent = "";
-      document.body.classList.remove("busy");
-    }
-  }
+function newColour(): { colour: string } {
+  return newObject(objects.all.length, lastName);
 }
 
 // photos
@@ -77,7 +59,9 @@ async function openPhoto(index: number): Promise<void> {
   current = index;
   const turn = ++opening;
   const late = () => turn !== opening;
+  cancelWork();
   proposals.close();
+  preview.clear();
   objects.reset([]);
   savedObjects = objects.all;
   view.show(null);
@@ -93,13 +77,17 @@ async function openPhoto(index: number): Promise<void> {
   ]);
   if (late()) return;
   view.show(bitmap);
-  objects.reset(saved.map(fromSaved));
+  const draft = drafts.get(entry.id); // what could not be saved before
+  objects.reset((draft ?? saved).map(fromSaved));
   savedObjects = objects.all;
+  if (draft) saver.save(entry.id, objects.all);
   redraw();
   await encoded;
+  if (late()) return;
   document.body.dataset.ready = entry.id;
+  announce(`${entry.name} is ready, with ${counted(objects.all.length, "object")}.`);
   const next = photos[index + 1];
-  if (!late() && next) void backend.openPhoto(next.id).catch(() => {}); // it is encoded when the user gets there
+  if (next) void backend.openPhoto(next.id).catch(() => {}); // it is encoded when the user gets there
 }
 
 async function addFiles(added: Iterable<File>): Promise<void> {
@@ -114,51 +102,101 @@ async function addFiles(added: Iterable<File>): Promise<void> {
   }
   if (!first) return;
   renderPhotos();
-  await openPhoto(photos.length > before ? before : photos.findIndex((one) => one.id === first));
+  await attempt(() => openPhoto(photos.length > before ? before : photos.findIndex((one) => one.id === first)));
 }
 
 // prompts
 
+/** The object that a click goes on with, or begins. */
+function target(): PhotoObject {
+  return objects.active ?? newObject(objects.all.length, lastName);
+}
+
+function withClick(object: PhotoObject, point: api.Point, label: number): PhotoObject {
+  return { ...object, points: [...object.points, point], labels: [...object.labels, label] };
+}
+
 function clicked(point: api.Point, adds: boolean): void {
   if (proposals.open) {
     proposals.toggle(point);
-    return;
-  }
-  const label = adds && !removing ? 1 : 0;
-  const object = objects.active;
-  if (!label && !object) {
+  } else if (brushing) {
+    stroked([point], view.radius, adds);
+  } else if (objects.active || (adds && !removing)) {
+    prompt(withClick(target(), point, adds && !removing ? 1 : 0));
+  } else {
     toast("Click on an object first; then remove parts that do not belong to it.");
-    return;
   }
-  const base = object ?? newObject(objects.all.length, lastName);
-  prompt({ ...base, points: [...base.points, point], labels: [...base.labels, label] });
 }
 
 function boxed(box: api.Box): void {
-  if (!proposals.open) prompt({ ...(objects.active ?? newObject(objects.all.length, lastName)), box });
+  if (!proposals.open) prompt({ ...target(), box });
+}
+
+function hasStart({ labels, box }: api.Prompt): boolean {
+  return box !== null || labels.includes(1);
 }
 
 /** Shows the object's new prompt at once, and its mask when that arrives. */
 function prompt(object: PhotoObject): void {
-  if (!object.labels.includes(1) && !object.box) {
+  if (!hasStart(object)) {
     toast("This object has no clicks to start from; draw a box around it, or delete it and click on it.");
     return;
   }
   const photo = id()!;
   const turn = opening;
+  preview.clear();
   objects.put(object);
   const { points, labels, box } = object;
+  segmenting++;
   void attempt(async () => {
     try {
       const mask = await whileBusy("Segmenting…", backend.segment(photo, { points, labels, box }));
       if (turn !== opening) return;
       if (mask.empty) toast("No object was found there.");
       objects.setMask(object, maskOf(mask));
+      describe(object.key);
     } catch (error) {
       if (turn === opening && objects.active?.points === points && objects.active.box === box) objects.undo();
       throw error;
+    } finally {
+      segmenting--;
     }
   });
+}
+
+/** Paints on the mask of the object, or begins one. */
+function stroked(points: api.Point[], radius: number, adds: boolean): void {
+  if (proposals.open) return;
+  const paints = adds && !removing;
+  if (!paints && !objects.active?.mask) {
+    toast("Choose an object first; then erase parts that do not belong to it.");
+    return;
+  }
+  const object = addStroke(target(), { points, radius, adds: paints }, view.photo!.width, view.photo!.height);
+  objects.put(object);
+  describe(object.key);
+}
+
+/** Shows the mask that a click would give. */
+function hovered(point: api.Point | null, adds: boolean): void {
+  const photo = id();
+  const ready = photo !== undefined && document.body.dataset.ready === photo;
+  if (!point || !previewing || !ready || brushing || proposals.open || segmenting) {
+    preview.clear();
+    return;
+  }
+  const { points, labels, box } = withClick(target(), point, adds && !removing ? 1 : 0);
+  if (hasStart({ points, labels, box })) preview.ask(() => backend.preview(photo, { points, labels, box }));
+  else preview.clear();
+}
+
+/** Says to screen readers what an object is now. */
+function describe(key: number): void {
+  const { name, mask } = objects.all.find((one) => one.key === key) ?? {};
+  if (!mask || !view.photo) return;
+  const share = Math.round((100 * areaOf(mask)) / (view.photo.width * view.photo.height));
+  const score = mask.predictedIou ? `, predicted IoU ${Math.round(100 * mask.predictedIou)} %` : "";
+  announce(`${name}: ${share} % of the photo${score}.`);
 }
 
 function accept(): void {
@@ -167,36 +205,50 @@ function accept(): void {
     const made = kept.map((mask, i) => fromMask(mask, objects.all.length + i));
     proposals.close();
     if (made.length) objects.set([...objects.all, ...made], null);
+    else redraw();
+    announce(`${counted(made.length, "object")} kept.`);
   } else if (objects.active) {
+    announce(`${objects.active.name} is accepted; the next click begins another object.`);
     objects.activate(null);
   }
 }
 
 async function findEverything(): Promise<void> {
   const photo = id();
-  if (!photo) return;
+  if (!photo || cancelWork()) return;
   const turn = opening;
-  element<HTMLButtonElement>("everything").disabled = true;
-  const found = await whileBusy("Finding all objects…", backend.everything(photo, () => {}, new AbortController().signal)).finally(renderButtons);
+  const find = (report: (fraction: number) => void, signal: AbortSignal) => backend.everything(photo, report, signal);
+  preview.clear();
+  const found = await withProgress("Finding all objects…", find);
   if (turn !== opening) return;
   objects.activate(null);
-  if (found.length) proposals.show(found);
-  else toast("No objects were found.");
+  if (!found.length) return toast("No objects were found.");
+  proposals.show(found);
+  announce(`${counted(found.length, "object")} found. Enter keeps them, Escape does not.`);
 }
 
 async function exportAs(suffix: string): Promise<void> {
   const photo = id();
   if (!photo) return;
   await saver.idle();
-  const file = await whileBusy("Exporting…", backend.exportAs(photo, suffix));
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(file);
-  link.download = file.name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  download(await whileBusy("Exporting…", backend.exportAs(photo, suffix)));
+}
+
+function cancel(): void {
+  if (cancelWork()) return;
+  if (proposals.open) {
+    proposals.close();
+    redraw();
+  } else {
+    objects.activate(null);
+  }
 }
 
 // what is shown
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}
 
 function changed(): void {
   const photo = id();
@@ -216,8 +268,9 @@ function redraw(): void {
   );
   view.shapes = [...shapes, ...proposals.shapes()];
   view.marks = active && !proposals.open ? active : null;
+  view.brush = brushing && !proposals.open ? Number(brushSize.value) : null;
   view.redraw();
-  renderList();
+  list.render();
   renderButtons();
 }
 
@@ -231,7 +284,9 @@ function renderPhotos(): void {
 
 function renderButtons(): void {
   document.body.classList.toggle("proposing", proposals.open);
+  document.body.classList.toggle("brushing", brushing);
   const disable = (name: string, off: boolean) => { element<HTMLButtonElement>(name).disabled = off; };
+  const press = (name: string, on: boolean) => element(name).setAttribute("aria-pressed", String(on));
   const none = current < 0;
   disable("undo", !objects.canUndo || proposals.open);
   disable("redo", !objects.canRedo || proposals.open);
@@ -240,49 +295,31 @@ function renderButtons(): void {
   disable("everything", none || proposals.open);
   disable("export", none || !objects.all.some((one) => one.mask));
   disable("accept", !objects.active && !proposals.open);
-  element("add").setAttribute("aria-pressed", String(!removing));
-  element("remove").setAttribute("aria-pressed", String(removing));
-  element("count").textContent = objects.all.length ? String(objects.all.length) : "";
-  element("no-objects").hidden = objects.all.length > 0;
-}
-
-function renderList(): void {
-  const focused = list.contains(document.activeElement) ? (document.activeElement as HTMLElement) : null;
-  const where = focused?.dataset.field && `[data-key="${focused.closest("li")!.dataset.key}"] [data-field="${focused.dataset.field}"]`;
-  list.replaceChildren(...objects.all.map(renderObject));
-  if (where) list.querySelector<HTMLElement>(where)?.focus();
-}
-
-function renderObject(object: PhotoObject): HTMLLIElement {
-  const row = element<HTMLTemplateElement>("object").content.firstElementChild!.cloneNode(true) as HTMLLIElement;
-  const part = <T extends HTMLElement>(field: string) => row.querySelector<T>(`[data-field=${field}]`)!;
-  const replace = (change: Partial<PhotoObject>) =>
-    objects.set(objects.all.map((one) => (one.key === object.key ? { ...one, ...change } : one)));
-  row.dataset.key = String(object.key);
-  row.classList.toggle("active", object === objects.active);
-  row.classList.toggle("hidden", !object.visible);
-  row.addEventListener("click", (event) => {
-    if (!(event.target as HTMLElement).closest("button, input")) objects.activate(object.key);
-  });
-  const colour = part<HTMLInputElement>("colour");
-  colour.value = object.colour;
-  colour.addEventListener("change", () => replace({ colour: colour.value }));
-  const name = part<HTMLInputElement>("name");
-  name.value = object.name;
-  name.addEventListener("focus", () => { if (objects.active?.key !== object.key) objects.activate(object.key); });
-  name.addEventListener("change", () => {
-    lastName = name.value.trim() || "object";
-    replace({ name: lastName });
-  });
-  part("score").textContent = object.mask?.predictedIou ? `${Math.round(100 * object.mask.predictedIou)} %` : "";
-  const shown = part("visible");
-  shown.setAttribute("aria-pressed", String(object.visible));
-  shown.addEventListener("click", () => replace({ visible: !object.visible }));
-  part("delete").addEventListener("click", () => objects.remove(object.key));
-  return row;
+  press("add", !removing);
+  press("remove", removing);
+  press("brush", brushing);
 }
 
 // buttons and keys
+
+function setTool(tool: { removing?: boolean; brushing?: boolean }): void {
+  removing = tool.removing ?? removing;
+  brushing = tool.brushing ?? brushing;
+  preview.clear();
+  redraw();
+}
+
+function resizeBrush(factor: number): void {
+  brushSize.value = String(Math.round(Number(brushSize.value) * factor));
+  redraw();
+}
+
+function togglePreview(): void {
+  previewing = !previewing;
+  localStorage.setItem("pocketsam preview", previewing ? "on" : "off");
+  preview.clear();
+  toast(previewing ? "The mask under the pointer is shown." : "The mask under the pointer is not shown; P shows it again.");
+}
 
 const actions: Record<string, () => void> = {
   undo: () => { if (!proposals.open) objects.undo(); },
@@ -291,102 +328,36 @@ const actions: Record<string, () => void> = {
   next: () => void attempt(() => openPhoto(current + 1)),
   everything: () => void attempt(findEverything),
   accept,
-  cancel: () => (proposals.open ? (proposals.close(), redraw()) : objects.activate(null)),
-  add: () => { removing = false; renderButtons(); },
-  remove: () => { removing = true; renderButtons(); },
+  cancel,
+  add: () => setTool({ removing: false }),
+  remove: () => setTool({ removing: true }),
+  brush: () => setTool({ brushing: !brushing }),
+  smaller: () => resizeBrush(1 / 1.25),
+  larger: () => resizeBrush(1.25),
+  preview: togglePreview,
   delete: () => { if (objects.active) objects.remove(objects.active.key); },
   "zoom-in": () => view.zoom(1.3),
   "zoom-out": () => view.zoom(1 / 1.3),
   fit: () => view.fit(),
-  open: () => files.click(),
-  choose: () => files.click(),
-  "show-help": () => help.showModal(),
+  open: () => element("files").click(),
+  choose: () => element("files").click(),
+  "show-help": () => element<HTMLDialogElement>("help").showModal(),
+  "proposals-accept": accept,
+  "proposals-cancel": cancel,
+  "proposals-all": () => proposals.toggleAll(),
+  "status-cancel": cancel,
 };
-
-const keys: Record<string, string> = {
-  Enter: "accept", Escape: "cancel", Delete: "delete", Backspace: "delete", ArrowLeft: "previous", ArrowRight: "next",
-  e: "everything", f: "fit", "+": "zoom-in", "=": "zoom-in", "-": "zoom-out", o: "open", "?": "show-help",
-  a: "add", r: "remove", "ctrl+z": "undo", "ctrl+shift+z": "redo", "ctrl+y": "redo",
-};
-
-function keyName(event: KeyboardEvent): string {
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  if (!event.ctrlKey && !event.metaKey) return key;
-  return `ctrl+${event.shiftKey ? "shift+" : ""}${key}`;
-}
-
-function pressed(event: KeyboardEvent): void {
-  const target = event.target as HTMLElement;
-  const typing = target.matches("input[type=text], select");
-  if (typing && (event.key === "Enter" || event.key === "Escape")) {
-    target.blur();
-    return;
-  }
-  const menu = element("formats").matches(":popover-open");
-  if (typing || menu || help.open || target.matches("input[type=range]")) return;
-  if (event.key === " " && !target.matches("button")) {
-    view.panning = true;
-    canvas.classList.add("panning");
-    event.preventDefault();
-    return;
-  }
-  if (event.key === "Enter" && target.matches("button")) return; // presses that button
-  const action = keys[keyName(event)];
-  if (!action || event.altKey) return;
-  event.preventDefault();
-  actions[action]!();
-}
 
 function listen(): void {
   for (const [name, action] of Object.entries(actions)) document.getElementById(name)?.addEventListener("click", action);
-  element("proposals-accept").addEventListener("click", accept);
-  element("proposals-cancel").addEventListener("click", actions.cancel!);
-  document.addEventListener("keydown", pressed);
-  document.addEventListener("keyup", (event) => {
-    if (event.key !== " ") return;
-    view.panning = false;
-    canvas.classList.remove("panning");
-  });
+  listenToKeys(view, canvas, actions, cross);
+  listenToFiles(addFiles);
+  brushSize.addEventListener("input", redraw);
   photoSelect.addEventListener("change", () => {
     photoSelect.blur();
     void attempt(() => openPhoto(Number(photoSelect.value)));
   });
-  files.addEventListener("change", () => void addFiles([...(files.files ?? [])]).then(() => { files.value = ""; }));
-  document.addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("dropping"); });
-  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) document.body.classList.remove("dropping"); });
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    document.body.classList.remove("dropping");
-    void addFiles([...(event.dataTransfer?.files ?? [])]);
-  });
-  document.addEventListener("paste", (event) => {
-    const pasted = [...(event.clipboardData?.files ?? [])];
-    if (pasted.length) void addFiles(pasted);
-  });
   window.addEventListener("beforeunload", (event) => { if (saver.busy) event.preventDefault(); });
-}
-
-function renderFormats(model: api.ModelDetails): void {
-  element("model").textContent = model.name;
-  const items = model.formats.map(({ suffixes, what }) => {
-    const row = document.createElement("div");
-    const text = document.createElement("span");
-    text.textContent = what;
-    row.append(text, ...suffixes.map(formatButton));
-    return row;
-  });
-  element("formats").append(...items);
-}
-
-function formatButton(suffix: string): HTMLButtonElement {
-  const button = document.createElement("button");
-  button.dataset.suffix = suffix;
-  button.textContent = suffix;
-  button.addEventListener("click", () => {
-    element("formats").hidePopover();
-    void attempt(() => exportAs(suffix));
-  });
-  return button;
 }
 
 async function begin(): Promise<void> {
@@ -394,7 +365,8 @@ async function begin(): Promise<void> {
   renderPhotos();
   redraw();
   const [model, found] = await Promise.all([backend.model(), backend.photos()]);
-  renderFormats(model);
+  element("model").textContent = model.name;
+  renderFormats(model, (suffix) => void attempt(() => exportAs(suffix)));
   photos = found;
   renderPhotos();
   const last = photos.findIndex((photo) => photo.id === location.hash.slice(1));

@@ -1,6 +1,8 @@
 // The objects of one photo, their history, and saving them. Objects never change; a change makes new ones.
 
 import type * as api from "./backend.js";
+import { decode } from "./rle.js";
+import { painted } from "./strokes.js";
 
 export interface PhotoObject {
   /** Unique on this page. */
@@ -14,8 +16,9 @@ export interface PhotoObject {
   /** Painted on the mask that the prompt gave. */
   strokes: api.Stroke[];
   /** Null while the first mask is awaited. */
-  mask: { rle: api.RunLengths; polygons: api.Polygons; predictedIou: number } | null;
+  mask: ObjectMask | null;
 }
+export interface ObjectMask { rle: api.RunLengths; polygons: api.Polygons; predictedIou: number }
 
 interface Moment { objects: readonly PhotoObject[]; active: number | null }
 
@@ -33,8 +36,24 @@ export function fromMask(mask: api.Mask, count: number): PhotoObject {
   return { ...newObject(count, mask.name), mask: maskOf(mask) };
 }
 
-export function maskOf(mask: api.Mask): NonNullable<PhotoObject["mask"]> {
+export function maskOf(mask: api.Mask): ObjectMask {
   return { rle: mask.rle, polygons: mask.polygons, predictedIou: mask.predicted_iou };
+}
+
+function withStrokes(mask: ObjectMask, strokes: readonly api.Stroke[]): ObjectMask {
+  const [height, width] = mask.rle.size;
+  return strokes.length ? { ...mask, ...painted(mask.rle, strokes, width, height) } : mask;
+}
+
+/** The object with one more stroke, in a photo of width × height pixels. */
+export function addStroke(object: PhotoObject, stroke: api.Stroke, width: number, height: number): PhotoObject {
+  const mask = painted(object.mask?.rle ?? null, [stroke], width, height);
+  return { ...object, strokes: [...object.strokes, stroke], mask: { predictedIou: object.mask?.predictedIou ?? 0, ...mask } };
+}
+
+/** How many pixels of the photo a mask has. */
+export function areaOf(mask: ObjectMask): number {
+  return decode(mask.rle).pixels.reduce((sum, pixel) => sum + pixel, 0);
 }
 
 /** The objects of a photo. `changed` is called after each change. */
@@ -69,12 +88,12 @@ export class Objects {
     this.set(exists ? this.all.map((one) => (one.key === object.key ? object : one)) : [...this.all, object], object.key);
   }
 
-  /** The mask that arrived for the prompt of `asked`, wherever in the history that prompt is. */
-  setMask(asked: PhotoObject, mask: PhotoObject["mask"]): void {
+  /** The mask that arrived for the prompt of `asked`, wherever in the history that prompt is; strokes are painted on it. */
+  setMask(asked: PhotoObject, mask: ObjectMask): void {
     const same = (one: PhotoObject) => one.key === asked.key && one.points === asked.points && one.box === asked.box;
     const update = (moment: Moment): Moment =>
       moment.objects.some(same)
-        ? { ...moment, objects: moment.objects.map((one) => (same(one) ? { ...one, mask } : one)) }
+        ? { ...moment, objects: moment.objects.map((one) => (same(one) ? { ...one, mask: withStrokes(mask, one.strokes) } : one)) }
         : moment;
     this.past = this.past.map(update);
     this.future = this.future.map(update);
@@ -113,46 +132,4 @@ export function fromSaved(saved: api.SavedObject, count: number): PhotoObject {
   const { name, visible, points, labels, box, strokes, rle, polygons, predicted_iou: predictedIou } = saved;
   const fresh = newObject(count, name);
   return { ...fresh, colour: saved.colour ?? fresh.colour, visible, points, labels, box, strokes, mask: { rle, polygons, predictedIou } };
-}
-
-/** Saves the latest state of a photo, one request at a time; states in between are skipped. */
-export class Saver {
-  private waiting = new Map<string, readonly PhotoObject[]>();
-  private running = false;
-
-  constructor(
-    private write: (id: string, objects: readonly PhotoObject[]) => Promise<void>,
-    private report: (state: "saving" | "saved" | Error) => void,
-  ) {}
-
-  get busy(): boolean { return this.running; }
-
-  save(id: string, objects: readonly PhotoObject[]): void {
-    this.waiting.set(id, objects);
-    if (!this.running) void this.run();
-  }
-
-  /** Resolves when all is saved. */
-  async idle(): Promise<void> {
-    while (this.running) await new Promise((done) => setTimeout(done, 20));
-  }
-
-  private async run(): Promise<void> {
-    this.running = true;
-    this.report("saving");
-    try {
-      for (let next = this.next(); next; next = this.next()) await this.write(...next);
-      this.report("saved");
-    } catch (error) {
-      this.report(error as Error);
-    } finally {
-      this.running = false;
-    }
-  }
-
-  private next(): [string, readonly PhotoObject[]] | undefined {
-    const next = this.waiting.entries().next().value;
-    if (next) this.waiting.delete(next[0]);
-    return next;
-  }
 }

@@ -20,7 +20,8 @@ export class Proposals {
   show(masks: Mask[]): void {
     this.masks = [...masks].sort((a, b) => b.area - a.area); // small ones above large ones
     this.dropped.clear();
-    this.slider.value = "0";
+    this.slider.min = String(Math.floor(100 * Math.min(...masks.map((mask) => mask.predicted_iou))));
+    this.slider.value = this.slider.min;
     this.update();
   }
 
@@ -41,13 +42,22 @@ export class Proposals {
     this.update();
   }
 
+  /** Drops all masks or, where all are dropped, keeps them again. */
+  toggleAll(): void {
+    const drop = this.kept().length > 0;
+    for (const mask of this.masks.filter((one) => this.passes(one))) {
+      if (drop) this.dropped.add(mask);
+      else this.dropped.delete(mask);
+    }
+    this.update();
+  }
+
   shapes(): Shape[] {
     return this.masks.flatMap((mask, i) =>
       this.passes(mask)
         ? [{
             polygons: mask.polygons,
             colour: this.dropped.has(mask) ? "#808080" : COLOURS[i % COLOURS.length]!,
-            strong: false,
             faint: this.dropped.has(mask),
           }]
         : [],
@@ -62,6 +72,7 @@ export class Proposals {
     const count = this.kept().length;
     this.bar.hidden = false;
     document.getElementById("kept")!.textContent = `Keep ${count}`;
+    document.getElementById("proposals-all")!.textContent = count ? "Drop all" : "Keep all";
     document.getElementById("threshold-value")!.textContent = `${this.slider.value} %`;
     this.changed();
   }

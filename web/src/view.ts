@@ -2,12 +2,17 @@
 
 import type { Box, Point, Polygons } from "./backend.js";
 
-export interface Shape { polygons: Polygons; colour: string; strong: boolean; faint?: boolean }
+/** A mask. strong: it is the active one. faint: others count now. dashed: a preview, which is an outline alone. */
+export interface Shape { polygons: Polygons; colour: string; strong?: boolean; faint?: boolean; dashed?: boolean }
 export interface Marks { points: Point[]; labels: number[]; box: Box | null }
 export interface Gestures {
   /** A click on the photo; `adds` is false for the right button, and with Alt. */
   click(point: Point, adds: boolean): void;
   box(box: Box): void;
+  /** A stroke of the brush, and its radius in pixels of the photo. */
+  stroke(points: Point[], radius: number, adds: boolean): void;
+  /** The mouse is at rest or moves over the photo, with no button down; null when it leaves. */
+  hover(point: Point | null, adds: boolean): void;
 }
 
 const DRAG = 5; // CSS pixels; less is a click
@@ -27,12 +32,28 @@ export function pathOf(polygons: Polygons): Path2D {
   return path;
 }
 
-interface Drag { pointer: number; start: Point; kind: "box" | "pan"; adds: boolean; moved: boolean; last: Point }
+interface Drag { pointer: number; start: Point; kind: "box" | "pan" | "stroke"; adds: boolean; moved: boolean; last: Point; path: Point[] }
+
+/** A line without the points that are nearer than `step` to the one before; its ends stay. At most 2000 points. */
+function thinned(path: readonly Point[], step: number): Point[] {
+  const kept: Point[] = [];
+  path.forEach((point, i) => {
+    const before = kept.at(-1);
+    const far = !before || Math.hypot(point[0] - before[0], point[1] - before[1]) >= step;
+    if (far || i === path.length - 1) kept.push(point.map((value) => Math.round(value * 100) / 100) as Point);
+  });
+  return kept.length > 2000 ? thinned(kept, 2 * step) : kept;
+}
 
 export class View {
   photo: ImageBitmap | null = null;
   shapes: Shape[] = [];
+  preview: Shape | null = null;
   marks: Marks | null = null;
+  /** The diameter of the brush in CSS pixels, when that is the tool. */
+  brush: number | null = null;
+  /** Where keys click, while the canvas has the keyboard. */
+  cross: Point | null = null;
   panning = false; // the space bar is down
   private context: CanvasRenderingContext2D;
   private scale = 1;
@@ -41,6 +62,7 @@ export class View {
   private drag: Drag | null = null;
   private rubber: Box | null = null;
   private touches = new Map<number, Point>();
+  private pointer: Point | null = null; // CSS pixels of the canvas
   private frame = 0;
 
   constructor(private canvas: HTMLCanvasElement, private gestures: Gestures) {
@@ -50,6 +72,7 @@ export class View {
     canvas.addEventListener("pointermove", (event) => this.move(event));
     canvas.addEventListener("pointerup", (event) => this.up(event));
     canvas.addEventListener("pointercancel", (event) => this.cancel(event));
+    canvas.addEventListener("pointerleave", () => this.leave());
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     canvas.addEventListener("wheel", (event) => {
       event.preventDefault();
@@ -82,6 +105,18 @@ export class View {
     this.scale = scale;
     this.fitted = false;
     this.redraw();
+  }
+
+  /** Radius of the brush in pixels of the photo. */
+  get radius(): number { return (this.brush ?? 0) / 2 / this.scale; }
+
+  /** Moves the photo so that a point of it can be seen. */
+  reveal(point: Point): void {
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const at = [this.origin[0] + this.scale * point[0], this.origin[1] + this.scale * point[1]] as const;
+    const beyond = (place: number, most: number) => Math.min(0, most - 20 - place) + Math.max(0, 20 - place);
+    const [x, y] = [beyond(at[0], width), beyond(at[1], height - TOOLS)];
+    if (x || y) this.pan(x, y);
   }
 
   pan(x: number, y: number): void {
@@ -132,13 +167,26 @@ export class View {
     context.imageSmoothingQuality = "high";
     context.drawImage(photo, 0, 0);
     for (const shape of this.shapes) this.drawShape(shape);
+    if (this.preview) this.drawShape(this.preview);
     if (this.marks) this.drawMarks(this.marks);
+    if (this.drag?.kind === "stroke") this.drawStroke(this.drag);
+    if (this.cross) this.drawCross(this.cross);
     if (this.rubber) this.drawBox(this.rubber, true);
+    if (this.brush && this.pointer) this.drawBrush(this.pointer, this.brush);
   }
 
-  private drawShape({ polygons, colour, strong, faint }: Shape): void {
+  private drawShape({ polygons, colour, strong, faint, dashed }: Shape): void {
     const { context } = this;
     const path = pathOf(polygons);
+    if (dashed) {
+      context.globalAlpha = 0.2;
+      context.fillStyle = colour;
+      context.fill(path, "evenodd");
+      context.globalAlpha = 1;
+      this.stroke(path, "#000000a0", 3);
+      this.dash(path, "#ffffff", 2);
+      return;
+    }
     context.globalAlpha = faint ? 0.12 : strong ? 0.5 : 0.4;
     context.fillStyle = colour;
     context.fill(path, "evenodd");
@@ -170,8 +218,49 @@ export class View {
     const path = new Path2D();
     path.rect(x0, y0, x1 - x0, y1 - y0);
     this.stroke(path, "#00000080", 3);
-    if (dashed) this.context.setLineDash([6 / this.scale, 4 / this.scale]);
-    this.stroke(path, "#ffffff", 1.5);
+    if (dashed) this.dash(path, "#ffffff", 1.5);
+    else this.stroke(path, "#ffffff", 1.5);
+  }
+
+  private drawStroke({ path, adds }: Drag): void {
+    const { context } = this;
+    context.globalAlpha = 0.6;
+    context.lineCap = context.lineJoin = "round";
+    const line = new Path2D();
+    path.forEach(([x, y]) => line.lineTo(x, y));
+    line.lineTo(...path[0]!);
+    path.slice(1).reverse().forEach(([x, y]) => line.lineTo(x, y)); // so that a single point is a dot, too
+    this.stroke(line, adds ? "#1eaa46" : "#e12d2d", 2 * this.radius * this.scale);
+    context.globalAlpha = 1;
+    context.lineCap = "butt";
+  }
+
+  private drawBrush([x, y]: Point, diameter: number): void {
+    const ratio = window.devicePixelRatio || 1;
+    const circle = new Path2D();
+    circle.arc(x, y, diameter / 2, 0, 2 * Math.PI);
+    this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    for (const [colour, width] of [["#000000a0", 3], ["#ffffff", 1.5]] as const) {
+      this.context.strokeStyle = colour;
+      this.context.lineWidth = width;
+      this.context.stroke(circle);
+    }
+  }
+
+  private drawCross([x, y]: Point): void {
+    const arm = 14 / this.scale;
+    const path = new Path2D();
+    path.moveTo(x - arm, y);
+    path.lineTo(x + arm, y);
+    path.moveTo(x, y - arm);
+    path.lineTo(x, y + arm);
+    this.stroke(path, "#000000", 4);
+    this.stroke(path, "#ffffff", 2);
+  }
+
+  private dash(path: Path2D, colour: string, width: number): void {
+    this.context.setLineDash([6 / this.scale, 4 / this.scale]);
+    this.stroke(path, colour, width);
     this.context.setLineDash([]);
   }
 
@@ -195,7 +284,11 @@ export class View {
     }
     const pans = this.panning || event.button === 1;
     const adds = event.button !== 2 && !event.altKey;
-    this.drag = { pointer: event.pointerId, start: this.toPhoto(event), kind: pans ? "pan" : "box", adds, moved: false, last: at };
+    const start = this.toPhoto(event);
+    const kind = pans ? "pan" : this.brush ? "stroke" : "box";
+    this.drag = { pointer: event.pointerId, start, kind, adds, moved: false, last: at, path: [start] };
+    this.gestures.hover(null, adds);
+    this.redraw();
   }
 
   private move(event: PointerEvent): void {
@@ -205,7 +298,14 @@ export class View {
       return;
     }
     const { drag } = this;
+    if (!drag) this.hover(event, at);
     if (!drag || drag.pointer !== event.pointerId) return;
+    if (drag.kind === "stroke") {
+      this.pointer = event.pointerType === "touch" ? null : at;
+      drag.path.push(...this.coalesced(event));
+      this.redraw();
+      return;
+    }
     const [dx, dy] = [at[0] - drag.last[0], at[1] - drag.last[1]];
     if (!drag.moved && Math.hypot(dx, dy) < DRAG) return;
     drag.moved = true;
@@ -226,7 +326,9 @@ export class View {
     this.rubber = null;
     this.redraw();
     if (drag.kind === "pan") return;
-    if (!drag.moved) {
+    if (drag.kind === "stroke") {
+      this.gestures.stroke(thinned(drag.path, 0.5 / this.scale), this.radius, drag.adds);
+    } else if (!drag.moved) {
       if (this.inPhoto(drag.start)) this.gestures.click(drag.start, drag.adds);
     } else if (rubber && rubber[2] - rubber[0] >= 1 && rubber[3] - rubber[1] >= 1) {
       this.gestures.box(rubber);
@@ -240,12 +342,34 @@ export class View {
     this.redraw();
   }
 
+  private hover(event: PointerEvent, at: Point): void {
+    if (event.pointerType === "touch" || !this.photo) return;
+    this.pointer = at;
+    if (this.brush) this.redraw();
+    const point = this.toPhoto(event);
+    this.gestures.hover(this.inPhoto(point) && !this.panning ? point : null, !event.altKey);
+  }
+
+  private leave(): void {
+    this.pointer = null;
+    this.gestures.hover(null, true);
+    this.redraw();
+  }
+
+  /** All places since the last event, in pixels of the photo. */
+  private coalesced(event: PointerEvent): Point[] {
+    const all = event.getCoalescedEvents?.() ?? [];
+    return (all.length ? all : [event]).map((one) => this.toPhoto(one));
+  }
+
+  /** Two fingers zoom by their distance, and move the photo with the point between them. */
   private pinch(pointer: number, at: Point): void {
     const before = this.touches.get(pointer);
     const other = [...this.touches].find(([id]) => id !== pointer)?.[1];
     if (!before || !other) return;
     const distance = (a: Point) => Math.max(1, Math.hypot(a[0] - other[0], a[1] - other[1]));
-    this.zoom(distance(at) / distance(before), other);
+    this.pan((at[0] - before[0]) / 2, (at[1] - before[1]) / 2);
+    this.zoom(distance(at) / distance(before), [(at[0] + other[0]) / 2, (at[1] + other[1]) / 2]);
     this.touches.set(pointer, at);
   }
 

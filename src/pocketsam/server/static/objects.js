@@ -1,4 +1,6 @@
 // The objects of one photo, their history, and saving them. Objects never change; a change makes new ones.
+import { decode } from "./rle.js";
+import { painted } from "./strokes.js";
 // pocketsam's overlays use the same colours
 export const COLOURS = ["#0a84ff", "#ff9500", "#30d158", "#ff375f", "#bf5af2", "#ffd60a", "#64d2ff", "#ac8e68"];
 let keys = 0;
@@ -11,6 +13,19 @@ export function fromMask(mask, count) {
 }
 export function maskOf(mask) {
     return { rle: mask.rle, polygons: mask.polygons, predictedIou: mask.predicted_iou };
+}
+function withStrokes(mask, strokes) {
+    const [height, width] = mask.rle.size;
+    return strokes.length ? { ...mask, ...painted(mask.rle, strokes, width, height) } : mask;
+}
+/** The object with one more stroke, in a photo of width × height pixels. */
+export function addStroke(object, stroke, width, height) {
+    const mask = painted(object.mask?.rle ?? null, [stroke], width, height);
+    return { ...object, strokes: [...object.strokes, stroke], mask: { predictedIou: object.mask?.predictedIou ?? 0, ...mask } };
+}
+/** How many pixels of the photo a mask has. */
+export function areaOf(mask) {
+    return decode(mask.rle).pixels.reduce((sum, pixel) => sum + pixel, 0);
 }
 /** The objects of a photo. `changed` is called after each change. */
 export class Objects {
@@ -41,11 +56,11 @@ export class Objects {
         const exists = this.all.some((one) => one.key === object.key);
         this.set(exists ? this.all.map((one) => (one.key === object.key ? object : one)) : [...this.all, object], object.key);
     }
-    /** The mask that arrived for the prompt of `asked`, wherever in the history that prompt is. */
+    /** The mask that arrived for the prompt of `asked`, wherever in the history that prompt is; strokes are painted on it. */
     setMask(asked, mask) {
         const same = (one) => one.key === asked.key && one.points === asked.points && one.box === asked.box;
         const update = (moment) => moment.objects.some(same)
-            ? { ...moment, objects: moment.objects.map((one) => (same(one) ? { ...one, mask } : one)) }
+            ? { ...moment, objects: moment.objects.map((one) => (same(one) ? { ...one, mask: withStrokes(mask, one.strokes) } : one)) }
             : moment;
         this.past = this.past.map(update);
         this.future = this.future.map(update);
@@ -77,47 +92,4 @@ export function fromSaved(saved, count) {
     const { name, visible, points, labels, box, strokes, rle, polygons, predicted_iou: predictedIou } = saved;
     const fresh = newObject(count, name);
     return { ...fresh, colour: saved.colour ?? fresh.colour, visible, points, labels, box, strokes, mask: { rle, polygons, predictedIou } };
-}
-/** Saves the latest state of a photo, one request at a time; states in between are skipped. */
-export class Saver {
-    write;
-    report;
-    waiting = new Map();
-    running = false;
-    constructor(write, report) {
-        this.write = write;
-        this.report = report;
-    }
-    get busy() { return this.running; }
-    save(id, objects) {
-        this.waiting.set(id, objects);
-        if (!this.running)
-            void this.run();
-    }
-    /** Resolves when all is saved. */
-    async idle() {
-        while (this.running)
-            await new Promise((done) => setTimeout(done, 20));
-    }
-    async run() {
-        this.running = true;
-        this.report("saving");
-        try {
-            for (let next = this.next(); next; next = this.next())
-                await this.write(...next);
-            this.report("saved");
-        }
-        catch (error) {
-            this.report(error);
-        }
-        finally {
-            this.running = false;
-        }
-    }
-    next() {
-        const next = this.waiting.entries().next().value;
-        if (next)
-            this.waiting.delete(next[0]);
-        return next;
-    }
 }

@@ -14,12 +14,28 @@ export function pathOf(polygons) {
     }
     return path;
 }
+/** A line without the points that are nearer than `step` to the one before; its ends stay. At most 2000 points. */
+function thinned(path, step) {
+    const kept = [];
+    path.forEach((point, i) => {
+        const before = kept.at(-1);
+        const far = !before || Math.hypot(point[0] - before[0], point[1] - before[1]) >= step;
+        if (far || i === path.length - 1)
+            kept.push(point.map((value) => Math.round(value * 100) / 100));
+    });
+    return kept.length > 2000 ? thinned(kept, 2 * step) : kept;
+}
 export class View {
     canvas;
     gestures;
     photo = null;
     shapes = [];
+    preview = null;
     marks = null;
+    /** The diameter of the brush in CSS pixels, when that is the tool. */
+    brush = null;
+    /** Where keys click, while the canvas has the keyboard. */
+    cross = null;
     panning = false; // the space bar is down
     context;
     scale = 1;
@@ -28,6 +44,7 @@ export class View {
     drag = null;
     rubber = null;
     touches = new Map();
+    pointer = null; // CSS pixels of the canvas
     frame = 0;
     constructor(canvas, gestures) {
         this.canvas = canvas;
@@ -38,6 +55,7 @@ export class View {
         canvas.addEventListener("pointermove", (event) => this.move(event));
         canvas.addEventListener("pointerup", (event) => this.up(event));
         canvas.addEventListener("pointercancel", (event) => this.cancel(event));
+        canvas.addEventListener("pointerleave", () => this.leave());
         canvas.addEventListener("contextmenu", (event) => event.preventDefault());
         canvas.addEventListener("wheel", (event) => {
             event.preventDefault();
@@ -67,6 +85,17 @@ export class View {
         this.scale = scale;
         this.fitted = false;
         this.redraw();
+    }
+    /** Radius of the brush in pixels of the photo. */
+    get radius() { return (this.brush ?? 0) / 2 / this.scale; }
+    /** Moves the photo so that a point of it can be seen. */
+    reveal(point) {
+        const { clientWidth: width, clientHeight: height } = this.canvas;
+        const at = [this.origin[0] + this.scale * point[0], this.origin[1] + this.scale * point[1]];
+        const beyond = (place, most) => Math.min(0, most - 20 - place) + Math.max(0, 20 - place);
+        const [x, y] = [beyond(at[0], width), beyond(at[1], height - TOOLS)];
+        if (x || y)
+            this.pan(x, y);
     }
     pan(x, y) {
         this.origin = [this.origin[0] + x, this.origin[1] + y];
@@ -115,14 +144,31 @@ export class View {
         context.drawImage(photo, 0, 0);
         for (const shape of this.shapes)
             this.drawShape(shape);
+        if (this.preview)
+            this.drawShape(this.preview);
         if (this.marks)
             this.drawMarks(this.marks);
+        if (this.drag?.kind === "stroke")
+            this.drawStroke(this.drag);
+        if (this.cross)
+            this.drawCross(this.cross);
         if (this.rubber)
             this.drawBox(this.rubber, true);
+        if (this.brush && this.pointer)
+            this.drawBrush(this.pointer, this.brush);
     }
-    drawShape({ polygons, colour, strong, faint }) {
+    drawShape({ polygons, colour, strong, faint, dashed }) {
         const { context } = this;
         const path = pathOf(polygons);
+        if (dashed) {
+            context.globalAlpha = 0.2;
+            context.fillStyle = colour;
+            context.fill(path, "evenodd");
+            context.globalAlpha = 1;
+            this.stroke(path, "#000000a0", 3);
+            this.dash(path, "#ffffff", 2);
+            return;
+        }
         context.globalAlpha = faint ? 0.12 : strong ? 0.5 : 0.4;
         context.fillStyle = colour;
         context.fill(path, "evenodd");
@@ -158,8 +204,46 @@ export class View {
         path.rect(x0, y0, x1 - x0, y1 - y0);
         this.stroke(path, "#00000080", 3);
         if (dashed)
-            this.context.setLineDash([6 / this.scale, 4 / this.scale]);
-        this.stroke(path, "#ffffff", 1.5);
+            this.dash(path, "#ffffff", 1.5);
+        else
+            this.stroke(path, "#ffffff", 1.5);
+    }
+    drawStroke({ path, adds }) {
+        const { context } = this;
+        context.globalAlpha = 0.6;
+        context.lineCap = context.lineJoin = "round";
+        const line = new Path2D();
+        path.forEach(([x, y]) => line.lineTo(x, y));
+        line.lineTo(...path[0]);
+        path.slice(1).reverse().forEach(([x, y]) => line.lineTo(x, y)); // so that a single point is a dot, too
+        this.stroke(line, adds ? "#1eaa46" : "#e12d2d", 2 * this.radius * this.scale);
+        context.globalAlpha = 1;
+        context.lineCap = "butt";
+    }
+    drawBrush([x, y], diameter) {
+        const ratio = window.devicePixelRatio || 1;
+        const circle = new Path2D();
+        circle.arc(x, y, diameter / 2, 0, 2 * Math.PI);
+        this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
+        for (const [colour, width] of [["#000000a0", 3], ["#ffffff", 1.5]]) {
+            this.context.strokeStyle = colour;
+            this.context.lineWidth = width;
+            this.context.stroke(circle);
+        }
+    }
+    drawCross([x, y]) {
+        const arm = 14 / this.scale;
+        const path = new Path2D();
+        path.moveTo(x - arm, y);
+        path.lineTo(x + arm, y);
+        path.moveTo(x, y - arm);
+        path.lineTo(x, y + arm);
+        this.stroke(path, "#000000", 4);
+        this.stroke(path, "#ffffff", 2);
+    }
+    dash(path, colour, width) {
+        this.context.setLineDash([6 / this.scale, 4 / this.scale]);
+        this.stroke(path, colour, width);
         this.context.setLineDash([]);
     }
     /** A line of a width in CSS pixels. */
@@ -183,7 +267,11 @@ export class View {
         }
         const pans = this.panning || event.button === 1;
         const adds = event.button !== 2 && !event.altKey;
-        this.drag = { pointer: event.pointerId, start: this.toPhoto(event), kind: pans ? "pan" : "box", adds, moved: false, last: at };
+        const start = this.toPhoto(event);
+        const kind = pans ? "pan" : this.brush ? "stroke" : "box";
+        this.drag = { pointer: event.pointerId, start, kind, adds, moved: false, last: at, path: [start] };
+        this.gestures.hover(null, adds);
+        this.redraw();
     }
     move(event) {
         const at = [event.offsetX, event.offsetY];
@@ -192,8 +280,16 @@ export class View {
             return;
         }
         const { drag } = this;
+        if (!drag)
+            this.hover(event, at);
         if (!drag || drag.pointer !== event.pointerId)
             return;
+        if (drag.kind === "stroke") {
+            this.pointer = event.pointerType === "touch" ? null : at;
+            drag.path.push(...this.coalesced(event));
+            this.redraw();
+            return;
+        }
         const [dx, dy] = [at[0] - drag.last[0], at[1] - drag.last[1]];
         if (!drag.moved && Math.hypot(dx, dy) < DRAG)
             return;
@@ -217,7 +313,10 @@ export class View {
         this.redraw();
         if (drag.kind === "pan")
             return;
-        if (!drag.moved) {
+        if (drag.kind === "stroke") {
+            this.gestures.stroke(thinned(drag.path, 0.5 / this.scale), this.radius, drag.adds);
+        }
+        else if (!drag.moved) {
             if (this.inPhoto(drag.start))
                 this.gestures.click(drag.start, drag.adds);
         }
@@ -231,13 +330,34 @@ export class View {
         this.rubber = null;
         this.redraw();
     }
+    hover(event, at) {
+        if (event.pointerType === "touch" || !this.photo)
+            return;
+        this.pointer = at;
+        if (this.brush)
+            this.redraw();
+        const point = this.toPhoto(event);
+        this.gestures.hover(this.inPhoto(point) && !this.panning ? point : null, !event.altKey);
+    }
+    leave() {
+        this.pointer = null;
+        this.gestures.hover(null, true);
+        this.redraw();
+    }
+    /** All places since the last event, in pixels of the photo. */
+    coalesced(event) {
+        const all = event.getCoalescedEvents?.() ?? [];
+        return (all.length ? all : [event]).map((one) => this.toPhoto(one));
+    }
+    /** Two fingers zoom by their distance, and move the photo with the point between them. */
     pinch(pointer, at) {
         const before = this.touches.get(pointer);
         const other = [...this.touches].find(([id]) => id !== pointer)?.[1];
         if (!before || !other)
             return;
         const distance = (a) => Math.max(1, Math.hypot(a[0] - other[0], a[1] - other[1]));
-        this.zoom(distance(at) / distance(before), other);
+        this.pan((at[0] - before[0]) / 2, (at[1] - before[1]) / 2);
+        this.zoom(distance(at) / distance(before), [(at[0] + other[0]) / 2, (at[1] + other[1]) / 2]);
         this.touches.set(pointer, at);
     }
     boxTo([x, y]) {

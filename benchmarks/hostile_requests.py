@@ -200,7 +200,8 @@ class Attack:
         method = self.choice.choice(
             ["GET", "GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE"]
         )
-        return self.client.request(method, start + up * self.choice.randint(0, 4) + aim + query)
+        path = start + up * self.choice.randint(0, 4) + aim + query
+        return self.client.request(method, f"http://127.0.0.1:{self.port}/{path}")
 
     def headers(self) -> httpx2.Response:
         """Headers of other sites, of ranges, of tokens."""

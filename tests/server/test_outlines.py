@@ -57,7 +57,8 @@ def test_run_lengths_and_outlines_are_those_of_the_library(tmp_path):
 
 
 def outer_and_holes(part):
-    outer, *holes = part
+    """The rings of a part, each from its first corner on."""
+    outer, *holes = [ring[ring.index(min(ring)) :] + ring[: ring.index(min(ring))] for ring in part]
     return outer, sorted(holes)
 
 

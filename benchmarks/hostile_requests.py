@@ -55,7 +55,7 @@ class Attack:
     """Random requests to a server, and what came back."""
 
     def __init__(self, address: str, choice: random.Random) -> None:
-        self.client = httpx2.Client(base_url=address, timeout=60)
+        self.client = httpx2.Client(base_url=address, timeout=300)
         self.port = int(address.rpartition(":")[2].strip("/"))
         self.choice = choice
         self.photo = self.client.get("api/photos").json()[0]["id"]

@@ -33,29 +33,62 @@ def main() -> None:
             )
             phone = browser.new_page(viewport={"width": 360, "height": 640}, color_scheme="dark")
             take(phone, address, "tshirt", SHIRT, "phone")
+            take_brush(browser.new_page(viewport={"width": 900, "height": 600}), address)
             browser.close()
             server.terminate()
 
 
-def take(page: Page, address: str, photo: str, boxes: dict[str, tuple[int, ...]], name: str) -> None:
-    """Draw boxes on a sample photo, name the objects, and take the picture."""
+def open_photo(page: Page, address: str, photo: str) -> None:
+    """Open the page and a sample photo, and wait until it is encoded."""
     page.goto(address)
     page.locator("#photo").select_option(label=f"{photo}.jpg")
     entry = page.evaluate("location.hash.slice(1)")
     page.locator(f"body[data-ready='{entry}']").wait_for(timeout=WAIT)
+
+
+def move(page: Page, x: float, y: float) -> None:
+    """Move the mouse to a pixel of the photo."""
+    page.mouse.move(*page.evaluate("point => pocketsam.toPage(point)", [x, y]), steps=4)
+
+
+def screenshot(page: Page, name: str) -> None:
+    page.wait_for_timeout(500)
+    page.screenshot(path=ROOT / f"docs/pictures/serve/{name}.jpg", type="jpeg", quality=82)
+
+
+def take_brush(page: Page, address: str) -> None:
+    """Click on the shirt, and take the picture in the middle of a stroke."""
+    open_photo(page, address, "tshirt")
+    while page.locator("[data-field=delete]").count():
+        page.locator("[data-field=delete]").first.click()
+    move(page, 250, 200)
+    page.mouse.down()
+    page.mouse.up()
+    page.locator("[data-field=score]", has_text="%").wait_for(timeout=WAIT)
+    page.click("#brush")
+    move(page, 150, 380)
+    page.mouse.down()
+    for point in ((230, 386), (320, 382), (375, 372)):
+        move(page, *point)
+    screenshot(page, "brush")
+    page.mouse.up()
+
+
+def take(page: Page, address: str, photo: str, boxes: dict[str, tuple[int, ...]], name: str) -> None:
+    """Draw boxes on a sample photo, name the objects, and take the picture."""
+    open_photo(page, address, photo)
     for i, (label, (x0, y0, x1, y1)) in enumerate(boxes.items()):
         page.keyboard.press("Escape")
-        page.mouse.move(*page.evaluate("point => pocketsam.toPage(point)", [x0, y0]))
+        move(page, x0, y0)
         page.mouse.down()
-        page.mouse.move(*page.evaluate("point => pocketsam.toPage(point)", [x1, y1]), steps=4)
+        move(page, x1, y1)
         page.mouse.up()
         row = page.locator("#objects li").nth(i)
         row.locator("[data-field=score]", has_text="%").wait_for(timeout=WAIT)
         row.locator("[data-field=name]").fill(label)
         page.keyboard.press("Enter")
     page.mouse.move(0, 0)
-    page.wait_for_timeout(500)
-    page.screenshot(path=ROOT / f"docs/pictures/serve/{name}.jpg", type="jpeg", quality=82)
+    screenshot(page, name)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ async def user(address: str, number: int, samples: list[str], end: float, log: L
     """One client, from its first request to the check of what it has saved."""
     source = httpx2.AsyncHTTPTransport(local_address=f"127.0.{1 + number // 250}.{1 + number % 250}")
     choice = random.Random(number)
-    async with httpx2.AsyncClient(base_url=address, transport=source, timeout=120) as client:
+    async with httpx2.AsyncClient(base_url=address, transport=source, timeout=600) as client:
         call = partial(request, client, log)
         own = (await until_done(call, "upload", "POST", "api/photos?name=own.jpg", content=upload(number)))[
             "id"

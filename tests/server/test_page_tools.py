@@ -195,3 +195,20 @@ def test_nothing_is_lost_when_the_browser_or_the_server_is_killed(browser, comma
     page.page.locator("#saved", has_text=re.compile("^Saved$")).wait_for(state="attached", timeout=WAIT)
     assert json.loads((tmp_path / "cap.masks.json").read_bytes())["categories"][0]["name"] == "cap"
     context.close()
+
+
+def test_no_control_leaves_its_place_at_any_width(page, serve, engine):
+    page.open(serve(Segmenter(engine=engine), "cap.jpg"))
+    outside = """() => {
+      const stage = document.querySelector(".stage").getBoundingClientRect();
+      const isOutside = (one) => {
+        const { left, right } = one.getBoundingClientRect();
+        const [from, to] = one.closest(".tools") ? [stage.left, stage.right] : [0, innerWidth];
+        return one.offsetParent && (left < from || right > to);
+      };
+      return [...document.querySelectorAll(".tools button, header button, header select")].filter(isOutside).length;
+    }"""
+    for width in (320, 360, 480, 720, 724, 800, 900, 1000, 1040, 1280, 1920):
+        page.page.set_viewport_size({"width": width, "height": 640})
+        assert page.page.evaluate(outside) == 0, width
+        assert page.page.evaluate("document.documentElement.scrollWidth") == width

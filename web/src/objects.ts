@@ -1,7 +1,6 @@
 // The objects of one photo, their history, and saving them. Objects never change; a change makes new ones.
 
 import type * as api from "./backend.js";
-import { decode } from "./rle.js";
 import { painted } from "./strokes.js";
 
 export interface PhotoObject {
@@ -49,11 +48,6 @@ function withStrokes(mask: ObjectMask, strokes: readonly api.Stroke[]): ObjectMa
 export function addStroke(object: PhotoObject, stroke: api.Stroke, width: number, height: number): PhotoObject {
   const mask = painted(object.mask?.rle ?? null, [stroke], width, height);
   return { ...object, strokes: [...object.strokes, stroke], mask: { predictedIou: object.mask?.predictedIou ?? 0, ...mask } };
-}
-
-/** How many pixels of the photo a mask has. */
-export function areaOf(mask: ObjectMask): number {
-  return decode(mask.rle).pixels.reduce((sum, pixel) => sum + pixel, 0);
 }
 
 /** The objects of a photo. `changed` is called after each change. */

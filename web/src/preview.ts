@@ -18,6 +18,12 @@ export class Preview {
     if (!this.running) void this.run();
   }
 
+  /** Leaves what is shown as it is until `clear`, as when a click has asked for the same. */
+  hold(): void {
+    this.wanted = null;
+    this.turn++;
+  }
+
   /** Shows nothing; an answer that comes later is left out. */
   clear(): void {
     this.wanted = null;

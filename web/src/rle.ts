@@ -35,6 +35,11 @@ export function decode({ size: [height, width], counts }: RunLengths): Raster {
   return raster;
 }
 
+/** How many pixels a mask has. */
+export function area({ counts }: RunLengths): number {
+  return decompress(counts).reduce((sum, run, i) => sum + (i % 2) * run, 0);
+}
+
 /**
  * Five bits a character, the lowest first; bit 5 says that the number goes on, bit 4 of its last character that it is
  * negative. From the fourth on, each number is the difference to the last but one.

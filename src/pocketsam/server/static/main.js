@@ -3,9 +3,10 @@ import { listenToFiles } from "./files.js";
 import { download, renderFormats } from "./formats.js";
 import { Cross, listenToKeys } from "./keys.js";
 import { ObjectList } from "./list.js";
-import { addStroke, areaOf, fromMask, fromSaved, maskOf, newObject, Objects, toSave } from "./objects.js";
+import { addStroke, fromMask, fromSaved, maskOf, newObject, Objects, toSave } from "./objects.js";
 import { Preview } from "./preview.js";
 import { Proposals } from "./proposals.js";
+import { area } from "./rle.js";
 import { drafts, Saver } from "./saver.js";
 import { announce, attempt, cancelWork, element, toast, whileBusy, withProgress } from "./status.js";
 import { View } from "./view.js";
@@ -139,7 +140,7 @@ function prompt(object) {
     }
     const photo = id();
     const turn = opening;
-    preview.clear();
+    preview.hold();
     objects.put(object);
     const { points, labels, box } = object;
     segmenting++;
@@ -160,6 +161,8 @@ function prompt(object) {
         }
         finally {
             segmenting--;
+            if (!segmenting)
+                preview.clear();
         }
     });
 }
@@ -178,9 +181,11 @@ function stroked(points, radius, adds) {
 }
 /** Shows the mask that a click would give. */
 function hovered(point, adds) {
+    if (segmenting)
+        return;
     const photo = id();
     const ready = photo !== undefined && document.body.dataset.ready === photo;
-    if (!point || !previewing || !ready || brushing || proposals.open || segmenting) {
+    if (!point || !previewing || !ready || brushing || proposals.open) {
         preview.clear();
         return;
     }
@@ -195,7 +200,7 @@ function describe(key) {
     const { name, mask } = objects.all.find((one) => one.key === key) ?? {};
     if (!mask || !view.photo)
         return;
-    const share = Math.round((100 * areaOf(mask)) / (view.photo.width * view.photo.height));
+    const share = Math.round((100 * area(mask.rle)) / (view.photo.width * view.photo.height));
     const score = mask.predictedIou ? `, predicted IoU ${Math.round(100 * mask.predictedIou)} %` : "";
     announce(`${name}: ${share} % of the photo${score}.`);
 }

@@ -1,5 +1,4 @@
 // The objects of one photo, their history, and saving them. Objects never change; a change makes new ones.
-import { decode } from "./rle.js";
 import { painted } from "./strokes.js";
 // pocketsam's overlays use the same colours
 export const COLOURS = ["#0a84ff", "#ff9500", "#30d158", "#ff375f", "#bf5af2", "#ffd60a", "#64d2ff", "#ac8e68"];
@@ -22,10 +21,6 @@ function withStrokes(mask, strokes) {
 export function addStroke(object, stroke, width, height) {
     const mask = painted(object.mask?.rle ?? null, [stroke], width, height);
     return { ...object, strokes: [...object.strokes, stroke], mask: { predictedIou: object.mask?.predictedIou ?? 0, ...mask } };
-}
-/** How many pixels of the photo a mask has. */
-export function areaOf(mask) {
-    return decode(mask.rle).pixels.reduce((sum, pixel) => sum + pixel, 0);
 }
 /** The objects of a photo. `changed` is called after each change. */
 export class Objects {

@@ -15,6 +15,11 @@ export class Preview {
         if (!this.running)
             void this.run();
     }
+    /** Leaves what is shown as it is until `clear`, as when a click has asked for the same. */
+    hold() {
+        this.wanted = null;
+        this.turn++;
+    }
     /** Shows nothing; an answer that comes later is left out. */
     clear() {
         this.wanted = null;

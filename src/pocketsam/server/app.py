@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from pocketsam import __version__
 from pocketsam.errors import PocketSAMError
 from pocketsam.predict.formats import FORMATS
+from pocketsam.server import label_studio
 from pocketsam.server.events import with_progress
 from pocketsam.server.guard import Guard, refusal
 from pocketsam.server.limits import RequestError
@@ -55,6 +56,7 @@ def make_app(service: Service, hosts: tuple[str, ...] | None = None, token: str 
     _add_errors(app)
     _add_photos(app, service)
     _add_annotations(app, service)
+    app.include_router(label_studio.router(service))
     _add_page(app)
     return app
 

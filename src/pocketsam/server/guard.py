@@ -6,6 +6,7 @@ Host.
 """
 
 import secrets
+from base64 import b64decode
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, quote, urlsplit
@@ -31,7 +32,8 @@ class Guard:
     """Checks the headers, the token and the size of each request before `app` gets it.
 
     hosts: the names by which the server may be called; any, when None, which is safe only with a token.
-    token: that each request must bring, as `Authorization: Bearer TOKEN`, or as the cookie that /?token=TOKEN sets.
+    token: that each request must bring, as `Authorization: Bearer TOKEN`, as the password of basic authentication
+    (Label Studio's way), or as the cookie that /?token=TOKEN sets.
     limits: of which `body`, `bodies` and `requests` count.
     """
 
@@ -84,8 +86,7 @@ class Guard:
                 answer = RedirectResponse("/", 303)
                 answer.set_cookie(COOKIE, quote(given, safe=""), httponly=True, samesite="strict", path="/")
                 return answer
-        bearer = headers.get("authorization", "").removeprefix("Bearer ")
-        if self._is_token(bearer) or secrets.compare_digest(
+        if self._is_token(_authorization(headers)) or secrets.compare_digest(
             _cookie(headers).encode(), quote(self._token, safe="").encode()
         ):
             return None
@@ -137,6 +138,17 @@ def _host_name(host: str) -> str | None:
         return urlsplit(f"//{host}").hostname
     except ValueError:
         return None
+
+
+def _authorization(headers: Mapping[str, str]) -> str:
+    """The token, or the password, that the header `Authorization` brings."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    if scheme != "Basic":
+        return given if scheme == "Bearer" else ""
+    try:
+        return b64decode(given, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def _cookie(headers: Mapping[str, str]) -> str:

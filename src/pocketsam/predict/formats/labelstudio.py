@@ -96,7 +96,7 @@ def decode(content: bytes, name: str, photos: Photos) -> LabelSet:
 
 def _photo(task: Mapping[str, Any], photos: Photos) -> LabelledPhoto:
     data = task["data"]
-    file_name = _file_name(str(data["image"] if "image" in data else next(iter(data.values()))))
+    file_name = file_name_of(str(data["image"] if "image" in data else next(iter(data.values()))))
     done = [one for one in task.get("annotations") or [] if not one.get("was_cancelled")]
     chosen = (done or task.get("predictions") or [{"result": []}])[-1]
     regions = [region for region in chosen["result"] if "value" in region]
@@ -164,7 +164,7 @@ def _size(data: Mapping[str, Any], regions: list[Mapping[str, Any]]) -> tuple[in
     return (int(data["height"]), int(data["width"])) if "height" in data and "width" in data else None
 
 
-def _file_name(address: str) -> str:
+def file_name_of(address: str) -> str:
     """The photo that a task's address is of: in local storage, uploaded, or anywhere."""
     parts = urlsplit(address)
     if stored := parse_qs(parts.query).get("d"):

@@ -1,7 +1,6 @@
-"""A new engine, architecture, file format, protocol or training method is one file and one entry in a table.
+"""A new engine, architecture, file format, protocol or training method is one file and one line in a table.
 
-Each is added to a copy of the package, and used from the command line. The tables of protocols and of training
-methods hold classes, so that these two also take the line that imports the class.
+Each is added to a copy of the package, and used from the command line.
 """
 
 import json
@@ -129,16 +128,14 @@ class Copy:
         shutil.copytree(PACKAGE, self.package, ignore=shutil.ignore_patterns("__pycache__", "weights"))
         (self.package / "weights").symlink_to(PACKAGE / "weights")
 
-    def add(self, file: str, content: str, table: str, entry: str, imports: str = "") -> None:
+    def add(self, file: str, content: str, table: str, entry: str) -> None:
         """A file, and an entry where the `table`, given as FILE:FIRST LINE, begins."""
         new, (path, _, first_line) = self.package / file, table.partition(":")
         assert not new.exists()
         new.write_text(content)
         text = (self.package / path).read_text()
         assert text.count(f"\n{first_line}\n") == 1
-        (self.package / path).write_text(
-            text.replace(f"\n{first_line}\n", f"\n{imports}\n{first_line}\n    {entry}\n")
-        )
+        (self.package / path).write_text(text.replace(f"\n{first_line}\n", f"\n{first_line}\n    {entry}\n"))
 
     def run(self, *words: str | Path) -> str:
         """What `pocketsam WORDS…` prints, run in the folder."""
@@ -210,7 +207,6 @@ def test_a_training_method(copy: Copy) -> None:
         "training/tasks/shrink.py",
         TASK,
         "training/tasks/__init__.py:_TABLE = (",
-        'TaskEntry("shrink", ShrinkRecipe, "pocketsam.training.tasks.shrink"),',
-        "from pocketsam.training.tasks.shrink import ShrinkRecipe",
+        '"shrink:ShrinkRecipe",',
     )
     copy.train(method="shrink", model="patches", towards="0.5")

@@ -285,9 +285,10 @@ def test_an_empty_folder_is_named(tmp_path):
 def test_pytorch_is_imported_only_where_an_nvidia_driver_is(weights, tmp_path):
     code = (
         "import sys; from pathlib import Path; from pocketsam.engines import registry;"
+        "from pocketsam.engines.base import EngineOptions;"
         "driver, source = sys.argv[1:]; registry.installed('torch');"
         "registry.shutil.which = lambda name: driver or None;"
-        "registry.choose(Path(source), registry.EngineOptions()); print('torch' in sys.modules)"
+        "registry.choose(Path(source), EngineOptions()); print('torch' in sys.modules)"
     )
     for driver, imported in (("", "False"), ("/usr/bin/nvidia-smi", "True")):
         command = [sys.executable, "-c", code, driver, str(weights)]

@@ -23,11 +23,11 @@ from pocketsam.models.checkpoints import load_model, save_model
 from pocketsam.models.sam import Sam
 from pocketsam.training.config import Recipe, Stages
 from pocketsam.training.loop import train
+from pocketsam.training.losses.full_stage import FullStage
 from pocketsam.training.recipe import parse_recipe, read_recipe
 from pocketsam.training.samples import batches
 from pocketsam.training.state import Diverged, TrainingState
 from pocketsam.training.tasks import build_task
-from pocketsam.training.tasks.full_stage import FullStage
 from pocketsam.training.teacher import Teacher, resample
 from shards import annotation_file, blocks, jpeg, write_shard, write_tar
 

@@ -25,12 +25,12 @@ from pocketsam.embeddings.writer import create_store
 from pocketsam.errors import InputError, ModelError
 from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import load_model, save_model
-from pocketsam.training.config import SupervisedRecipe
 from pocketsam.training.loop import train
 from pocketsam.training.recipe import read_recipe
 from pocketsam.training.samples import Item, Samples
 from pocketsam.training.state import Diverged, TrainingState, learning_rate
 from pocketsam.training.tasks import TASKS, TaskEntry
+from pocketsam.training.tasks.supervised import SupervisedRecipe
 from shards import annotation_file, blocks, write_shard, write_tar
 
 RECIPE = """

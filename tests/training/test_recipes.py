@@ -1,5 +1,7 @@
 """Every recipe that we ship can be read."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,13 @@ def test_a_recipe_can_be_read(path: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert recipe.last_step <= recipe.steps
     launch = path.read_text().splitlines()[0]
     assert str(path.relative_to(path.parents[2])) in launch or "python benchmarks/" in launch
+
+
+def test_recipes_are_read_without_pytorch() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; from pocketsam.training.recipe import parse_recipe;"
+        "common = dict(model='pocket', out='x', train=['photos'], steps=1, batch=1);"
+        "print(parse_recipe(common | dict(method='full-stage', teacher='sam_vit_b')).method)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "full-stage", done.stderr

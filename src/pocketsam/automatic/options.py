@@ -102,7 +102,7 @@ class Options:
         default=None,
         metadata=option(
             float,
-            "Where a mask's logit is above this, the hierarchy prompts no more points;"
+            "With --hierarchical, no more points are prompted where a mask's logit is above T;"
             " the model's own, if not given.",
             metavar="T",
         ),

@@ -35,11 +35,15 @@ def convert(
     ] = None,
     to: Annotated[
         list[Form] | None,
-        typer.Option(help="safetensors (the default), or onnx, which runs without PyTorch. Repeatable."),
+        typer.Option(help="safetensors (the default) or onnx; may be repeated."),
     ] = None,
     known_as: Annotated[
         str | None,
-        typer.Option("--as", help="The published model that the checkpoint is.", metavar="NAME"),
+        typer.Option(
+            "--as",
+            help="Which published model the checkpoint is, where its file name does not tell.",
+            metavar="NAME",
+        ),
     ] = None,
     half: Annotated[
         bool, typer.Option("--half", help="Store the weights in float16: half the size, the same speed.")
@@ -48,15 +52,17 @@ def convert(
         list[str] | None,
         typer.Option(
             "--set",
-            help="A default of everything mode for this model, such as pred_iou_thresh=0.3. Repeatable:"
+            help="Set a default of everything mode for this model, such as pred_iou_thresh=0.3; may be repeated."
+            " Names:"
             f" {', '.join(EVERYTHING_DEFAULTS)}.",
             metavar="NAME=VALUE",
         ),
     ] = None,
 ) -> None:
-    """Convert a checkpoint of SAM, MobileSAM, TinySAM, EfficientSAM, SlimSAM or PocketSAM.
+    """Convert a checkpoint to safetensors or ONNX.
 
-    It becomes model.safetensors, which contains the model's config, or ONNX files, which need no PyTorch.
+    The checkpoint is of SAM, MobileSAM, TinySAM, EfficientSAM, SlimSAM or PocketSAM. It becomes model.safetensors,
+    which contains the model's config, or ONNX files, which run without PyTorch.
     """
     from pocketsam.zoo import MODELS, locate
 

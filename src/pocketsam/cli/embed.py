@@ -31,8 +31,8 @@ def embed(
 ) -> None:
     """Store a teacher's embeddings of photos, for training students.
 
-    The same command goes on where a killed run stopped, and mends what is damaged. Several processes may run it at
-    once: they share the shards out.
+    The same command continues a run that was stopped or killed, and repairs damaged files. Several processes may run
+    it at the same time: each embeds other shards.
     """
     from pocketsam.embeddings.job import embed as embed_photos
     from pocketsam.embeddings.teacher import locate_teacher

@@ -47,9 +47,10 @@ evaluate = typer.Typer(cls=Protocols, no_args_is_help=True, **PLAIN)
 
 @evaluate.callback()
 def _evaluate() -> None:
-    """Measure a model as the papers do; `pocketsam evaluate clicks --help` shows the options of `clicks`.
+    """Measure a model as the papers do.
 
-    The same command goes on where a killed run stopped.
+    Each protocol has its own --help, such as `pocketsam evaluate clicks --help`. The same command continues a run
+    that was stopped or killed.
     """
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @with_options(options_of(Options))
 def everything(
-    photos: Annotated[list[Path], typer.Argument(help="or folders of photos.", metavar="PHOTO")],
+    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", metavar="PHOTO")],
     output: Annotated[
         Path | None,
         output_option(
@@ -36,7 +36,7 @@ def everything(
 ) -> None:
     """Find the masks of all objects in photos, without a prompt.
 
-    The same command goes on where a run was stopped or killed.
+    The same command continues a run that was stopped or killed.
     """
     from pocketsam.automatic.batch import everything_in_photos, is_one_file, summary
     from pocketsam.engines import PRECISIONS

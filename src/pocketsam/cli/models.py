@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def models() -> None:
-    """List the models that can be given by name, and which of them are on disk."""
+    """List the models that have a name, and where their files are."""
     from rich import box
     from rich.console import Console
     from rich.table import Table

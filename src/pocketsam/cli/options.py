@@ -11,14 +11,20 @@ import typer
 from pocketsam.utils.options import Option
 from pocketsam.utils.words import size
 
-Model = Annotated[str, typer.Option(help="A model's name, its folder, or a checkpoint file.")]
+Model = Annotated[
+    str, typer.Option(help="A model's name, its folder, or a checkpoint file.", metavar="MODEL")
+]
 Engine = Annotated[
     str,
-    typer.Option(help="auto, fake-quant, onnx, openvino or torch; auto is the fastest that is installed."),
+    typer.Option(
+        help="auto, fake-quant, onnx, openvino or torch; auto is the fastest that is installed.",
+        metavar="ENGINE",
+    ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda (or cuda:1 and so on) or mps.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda (or cuda:1 and so on) or mps.", metavar="DEVICE")]
 Precision = Annotated[
-    str, typer.Option(help="The precision of the arithmetic: float32, bfloat16 or float16.")
+    str,
+    typer.Option(help="The precision of the arithmetic: float32, bfloat16 or float16.", metavar="PRECISION"),
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="CPU threads; all cores, if not given.", metavar="N")

@@ -30,23 +30,24 @@ def quantize(
         list[Path],
         typer.Option(
             "--calibrate",
-            help="Photos like those to come: a folder, tar shards, a COCO JSON; masks are not needed. Repeatable.",
+            help="Photos to calibrate with, similar to those that the model will segment: a folder, tar shards or a"
+            " COCO JSON; masks are not needed. May be repeated.",
             metavar="PHOTOS",
         ),
     ],
     output: Annotated[Path, output_option("The folder to write.")],
-    bits: Annotated[int, typer.Option(help="Of weights and activations, 2 to 16.", metavar="N")] = 8,
+    bits: Annotated[int, typer.Option(help="Bits of weights and activations, 2 to 16.", metavar="N")] = 8,
     weight_bits: Annotated[
-        int | None, typer.Option(help="Of weights, where they differ.", metavar="N", show_default=False)
+        int | None, typer.Option(help="Bits of weights, if others.", metavar="N", show_default=False)
     ] = None,
     activation_bits: Annotated[
-        int | None, typer.Option(help="Of activations, where they differ.", metavar="N", show_default=False)
+        int | None, typer.Option(help="Bits of activations, if others.", metavar="N", show_default=False)
     ] = None,
     to: Annotated[
         Form | None,
         typer.Option(
-            help="onnx: files that compute with 8-bit integers, the default for 8 bits. scales: the weights and their"
-            " scales, which engine fake-quant computes in float, for any number of bits.",
+            help="onnx: files that compute with 8-bit integers; the default for 8 bits. scales: a file of weights and"
+            " scales for any number of bits, which the engine fake-quant computes in float32.",
             show_default=False,
         ),
     ] = None,
@@ -54,19 +55,22 @@ def quantize(
         bool,
         typer.Option(
             "--full-range",
-            help="All 8 bits of weights in ONNX files, for processors with VNNI; on others they overflow with 8.",
+            help="Use all 8 bits of weights in ONNX files, instead of 7. Only for processors with VNNI: on others,"
+            " sums overflow.",
         ),
     ] = False,
     one_scale: Annotated[
-        bool, typer.Option("--one-scale", help="Give the results of softmax and GELU one scale, not two.")
+        bool,
+        typer.Option("--one-scale", help="Use one scale instead of two for the results of softmax and GELU."),
     ] = False,
-    photos: Annotated[int, typer.Option(min=1, help="How many photos to calibrate by.", metavar="N")] = 8,
+    photos: Annotated[int, typer.Option(min=1, help="How many of the photos to use.", metavar="N")] = 8,
     threads: Threads = None,
     **search: Any,
 ) -> None:
-    """Quantise a model by TinySAM's method: scales for every matrix product, found by a few photos.
+    """Quantise a model to 8 bits or fewer, by TinySAM's method.
 
-    The same command goes on where a killed run stopped.
+    The scales of every matrix product are found with a few photos. The same command continues a run that was stopped
+    or killed.
     """
     with importing("export", "quantising"):
         from pocketsam.models.checkpoints import load_model

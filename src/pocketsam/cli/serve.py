@@ -38,9 +38,10 @@ def serve(
     precision: Precision = "float32",
     threads: Threads = None,
 ) -> None:
-    """Annotate photos in the browser: click on objects, and export their masks.
+    """Annotate photos in the browser.
 
-    Annotations are saved as one works. Ctrl-C stops the server.
+    Click on objects, or draw boxes around them, and export their masks. Every change is saved at once. Ctrl-C stops
+    the server.
     """
     with importing("serve", "serve"):
         from pocketsam.server.run import address, listen

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pocketsam.automatic.generator import segment_everything
 from pocketsam.automatic.options import Options
-from pocketsam.compat.model import Sam
+from pocketsam.compat.base import OpenModel
 from pocketsam.predict.image import load_image
 from pocketsam.utils.rle import RLE, decode
 
@@ -27,7 +27,7 @@ class SamAutomaticMaskGenerator:
 
     def __init__(
         self,
-        model: Sam,
+        model: OpenModel,
         points_per_side: int | None = 32,
         points_per_batch: int = 64,
         pred_iou_thresh: float = 0.88,

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from pocketsam.compat.predictor import SamPredictor
 from pocketsam.compat.tensors import find_torch
 from pocketsam.config import ModelConfig
 from pocketsam.engines import Engine, open_engine
@@ -83,8 +84,6 @@ class Sam:
         mask_inputs (B, 1, S/4, S/4).
         Returns for each: masks (B, C, H, W) bool, iou_predictions (B, C), low_res_logits (B, C, S/4, S/4).
         """
-        from pocketsam.compat.predictor import SamPredictor  # which needs a `Sam`
-
         answers = []
         for photo in batched_input:
             predictor = SamPredictor(self)

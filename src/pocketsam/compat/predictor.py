@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pocketsam.compat.model import Sam
+from pocketsam.compat.base import OpenModel
 from pocketsam.compat.tensors import find_torch, to_array, to_tensor
 from pocketsam.compat.transforms import ResizeLongestSide
 from pocketsam.config import ModelConfig
@@ -31,7 +31,7 @@ class SamPredictor:
     original_size and is_image_set, to go on from an embedding that was kept.
     """
 
-    def __init__(self, sam_model: Sam) -> None:
+    def __init__(self, sam_model: OpenModel) -> None:
         self.model = sam_model
         self.reset_image()
 

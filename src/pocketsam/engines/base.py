@@ -36,6 +36,17 @@ class EngineInfo:
     batch: int = 1
 
 
+@dataclass(frozen=True)
+class EngineOptions:
+    """How a model is to run: see `open_engine`."""
+
+    device: str = "auto"
+    precision: str = "float32"
+    threads: int | None = None
+    compile: bool = False
+    config: ModelConfig | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """What an engine predicts of N prompts before it computes a mask.

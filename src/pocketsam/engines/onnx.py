@@ -9,9 +9,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from pocketsam.engines.base import EngineInfo, Prediction, cores, mask_or_none, no_embeddings
+from pocketsam.engines.base import EngineInfo, EngineOptions, Prediction, cores, mask_or_none, no_embeddings
 from pocketsam.engines.folder import Contents, open_folder
-from pocketsam.engines.registry import EngineOptions
 from pocketsam.engines.source import onnx_folder
 from pocketsam.engines.workers import TILE, Workers, tiles
 from pocketsam.graphs import GRAPHS, MASK_FEATURES, PROJECTIONS

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from openvino.preprocess import PrePostProcessor
 
 from pocketsam.config import METADATA_KEY
-from pocketsam.engines.base import EngineInfo, Prediction, cores, mask_or_none, no_embeddings
+from pocketsam.engines.base import EngineInfo, EngineOptions, Prediction, cores, mask_or_none, no_embeddings
 from pocketsam.engines.folder import Contents, open_folder
-from pocketsam.engines.registry import EngineOptions
 from pocketsam.engines.source import onnx_folder
 from pocketsam.engines.workers import TILE, Workers, tiles
 from pocketsam.errors import ModelError

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from pocketsam.config import ModelConfig
-from pocketsam.engines.base import Engine
+from pocketsam.engines.base import Engine, EngineOptions
 from pocketsam.engines.source import can_convert, has_onnx, quantized_file, weights_file
 from pocketsam.errors import ModelError
 from pocketsam.utils.install import how_to_install, installed
@@ -50,7 +50,7 @@ class EngineEntry:
     loads_slowly: bool = False
     module: str = ""
 
-    def does(self, options: "EngineOptions") -> bool:
+    def does(self, options: EngineOptions) -> bool:
         """Whether it knows the device and the precision, and compiles if it has to."""
         device = options.device.partition(":")[0]
         return (
@@ -68,7 +68,7 @@ class EngineEntry:
             return has_weights
         return has_onnx(source) or (has_weights and can_convert())
 
-    def load(self, source: Path, options: "EngineOptions") -> Engine:
+    def load(self, source: Path, options: EngineOptions) -> Engine:
         """The model in `source`. Raises ModelError when the engine is not installed, or cannot use the model."""
         try:
             module = import_module(self.module or f"pocketsam.engines.{self.name}")
@@ -78,17 +78,6 @@ class EngineEntry:
             ) from error
         engine: Engine = module.load(source, options)
         return engine
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """How a model is to run: see `open_engine`."""
-
-    device: str = "auto"
-    precision: str = "float32"
-    threads: int | None = None
-    compile: bool = False
-    config: ModelConfig | None = None
 
 
 _HALF = ("float32", "bfloat16", "float16")

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pocketsam.config import ModelConfig
-from pocketsam.engines.base import EngineInfo, Prediction, cores
-from pocketsam.engines.registry import EngineOptions
+from pocketsam.engines.base import EngineInfo, EngineOptions, Prediction, cores
 from pocketsam.engines.source import needs_weights, weights_file
 from pocketsam.errors import ModelError
 from pocketsam.models.checkpoints import load_model

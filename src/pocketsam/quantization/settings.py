@@ -37,7 +37,10 @@ class Settings:
     rounds: int = field(
         default=3,
         metadata=option(
-            int, "Of the alternating search; 1 searches for each scale alone.", metavar="N", minimum=1
+            int,
+            "Rounds of the alternating search; 1 searches for each scale separately.",
+            metavar="N",
+            minimum=1,
         ),
     )
     two_groups: bool = True

@@ -1,6 +1,7 @@
-"""Recipes: all that determines a training run. What every run has, then what each method adds.
+"""Recipes: all that determines a training run. What every run has, then what methods have in common.
 
-Nothing here needs PyTorch, so that recipes can be read and checked anywhere. `recipe.py` reads them from YAML.
+What a single method adds is in its file in `tasks/`. None of these needs PyTorch, so that recipes can be read and
+checked anywhere. `recipe.py` reads them from YAML.
 """
 
 import os
@@ -190,12 +191,6 @@ class MaskRecipe(PromptRecipe):
     """How many clicks the first prompt has (or a box and one fewer), batch by batch; a lone one is the commonest."""
 
 
-class SupervisedRecipe(MaskRecipe):
-    """Training on ground truth, without a teacher."""
-
-    method: Literal["supervised"] = "supervised"
-
-
 class DistillationRecipe(Recipe):
     """What every method has that learns from a teacher, whose decoder the student starts with."""
 
@@ -209,34 +204,6 @@ class DistillationRecipe(Recipe):
         if self.train == DRAWN:
             raise ValueError("a teacher needs photos; give shards to train on")
         return self
-
-
-class CoupledRecipe(MaskRecipe, DistillationRecipe):
-    """Training on masks, from the teacher's decoder on; semi-coupled: through that decoder, which is frozen."""
-
-    method: Literal["coupled", "semi-coupled"]
-    masks: Literal["ground truth", "teacher"] = "ground truth"
-    """Which masks are learned: those of the data, or those that the teacher finds at clicks."""
-
-    @model_validator(mode="after")
-    def _needs_embeddings(self) -> "CoupledRecipe":
-        if self.embeddings and self.masks == "ground truth":
-            raise ValueError(f"{self.method} training on ground truth needs no embeddings; leave them out")
-        return self
-
-
-class DecoupledRecipe(DistillationRecipe):
-    """The encoder learns the teacher's image embeddings; photos need no masks."""
-
-    method: Literal["decoupled"]
-
-
-class FullStageRecipe(PromptRecipe, DistillationRecipe):
-    """Encoder and mask decoder learn embeddings, output tokens and masks of the teacher, and the ground truth."""
-
-    method: Literal["full-stage"]
-    stages: Stages = Stages()
-    """How much each part counts."""
 
 
 def _expanded(path: str) -> str:

@@ -39,7 +39,7 @@ class Teacher(EvaluationProtocol):
     against: OpenSegmenter = field(
         metadata=option(
             type=str,
-            help="The model to agree with: a name, a folder or a file.",
+            help="The model to compare with: a name, a folder or a file.",
             metavar="MODEL",
             names_model=True,
         )
@@ -51,16 +51,16 @@ class Teacher(EvaluationProtocol):
     )
 
     name: ClassVar[str] = "teacher"
-    summary: ClassVar[str] = "agreement with another model (MobileSAM)"
+    summary: ClassVar[str] = "mean IoU with the masks of another model (MobileSAM)"
     description: ClassVar[str] = (
-        "Gives the model and another one the same random points, and pairs of a foreground and a background point,"
-        " and compares their masks. The photos need no masks."
+        "Prompts two models with the same random points, and with pairs of a foreground and a background point, and"
+        " compares their masks. The photos need no masks."
     )
     follows: ClassVar[str] = "MobileSAM (arXiv 2306.14289), Tables 2 and 7"
     results: ClassVar[dict[str, str]] = {
-        "point": "mean IoU in % of both models' masks for a lone point",
+        "point": "mean IoU in % of the two models' masks for a single point",
         "100 px … 500 px": "the same for a foreground and a background point so many pixels apart",
-        "prompts": "how many prompts each mean is of",
+        "prompts": "how many prompts each mean is taken over",
     }
     needs_masks: ClassVar[bool] = False
 

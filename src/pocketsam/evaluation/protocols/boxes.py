@@ -86,16 +86,16 @@ class Boxes(EvaluationProtocol):
     )
 
     name: ClassVar[str] = "boxes"
-    summary: ClassVar[str] = "a detector's boxes as prompts, and AP (TinySAM, EfficientSAM)"
+    summary: ClassVar[str] = "average precision with a detector's boxes as prompts (TinySAM, EfficientSAM)"
     description: ClassVar[str] = (
-        "Prompts with every box of a detector, and counts the average precision of the masks by the rules of COCO or"
-        " LVIS. DATA is a COCO or LVIS .json, by whose numbers the detector names photos."
+        "Prompts the model with every box of a detector, and computes the average precision of the masks by the rules"
+        " of COCO or LVIS. DATA is a COCO or LVIS .json; the detector's results use its image ids."
     )
     follows: ClassVar[str] = "TinySAM (arXiv 2312.13789), Table 1; EfficientSAM (arXiv 2312.00863), Table 5"
     results: ClassVar[dict[str, str]] = {
-        "AP, AP50, AP75": "mask AP in %, over the IoUs 0.5 to 0.95, and at 0.5 and at 0.75",
-        "APs, APm, APl": "of small, medium and large masks, split at 32² and 96² pixels",
-        "APr, APc, APf": "for LVIS, of rare, common and frequent categories",
+        "AP, AP50, AP75": "mask AP in %: the mean over IoU thresholds from 0.5 to 0.95, at 0.5, and at 0.75",
+        "APs, APm, APl": "mask AP in % of small (up to 32² pixels), medium (up to 96²) and large objects",
+        "APr, APc, APf": "mask AP in % of rare, common and frequent categories (LVIS)",
     }
     needs_masks: ClassVar[bool] = False
     needs_all_photos: ClassVar[bool] = True

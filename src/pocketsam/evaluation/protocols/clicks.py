@@ -76,16 +76,16 @@ class Clicks(EvaluationProtocol):
     name: ClassVar[str] = "clicks"
     summary: ClassVar[str] = "mean IoU for a box, and for random clicks in the mask (EfficientSAM)"
     description: ClassVar[str] = (
-        "Prompts for each ground-truth mask with its tightest box and with 1, 3 … random clicks in it, and compares"
-        " the predicted masks with it."
+        "Prompts the model with the tightest box of each ground-truth mask, and with 1, 3 … random clicks in the"
+        " mask, and compares the predicted masks with the ground truth."
     )
     follows: ClassVar[str] = "EfficientSAM (arXiv 2312.00863), Table 4"
     results: ClassVar[dict[str, str]] = {
-        "box, 1 click, 3 clicks": "mean IoU in % of the mask that a user gets, by source",
-        "most confident": "the same of the most confident mask of a multimask output, as in the paper",
-        "IoU ≥ 0.8, IoU ≥ 0.9": "the share of box masks with such an IoU, in %",
-        "boundary IoU": "of box masks, in %; the boundary is 2 % of the diagonal wide (Cheng et al. 2021)",
-        "correlation": "Pearson's, of predicted and true IoU for lone clicks, from -1 to 1",
+        "box, 1 click, 3 clicks": "mean IoU in % of the mask that `segment` returns, for each source of masks",
+        "most confident": "the same for the multimask output with the highest predicted IoU, as in the paper",
+        "IoU ≥ 0.8, IoU ≥ 0.9": "how many of the masks from boxes have such an IoU, in %",
+        "boundary IoU": "of the masks from boxes, in %; the boundary is 2 % of the diagonal wide (Cheng et al. 2021)",
+        "correlation": "Pearson's r of predicted and true IoU for single clicks, from -1 to 1",
         "calibration": "mean true IoU in % for each tenth of predicted IoU",
     }
 

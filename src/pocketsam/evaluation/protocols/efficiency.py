@@ -42,19 +42,19 @@ class Efficiency(Measurement):
     )
 
     name: ClassVar[str] = "efficiency"
-    summary: ClassVar[str] = "size, multiply-adds, time and memory"
+    summary: ClassVar[str] = "parameters, multiply-adds, time and memory"
     description: ClassVar[str] = (
-        "Counts a model's parameters and multiply-adds, and times its encoder and decoder in turns with the models"
-        " that it is compared with. It needs no photos."
+        "Counts a model's parameters and multiply-adds, and times its encoder and decoder, alternating with the"
+        " models that it is compared with. It needs no photos."
     )
     follows: ClassVar[str] = (
         "MobileSAM (arXiv 2306.14289), Tables 6 and 7; TinySAM (arXiv 2312.13789), Table 1"
     )
     results: ClassVar[dict[str, str]] = {
-        "parameters, GMAC": "in millions, and multiply-adds in billions for one image and for one click",
+        "parameters, GMAC": "parameters in millions; multiply-adds in billions for one image and for one click",
         "encoder, 1 prompt, 64 prompts": "median time in ms, with the 10th and the 90th percentile",
         "images/s, prompts/s": "throughput",
-        "peak, MB; files, MB": "the most memory that the process took, and the size of the model's files",
+        "peak, MB; files, MB": "peak memory of the process, and the size of the model's files",
     }
 
 

@@ -75,15 +75,17 @@ class Interactive(EvaluationProtocol):
     )
 
     name: ClassVar[str] = "interactive"
-    summary: ClassVar[str] = "the same after one corrective click after another (SAM, TinySAM)"
+    summary: ClassVar[str] = "mean IoU after each of several corrective clicks (SAM, TinySAM)"
     description: ClassVar[str] = (
-        "Clicks in the middle of each ground-truth mask, then again and again in the middle of the larger error, and"
-        " compares the mask after each click with it."
+        "Clicks in the middle of each ground-truth mask, then repeatedly in the middle of the largest error, and"
+        " compares the predicted mask after each click with the ground truth."
     )
     follows: ClassVar[str] = "SAM (arXiv 2304.02643), section 7.1; TinySAM (arXiv 2312.13789), Figure 4"
     results: ClassVar[dict[str, str]] = {
-        "1, 2, 3 …": "mean IoU in % after so many clicks: with the mask before as input, without, and by an oracle",
-        "NoC@80, NoC@85, NoC@90": "mean number of clicks to such an IoU in %; all clicks where it is not reached",
+        "1, 2, 3 …": "mean IoU in % after so many clicks: with the previous mask as input, without it, and"
+        " choosing each mask by its true IoU (oracle)",
+        "NoC@80, NoC@85, NoC@90": "mean number of clicks until the IoU is 80, 85 or 90 %; the largest number where it"
+        " is not reached",
     }
 
     def __post_init__(self) -> None:

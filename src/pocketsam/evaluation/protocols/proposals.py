@@ -48,18 +48,19 @@ class Everything(EvaluationProtocol):
     crop_n_layers: int = 0
 
     name: ClassVar[str] = "everything"
-    summary: ClassVar[str] = "recall and best IoU of what is found without a prompt (SAM)"
+    summary: ClassVar[str] = "average recall and best IoU of everything mode's masks (SAM)"
     description: ClassVar[str] = (
-        "Segments everything in each photo without a prompt, and finds for each ground-truth mask the proposal that"
-        " overlaps it most."
+        "Segments each photo without a prompt, and finds for each ground-truth mask the proposal that overlaps it"
+        " most."
     )
     follows: ClassVar[str] = (
         "SAM (arXiv 2304.02643), section 7.3 (object proposals); TinySAM (arXiv 2312.13789), everything mode"
     )
     results: ClassVar[dict[str, str]] = {
-        "AR@10, AR@100, AR@1000": "average recall in % of so many proposals of a photo, the most confident ones",
-        "best IoU": "mean IoU in % of each ground-truth mask with the proposal that overlaps it most",
-        "masks a photo, s a photo": "how many proposals there are on average, and the median time in seconds",
+        "AR@10, AR@100, AR@1000": "average recall in % of the 10, 100 or 1000 proposals of a photo with the highest"
+        " predicted IoU",
+        "best IoU": "mean IoU in % of each ground-truth mask and the proposal that overlaps it most",
+        "masks a photo, s a photo": "mean number of proposals, and median time in seconds",
     }
     is_timed: ClassVar[bool] = True
     needs_counter: ClassVar[bool] = True

@@ -1,23 +1,26 @@
 """Training methods, a file each, and the table of them.
 
-A new method is a file here, with a `build` that makes a `Task` of a recipe, and an entry in the table. What its
-recipes have beside the common fields is a class in `config.py`.
+A new method is a file here and a line in the table. The file has the class of its recipes, whose `method` names it,
+and `build(recipe)`, which makes a `Task`. Recipes are read without PyTorch, so that only `build` imports it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
-from pocketsam.training.config import (
-    CoupledRecipe,
-    DecoupledRecipe,
-    FullStageRecipe,
-    Recipe,
-    SupervisedRecipe,
-)
+from pocketsam.training.config import Recipe
 
 if TYPE_CHECKING:
     from pocketsam.training.task import Task
+
+_TABLE = (
+    "supervised:SupervisedRecipe",
+    "supervised:CoupledRecipe",
+    "decoupled:DecoupledRecipe",
+    "full_stage:FullStageRecipe",
+)
+"""FILE:CLASS of the recipes of a method, or of several that share a class."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +32,16 @@ class TaskEntry:
     module: str
 
 
-_TABLE = (
-    TaskEntry("supervised", SupervisedRecipe, "pocketsam.training.tasks.supervised"),
-    TaskEntry("coupled", CoupledRecipe, "pocketsam.training.tasks.supervised"),
-    TaskEntry("semi-coupled", CoupledRecipe, "pocketsam.training.tasks.supervised"),
-    TaskEntry("decoupled", DecoupledRecipe, "pocketsam.training.tasks.decoupled"),
-    TaskEntry("full-stage", FullStageRecipe, "pocketsam.training.tasks.full_stage"),
-)
-TASKS = {entry.method: entry for entry in _TABLE}
+def _entries(place: str) -> Iterator[TaskEntry]:
+    """The methods that a line of the table stands for."""
+    file, _, name = place.partition(":")
+    module = f"{__name__}.{file}"
+    config: type[Recipe] = getattr(import_module(module), name)
+    for method in get_args(config.model_fields["method"].annotation):
+        yield TaskEntry(method, config, module)
+
+
+TASKS = {entry.method: entry for place in _TABLE for entry in _entries(place)}
 """By the name of the method."""
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pocketsam.training.losses import (
+from pocketsam.training.losses.functions import (
     cross_entropy,
     dice_loss,
     embedding_distance,

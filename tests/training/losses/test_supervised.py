@@ -6,8 +6,8 @@ from torch import Tensor
 
 from pocketsam.models.architectures import build
 from pocketsam.models.layers import Normalise
-from pocketsam.training.losses import mask_loss
-from pocketsam.training.tasks.supervised import Supervised, round_losses
+from pocketsam.training.losses.functions import mask_loss
+from pocketsam.training.losses.supervised import Supervised, round_losses
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What methods learn from: the loss of a batch, a file for each method, and the functions that it consists of."""

@@ -55,9 +55,9 @@ class Segmenter:
         compile: bool = False,
         one_image: bool = False,
     ) -> None:
-        if not isinstance(batch, int) or batch < 1:
+        if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
             raise InputError(f"batch is {batch!r}, but the decoder takes at least 1 prompt at a time")
-        if threads is not None and (not isinstance(threads, int) or threads < 1):
+        if threads is not None and (not isinstance(threads, int) or isinstance(threads, bool) or threads < 1):
             raise InputError(f"threads is {threads!r}; give a whole number from 1 on, or None for all cores")
         self.batch = batch
         if not isinstance(engine, str):

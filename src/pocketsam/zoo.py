@@ -9,7 +9,6 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from pocketsam.config import EFFICIENT_SAM, SAM, TINY_SAM, ModelConfig
-from pocketsam.engines.source import weights_file
 from pocketsam.errors import ModelError
 from pocketsam.graphs import ONNX_FILES
 from pocketsam.utils.files import home
@@ -168,6 +167,8 @@ def locate_weights(model: str | Path, purpose: str) -> tuple[Path, ModelConfig |
 
     Raises ModelError when there is no such model, or only files that were made of its weights.
     """
+    from pocketsam.engines.source import weights_file  # brings numpy with it
+
     source, config = locate(model)
     weights = weights_file(source)
     if weights is None:

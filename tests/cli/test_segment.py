@@ -253,7 +253,7 @@ GOOD = ("--point", "20,20")
         (GOOD, "there is no photo; give one, or a folder of photos"),
         (
             ("https://example.org/a.jpg", *GOOD),
-            "https:/example.org/a.jpg: is an address, which is not fetched",
+            "https://example.org/a.jpg: is an address, which is not fetched",
         ),
         (
             ("photo.png", *GOOD, "-o", "x.cutout.jpg"),

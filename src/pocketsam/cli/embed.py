@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pocketsam.cli.options import Device, Engine, Precision, Threads, output_option
+from pocketsam.cli.options import Running, output_option, with_options
 from pocketsam.errors import InputError
 
 if TYPE_CHECKING:
     from pocketsam.embeddings.job import Progress as Done
 
 
+@with_options(running=Running)
 def embed(
     photos: Annotated[
         list[Path],
@@ -24,10 +25,8 @@ def embed(
     bits: Annotated[
         int, typer.Option(help="Bits of each stored number: 16, or 8 for half the size.", metavar="16|8")
     ] = 16,
-    engine: Engine = "auto",
-    device: Device = "auto",
-    precision: Precision = "float32",
-    threads: Threads = None,
+    *,
+    running: Running,
 ) -> None:
     """Store a teacher's embeddings of photos, for training students.
 
@@ -36,7 +35,6 @@ def embed(
     """
     from pocketsam.embeddings.job import embed as embed_photos
     from pocketsam.embeddings.teacher import locate_teacher
-    from pocketsam.segmenter import Segmenter
     from pocketsam.utils.files import check_writable
     from pocketsam.utils.progress import Progress
 
@@ -45,7 +43,7 @@ def embed(
             raise InputError(f"{path}: there is no such file or folder; check the path")
     check_writable(output, missing=True)
     locate_teacher(teacher)  # before hours of work: training a student needs more than ONNX files
-    segmenter = Segmenter(teacher, engine, device=device, precision=precision, threads=threads)
+    segmenter = running.open(teacher)
     with Progress("photos", resumes=True) as progress:
 
         def show(now: "Done") -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pocketsam.cli.options import Device, Engine, Model, Precision, Threads, output_option, with_options
+from pocketsam.cli.options import Model, Running, output_option, with_options
 from pocketsam.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,10 +62,6 @@ def _command(protocol: "type[Measurement]") -> Any:
     def measure(
         data: Annotated[list[Path] | None, data_argument] = None,
         model: Model = "pocket",
-        engine: Engine = "auto",
-        device: Device = "auto",
-        precision: Precision = "float32",
-        threads: Threads = None,
         output: Annotated[
             Path | None,
             output_option(
@@ -73,7 +69,10 @@ def _command(protocol: "type[Measurement]") -> Any:
                 "FOLDER",
             ),
         ] = None,
-        **more: Any,
+        *,
+        running: Running,
+        given: dict[str, Any],
+        how: dict[str, Any],
     ) -> None:
         """Measure, show how far it is and the means so far, and print the tables."""
         from rich.console import Console
@@ -82,22 +81,13 @@ def _command(protocol: "type[Measurement]") -> Any:
         from pocketsam.utils.progress import Progress
 
         _check_options(protocol, data or [])
-        given = {name: more.pop(name) for name in protocol.options()}
-        how = Run(
-            model=model,
-            engine=engine,
-            device=device,
-            precision=precision,
-            threads=threads,
-            output=output,
-            **more,
-        )
+        run = Run(model=model, output=output, **vars(running), **how)
         with Progress("photos", resumes=True) as progress:
 
             def show(done: int, total: int, means: str) -> None:
                 progress.update(done, means, total=total)
 
-            outcome = evaluate(protocol, given, how, data or [], show)
+            outcome = evaluate(protocol, given, run, data or [], show)
         console = Console(markup=False)
         for table in outcome.report.tables:
             console.print(table.rich())
@@ -112,7 +102,7 @@ def _command(protocol: "type[Measurement]") -> Any:
         epilog="\b\nReports:\n" + "\n".join(f"  {name}: {text}" for name, text in protocol.results.items()),
         # What is no option ends among DATA, so that the line about it can name the protocols that have it.
         context_settings={"ignore_unknown_options": True},
-    )(with_options(_options(protocol))(measure))
+    )(with_options(running=Running, how=_of_run(protocol), given=protocol.options())(measure))
     return typer.main.get_command(app)
 
 
@@ -122,12 +112,12 @@ def _takes_photos(protocol: "type[Measurement]") -> bool:
     return issubclass(protocol, EvaluationProtocol)
 
 
-def _options(protocol: "type[Measurement]") -> "dict[str, Option]":
-    """The protocol's own options and, where it measures on photos, those of a run on photos."""
+def _of_run(protocol: "type[Measurement]") -> "dict[str, Option]":
+    """The options of a run on photos, if the protocol measures on photos."""
     from pocketsam.evaluation.job import Run
     from pocketsam.utils.options import options_of
 
-    return protocol.options() | (options_of(Run) if _takes_photos(protocol) else {})
+    return options_of(Run) if _takes_photos(protocol) else {}
 
 
 def _check_options(protocol: "type[Measurement]", data: list[Path]) -> None:
@@ -139,7 +129,11 @@ def _check_options(protocol: "type[Measurement]", data: list[Path]) -> None:
         if not word.startswith("-"):
             continue
         flag = word.partition("=")[0]
-        having = [name for name, other in PROTOCOLS.items() if flag in map(flag_of, _options(other))]
+        having = [
+            name
+            for name, other in PROTOCOLS.items()
+            if flag in map(flag_of, {**other.options(), **_of_run(other)})
+        ]
         if having:
             raise InputError(f"{flag} is for {' and '.join(having)}, not for {protocol.name}; leave it out")
         raise InputError(f"there is no option {flag}; pocketsam evaluate {protocol.name} --help shows all")

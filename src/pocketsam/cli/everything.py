@@ -1,19 +1,18 @@
 """`pocketsam everything`: the masks of all objects in a photo or in many, without a prompt."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pocketsam.automatic.options import Options
-from pocketsam.cli.options import Device, Engine, Model, Precision, Threads, output_option, with_options
-from pocketsam.utils.options import options_of
+from pocketsam.cli.options import Model, Running, output_option, with_options
 
 if TYPE_CHECKING:
     from pocketsam.automatic.batch import Outcome
 
 
-@with_options(options_of(Options))
+@with_options(running=Running, options=Options)
 def everything(
     photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", metavar="PHOTO")],
     output: Annotated[
@@ -28,11 +27,9 @@ def everything(
         typer.Option("--overlays", help="Also write NAME.overlay.jpg for each photo: the masks drawn on it."),
     ] = False,
     model: Model = "pocket",
-    engine: Engine = "auto",
-    device: Device = "auto",
-    precision: Precision = "float32",
-    threads: Threads = None,
-    **options: Any,
+    *,
+    running: Running,
+    options: Options,
 ) -> None:
     """Find the masks of all objects in photos, without a prompt.
 
@@ -41,15 +38,13 @@ def everything(
     from pocketsam.automatic.batch import everything_in_photos, is_one_file, summary
     from pocketsam.engines import PRECISIONS
     from pocketsam.predict.photo_files import check_all_done, find_photos
-    from pocketsam.segmenter import Segmenter
     from pocketsam.utils.progress import Progress
 
-    Options(**options)  # which says what makes no sense, before a model is opened
     paths = find_photos(photos)
     output = output or Path()
     is_one_file(output, len(paths))  # which says what cannot be one file
-    segmenter = Segmenter(model, engine, device=device, precision=precision, threads=threads)
-    settings = {"precision": PRECISIONS[precision]}
+    segmenter = running.open(model)
+    settings = {"precision": PRECISIONS[running.precision]}
     resumed = 0
     with Progress("photos", len(paths), resumes=True) as progress:
 
@@ -63,7 +58,7 @@ def everything(
                 progress.advance(f"{resumed} of them done by an earlier run" if resumed else "")
 
         outcomes = everything_in_photos(
-            segmenter, paths, output, overlays=overlays, settings=settings, after_photo=show, **options
+            segmenter, paths, output, overlays=overlays, settings=settings, after_photo=show, **vars(options)
         )
     if not all(outcome.error for outcome in outcomes):
         typer.echo(summary(outcomes, output))

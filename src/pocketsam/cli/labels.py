@@ -22,7 +22,7 @@ def convert_labels(
     ],
     source_format: Annotated[
         str | None,
-        typer.Option("--from", help=f"The format of LABELS, if it is not plain: {FROM}.", metavar="FORMAT"),
+        typer.Option("--from", help=f"The format of LABELS, if neither suffix nor content shows it: {FROM}.", metavar="FORMAT"),
     ] = None,
     target_format: Annotated[
         str | None, typer.Option("--to", help=f"The format to write into a folder: {TO}.", metavar="FORMAT")
@@ -37,7 +37,7 @@ def convert_labels(
 ) -> None:
     """Convert annotations of photos from one format to another.
 
-    Masks stay the same, pixel for pixel. What the new format cannot hold is said at the end.
+    Masks stay the same, pixel for pixel. At the end, a line names what the new format cannot hold.
     """
     from pocketsam.predict.formats.converting import convert_labels
     from pocketsam.utils.progress import Progress

@@ -2,15 +2,13 @@
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pocketsam.cli.options import Threads, output_option, show_files, with_options
-from pocketsam.errors import InputError
-from pocketsam.quantization.settings import Settings
+from pocketsam.cli.options import output_option, show_files, with_options
+from pocketsam.quantization.settings import Settings, choose
 from pocketsam.utils.install import importing
-from pocketsam.utils.options import options_of
 
 
 class Form(str, Enum):
@@ -20,7 +18,7 @@ class Form(str, Enum):
     scales = "scales"
 
 
-@with_options(options_of(Settings))
+@with_options(search=Settings)
 def quantize(
     model: Annotated[
         str,
@@ -64,8 +62,11 @@ def quantize(
         typer.Option("--one-scale", help="Use one scale instead of two for the results of softmax and GELU."),
     ] = False,
     photos: Annotated[int, typer.Option(min=1, help="How many of the photos to use.", metavar="N")] = 8,
-    threads: Threads = None,
-    **search: Any,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; all cores, if not given.", metavar="N")
+    ] = None,
+    *,
+    search: Settings,
 ) -> None:
     """Quantise a model to 8 bits or fewer, by TinySAM's method.
 
@@ -83,18 +84,11 @@ def quantize(
     from pocketsam.zoo import locate_weights
 
     weight_bits, activation_bits = weight_bits or bits, activation_bits or bits
-    to = to or (Form.onnx if weight_bits <= 8 and activation_bits == 8 else Form.scales)
-    if to is Form.onnx and (weight_bits > 8 or activation_bits != 8):
-        raise InputError(
-            f"--to onnx: the files have 8-bit integers, not {weight_bits} bits for weights and {activation_bits} for"
-            " activations; leave the bits out, or give --to scales"
-        )
-    if to is Form.onnx:  # what the files compute is what is searched for
-        weight_bits = weight_bits if full_range else min(weight_bits, 7)
-        one_scale = True
-    settings = Settings(weight_bits, activation_bits, two_groups=not one_scale, **search)
+    settings, form = choose(
+        search, weight_bits, activation_bits, to.value if to else None, full_range, one_scale
+    )
     check_writable(output, missing=True)
-    check_folder(output, to.value)
+    check_folder(output, form)
     sam, config = load_model(*locate_weights(model, "quantise"))
     images = calibration_images(calibration, photos, config)
     with Progress("products", resumes=True) as progress:
@@ -103,8 +97,8 @@ def quantize(
             progress.update(done, total=total)
 
         quantized = write(
-            sam, config, images, settings, output, to.value, threads=threads or cores(), after_product=show
+            sam, config, images, settings, output, form, threads=threads or cores(), after_product=show
         )
-    kind = f"{weight_bits}-bit weights, {activation_bits}-bit activations"
+    kind = f"{settings.weight_bits}-bit weights, {settings.activation_bits}-bit activations"
     typer.echo(f"{output}: {config.name} in {kind}; {quantized.products} products, by {settings.method}")
     show_files(quantized.files)

@@ -5,18 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pocketsam.cli.options import Device, Engine, Model, Precision, Threads, output_option
-from pocketsam.errors import InputError
+from pocketsam.cli.options import Model, Running, output_option, with_options
 from pocketsam.predict.formats import FORMATS
 from pocketsam.utils.words import count
 
 if TYPE_CHECKING:
-    from pocketsam.predict.batch import Job, Outcome
-    from pocketsam.predict.objects import ObjectPrompt
+    from pocketsam.predict.batch import Outcome
 
 SUFFIXES = "; ".join(f"{' '.join(format.suffixes)} ({format.what})" for format in FORMATS)
 
 
+@with_options(running=Running)
 def segment(
     photos: Annotated[
         list[Path] | None,
@@ -67,10 +66,8 @@ def segment(
         bool, typer.Option("--refine", help="Move the outlines to the edges in the photo.")
     ] = False,
     model: Model = "pocket",
-    engine: Engine = "auto",
-    device: Device = "auto",
-    precision: Precision = "float32",
-    threads: Threads = None,
+    *,
+    running: Running,
 ) -> None:
     """Segment objects in photos, by clicks or boxes.
 
@@ -78,18 +75,13 @@ def segment(
     of its own. NAME is the object's class in files that contain classes; shoe:1 and shoe:2 are two objects of the
     class shoe. Exit code 2 means an error, or that no object was found.
     """
+    from pocketsam.predict.batch import plan, segment_photos
+    from pocketsam.predict.photo_files import check_all_done
     from pocketsam.predict.prompt_words import read_words
 
     objects = read_words(points or [], negatives or [], boxes or [])
-    jobs = _jobs(photos or [], prompts, objects, mask, same_prompts, output)
-
-    from pocketsam.predict.batch import segment_photos
-    from pocketsam.predict.photo_files import check_all_done
-    from pocketsam.segmenter import Segmenter
-
-    segmenter = Segmenter(
-        model, engine, device=device, precision=precision, threads=threads, one_image=len(jobs) == 1
-    )
+    jobs = plan(photos or [], prompts, objects, mask, output, same_prompts=same_prompts)
+    segmenter = running.open(model, one_image=len(jobs) == 1)
     outcomes = []
     for outcome in segment_photos(segmenter, jobs, multimask, refine):
         outcomes.append(outcome)
@@ -97,41 +89,6 @@ def segment(
     check_all_done(outcomes)
     if not any(outcome.masks for outcome in outcomes):  # each object is named above
         raise typer.Exit(2)
-
-
-def _jobs(
-    given: list[Path],
-    prompts: Path | None,
-    objects: "list[ObjectPrompt]",
-    mask: Path | None,
-    same_prompts: bool,
-    output: Path | None,
-) -> "list[Job]":
-    """What to do. Raises InputError for options that exclude each other, and where a photo or a prompt is missing."""
-    from pocketsam.predict import batch
-    from pocketsam.predict.photo_files import find_photos
-
-    if prompts is not None:
-        if objects or mask is not None:
-            raise InputError("--prompts holds all prompts; leave out --point, --negative, --box and --mask")
-        if given and (len(given) > 1 or not given[0].is_dir()):
-            raise InputError(
-                f"{given[0]}: with --prompts, give the one folder in which its photos are, or nothing"
-            )
-        return batch.prompts_of_file(prompts, given[0] if given else prompts.parent, output)
-    if not given:
-        raise InputError("there is no photo; give one, or a folder of photos")
-    if not objects and mask is None:
-        raise InputError(
-            "there is no prompt; give --point X,Y, --box X0,Y0,X1,Y1, --mask FILE or --prompts FILE"
-        )
-    photos = find_photos(given)
-    if len(photos) > 1 and not same_prompts:
-        raise InputError(
-            f"there are {len(photos)} photos, but --point, --box and --mask are of one; give --prompts FILE with the"
-            " prompts of each, or --same-prompts to use the same pixels on all of them"
-        )
-    return batch.same_prompts(photos, objects, mask, output)
 
 
 def _show(outcome: "Outcome", is_only: bool) -> None:

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from pocketsam.cli.options import Device, Engine, Model, Precision, Threads, output_option
+from pocketsam.cli.options import Model, Running, output_option, with_options
 from pocketsam.utils.files import check_writable
 from pocketsam.utils.install import importing
 
 
+@with_options(running=Running)
 def serve(
     photos: Annotated[
         list[Path] | None,
@@ -33,10 +34,8 @@ def serve(
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
     model: Model = "pocket",
-    engine: Engine = "auto",
-    device: Device = "auto",
-    precision: Precision = "float32",
-    threads: Threads = None,
+    *,
+    running: Running,
 ) -> None:
     """Annotate photos in the browser.
 
@@ -47,12 +46,10 @@ def serve(
         from pocketsam.server.run import address, listen
         from pocketsam.server.run import serve as run
         from pocketsam.server.service import Service
-    from pocketsam.segmenter import Segmenter
 
     check_writable(output, missing=True)
     listening = listen(host, port, token)
-    segmenter = Segmenter(model, engine, device=device, precision=precision, threads=threads)
-    service = Service(segmenter, photos or [], output)
+    service = Service(running.open(model), photos or [], output)
     page = address(listening, host, token)
     typer.echo(f"{page}  (Ctrl-C stops the server)")
     run(service, listening, host, token, page if browser else None)

@@ -16,7 +16,7 @@ from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import load_mask
 from pocketsam.predict.masks import Masks
 from pocketsam.predict.objects import ObjectPrompt, arguments, cut_boxes, text
-from pocketsam.predict.photo_files import PhotoOutcome, failure, make_folder, unique_names
+from pocketsam.predict.photo_files import PhotoOutcome, failure, find_photos, make_folder, unique_names
 from pocketsam.predict.prompt_files import read_prompts
 from pocketsam.utils.files import check_writable
 
@@ -60,34 +60,58 @@ class Outcome(PhotoOutcome):
     warnings: tuple[str, ...] = ()
 
 
-def same_prompts(
-    photos: Sequence[Path], objects: Sequence[ObjectPrompt], mask: Path | None, output: Path | None
+def plan(
+    given: Sequence[Path],
+    prompts: Path | None,
+    objects: Sequence[ObjectPrompt],
+    mask: Path | None,
+    output: Path | None,
+    *,
+    same_prompts: bool = False,
 ) -> list[Job]:
-    """Jobs that prompt each photo with the same objects. mask: a file with the mask of the only object.
+    """The jobs that a command line describes; errors name its options.
 
-    output: a folder or, for one photo, a file whose suffix chooses the format; None: the working directory.
-    Raises InputError when the results cannot be written there, or a mask comes with several objects.
+    given: photos and folders of photos. prompts: a file with the prompts of many photos, which lie beside it or in
+    the folder that is given. objects: of a single photo or, with `same_prompts`, of each. mask: a file with the mask
+    of the only object. output: a folder or, for one photo, a file whose suffix chooses the format; None: the working
+    directory.
+    Raises InputError for options that exclude each other, and where a photo, a prompt or a place for the results is
+    missing.
     """
+    if prompts is not None:
+        if objects or mask is not None:
+            raise InputError("--prompts holds all prompts; leave out --point, --negative, --box and --mask")
+        return _jobs_of_file(prompts, given, output)
+    if not given:
+        raise InputError("there is no photo; give one, or a folder of photos")
+    if not objects and mask is None:
+        raise InputError(
+            "there is no prompt; give --point X,Y, --box X0,Y0,X1,Y1, --mask FILE or --prompts FILE"
+        )
     if mask is not None and len(objects) > 1:
-        raise InputError(f"{mask}: is the mask of one object; give it with one box at most")
+        raise InputError("--mask is the mask of one object; give it with one --box at most")
+    photos = find_photos(given)
+    if len(photos) > 1 and not same_prompts:
+        raise InputError(
+            f"there are {len(photos)} photos, but --point, --box and --mask are of one; give --prompts FILE with the"
+            " prompts of each, or --same-prompts to use the same pixels on all of them"
+        )
     files = _plan_outputs(photos, output)
+    of_each = objects or [ObjectPrompt()]
+    return [Job(photo, of_each, mask, of_one) for photo, of_one in zip(photos, files, strict=True)]
+
+
+def _jobs_of_file(prompts: Path, given: Sequence[Path], output: Path | None) -> list[Job]:
+    if given and (len(given) > 1 or not given[0].is_dir()):
+        raise InputError(
+            f"{given[0]}: with --prompts, give the one folder in which its photos are, or nothing"
+        )
+    folder = given[0] if given else prompts.parent
+    by_name = read_prompts(prompts)
+    photos = [folder / name for name in by_name]
     return [
-        Job(photo, objects or [ObjectPrompt()], mask, of_one)
-        for photo, of_one in zip(photos, files, strict=True)
-    ]
-
-
-def prompts_of_file(file: Path, folder: Path, output: Path | None) -> list[Job]:
-    """Jobs for the photos that a file of prompts names, which lie in `folder`. output: see `same_prompts`.
-
-    Raises InputError when the file cannot be read, or the results cannot be written.
-    """
-    prompts = read_prompts(file)
-    photos = [folder / name for name in prompts]
-    files = _plan_outputs(photos, output)
-    return [
-        Job(photo, objects, None, of_one)
-        for photo, objects, of_one in zip(photos, prompts.values(), files, strict=True)
+        Job(photo, objects, None, files)
+        for photo, objects, files in zip(photos, by_name.values(), _plan_outputs(photos, output), strict=True)
     ]
 
 

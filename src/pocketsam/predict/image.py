@@ -136,7 +136,10 @@ def _open(source: Source, name: str) -> Image.Image:
 
 def _read(path: Path, name: str) -> bytes:
     if _URL.match(name):
-        raise InputError(f"{name}: is an address, which is not fetched; download the photo and give its path")
+        address = re.sub(":/+", "://", name, count=1)
+        raise InputError(
+            f"{address}: is an address, which is not fetched; download the photo and give its path"
+        )
     try:
         return path.read_bytes()
     except FileNotFoundError:

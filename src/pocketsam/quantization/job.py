@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -21,10 +20,9 @@ from pocketsam.models.sam import Sam
 from pocketsam.quantization.calibrate import calibrate
 from pocketsam.quantization.model import FILE_NAME, fold_batch_norm, numerics, save_quantized
 from pocketsam.quantization.onnx import export_int8
-from pocketsam.quantization.settings import Settings
+from pocketsam.quantization.settings import Form, Settings
 from pocketsam.utils.journal import Journal
 
-Form: TypeAlias = Literal["onnx", "scales"]
 JOURNAL = "scales.jsonl"
 
 

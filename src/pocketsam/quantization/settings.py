@@ -1,12 +1,13 @@
 """What can be chosen about a quantisation; needs no PyTorch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from pocketsam.errors import InputError
 from pocketsam.utils.options import option
 
 Method = Literal["minmax", "percentile", "mse", "output", "hessian"]
+Form = Literal["onnx", "scales"]
 METHODS: tuple[str, ...] = get_args(Method)
 FEWEST_BITS, MOST_BITS = 2, 16
 
@@ -67,3 +68,33 @@ class Settings:
     def kind(self) -> str:
         """The usual short name, such as "w8a8"."""
         return f"w{self.weight_bits}a{self.activation_bits}"
+
+
+def choose(
+    search: Settings,
+    weight_bits: int,
+    activation_bits: int,
+    form: Form | None = None,
+    full_range: bool = False,
+    one_scale: bool = False,
+) -> tuple[Settings, Form]:
+    """The settings with so many bits, and what to write: ONNX files where they can hold those bits, or scales.
+
+    full_range: whether ONNX files use all 8 bits of weights, which overflow on processors without VNNI; else 7.
+    one_scale: whether the results of softmax and GELU have one scale, as they always have in ONNX files.
+    Raises InputError when ONNX files are wanted that cannot hold the bits.
+    """
+    fits = weight_bits <= 8 and activation_bits == 8
+    form = form or ("onnx" if fits else "scales")
+    if form == "onnx" and not fits:
+        raise InputError(
+            f"--to onnx: the files have 8-bit integers, not {weight_bits} bits for weights and {activation_bits} for"
+            " activations; leave the bits out, or give --to scales"
+        )
+    if form == "onnx":  # what the files compute is what is searched for
+        weight_bits = weight_bits if full_range else min(weight_bits, 7)
+        one_scale = True
+    settings = replace(
+        search, weight_bits=weight_bits, activation_bits=activation_bits, two_groups=not one_scale
+    )
+    return settings, form

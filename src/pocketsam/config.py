@@ -2,8 +2,11 @@
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
+
+from pocketsam.errors import InputError
 
 Resize = Literal["pad", "squash"]
 Resampling = Literal["antialiased", "plain"]
@@ -99,6 +102,24 @@ class ModelConfig:
             return cls(**_checked(values))
         except (RecursionError, OverflowError, TypeError) as error:
             raise ValueError(str(error)) from error
+
+    def with_defaults(self, assignments: Iterable[str]) -> "ModelConfig":
+        """The config with other defaults of everything mode, each NAME=VALUE. Raises InputError for bad ones."""
+        values: dict[str, Any] = {}
+        for assignment in assignments:
+            name, _, value = assignment.partition("=")
+            if name not in EVERYTHING_DEFAULTS:
+                raise InputError(
+                    f"--set {assignment}: give NAME=VALUE, with one of the names {', '.join(EVERYTHING_DEFAULTS)}"
+                )
+            try:
+                values[name] = json.loads(value)
+            except ValueError:
+                raise InputError(f"--set {assignment}: {value!r} is not a number") from None
+        try:
+            return ModelConfig.from_json(replace(self, **values).to_json())
+        except ValueError as error:
+            raise InputError(f"--set: {error}") from error
 
 
 EVERYTHING_DEFAULTS = (

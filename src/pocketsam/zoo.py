@@ -179,6 +179,15 @@ def locate_weights(model: str | Path, purpose: str) -> tuple[Path, ModelConfig |
     return weights, config
 
 
+def size_and_place(model: Model) -> tuple[int | None, str]:
+    """How large a model's files are, in bytes, or will be; and where they are: "no" where they are not on disk."""
+    path = on_disk(model)
+    if path is None:
+        return model.bytes, "no"
+    size = sum(file.stat().st_size for file in ([path] if path.is_file() else model_files(path)))
+    return size, str(path.relative_to(home())) if model.url else "in the package"
+
+
 def on_disk(model: Model) -> Path | None:
     """The model's folder or its published file, where either is there already; a folder comes first."""
     if not model.url:

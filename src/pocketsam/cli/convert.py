@@ -1,15 +1,13 @@
 """`pocketsam convert`: any checkpoint as safetensors with its config, or as ONNX files."""
 
-import json
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pocketsam.cli.options import output_option, show_files
-from pocketsam.config import EVERYTHING_DEFAULTS, ModelConfig
+from pocketsam.config import EVERYTHING_DEFAULTS
 from pocketsam.errors import InputError
 from pocketsam.utils.install import importing
 
@@ -77,7 +75,7 @@ def convert(
         if not path.exists():
             raise InputError(f"{path.parent}: holds no {FILE_NAME} to convert; ONNX files run as they are")
     sam, config = load_model(path, MODELS[known_as].config if known_as else config)
-    config = _with_defaults(config, defaults or [])
+    config = config.with_defaults(defaults or [])
     forms = [form.value for form in to or [Form.safetensors]]
     converted = write(sam, config, output or Path(config.name), forms, half=half, source=path)
     typer.echo(
@@ -85,22 +83,3 @@ def convert(
         f" {converted.parameters / 1e6:.1f} M parameters, {config.image_size} × {config.image_size} pixels"
     )
     show_files(converted.files)
-
-
-def _with_defaults(config: ModelConfig, assignments: list[str]) -> ModelConfig:
-    """The config with other defaults of everything mode, each given as NAME=VALUE. Raises InputError for bad ones."""
-    values: dict[str, Any] = {}
-    for assignment in assignments:
-        name, _, value = assignment.partition("=")
-        if name not in EVERYTHING_DEFAULTS:
-            raise InputError(
-                f"--set {assignment}: give NAME=VALUE, with one of the names {', '.join(EVERYTHING_DEFAULTS)}"
-            )
-        try:
-            values[name] = json.loads(value)
-        except ValueError:
-            raise InputError(f"--set {assignment}: {value!r} is not a number") from None
-    try:
-        return ModelConfig.from_json(replace(config, **values).to_json())
-    except ValueError as error:
-        raise InputError(f"--set: {error}") from error

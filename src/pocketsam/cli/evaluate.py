@@ -12,10 +12,10 @@ from typer.core import TyperGroup
 
 from pocketsam.cli.options import Model, Running, output_option, with_options
 from pocketsam.errors import InputError
+from pocketsam.utils.options import options_of
 
 if TYPE_CHECKING:
     from pocketsam.evaluation.protocol import Measurement
-    from pocketsam.utils.options import Option
 
 PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}
 
@@ -57,7 +57,11 @@ def _evaluate() -> None:
 @cache
 def _command(protocol: "type[Measurement]") -> Any:
     """The command of a protocol, with its options and what it reports."""
-    data_argument = typer.Argument(help=DATA, metavar="DATA", hidden=not _takes_photos(protocol))
+    from pocketsam.evaluation.job import Run
+    from pocketsam.evaluation.protocol import EvaluationProtocol
+
+    on_photos = issubclass(protocol, EvaluationProtocol)
+    data_argument = typer.Argument(help=DATA, metavar="DATA", hidden=not on_photos)
 
     def measure(
         data: Annotated[list[Path] | None, data_argument] = None,
@@ -77,10 +81,10 @@ def _command(protocol: "type[Measurement]") -> Any:
         """Measure, show how far it is and the means so far, and print the tables."""
         from rich.console import Console
 
-        from pocketsam.evaluation.job import Run, evaluate
+        from pocketsam.evaluation.job import check_words, evaluate
         from pocketsam.utils.progress import Progress
 
-        _check_options(protocol, data or [])
+        check_words(protocol, data or [])
         run = Run(model=model, output=output, **vars(running), **how)
         with Progress("photos", resumes=True) as progress:
 
@@ -102,38 +106,9 @@ def _command(protocol: "type[Measurement]") -> Any:
         epilog="\b\nReports:\n" + "\n".join(f"  {name}: {text}" for name, text in protocol.results.items()),
         # What is no option ends among DATA, so that the line about it can name the protocols that have it.
         context_settings={"ignore_unknown_options": True},
-    )(with_options(running=Running, how=_of_run(protocol), given=protocol.options())(measure))
+    )(
+        with_options(running=Running, how=options_of(Run) if on_photos else {}, given=protocol.options())(
+            measure
+        )
+    )
     return typer.main.get_command(app)
-
-
-def _takes_photos(protocol: "type[Measurement]") -> bool:
-    from pocketsam.evaluation.protocol import EvaluationProtocol
-
-    return issubclass(protocol, EvaluationProtocol)
-
-
-def _of_run(protocol: "type[Measurement]") -> "dict[str, Option]":
-    """The options of a run on photos, if the protocol measures on photos."""
-    from pocketsam.evaluation.job import Run
-    from pocketsam.utils.options import options_of
-
-    return options_of(Run) if _takes_photos(protocol) else {}
-
-
-def _check_options(protocol: "type[Measurement]", data: list[Path]) -> None:
-    """Raises InputError for an option that the protocol does not have, with the protocols that have it."""
-    from pocketsam.evaluation.protocols import PROTOCOLS
-    from pocketsam.utils.options import flag_of
-
-    for word in map(str, data):
-        if not word.startswith("-"):
-            continue
-        flag = word.partition("=")[0]
-        having = [
-            name
-            for name, other in PROTOCOLS.items()
-            if flag in map(flag_of, {**other.options(), **_of_run(other)})
-        ]
-        if having:
-            raise InputError(f"{flag} is for {' and '.join(having)}, not for {protocol.name}; leave it out")
-        raise InputError(f"there is no option {flag}; pocketsam evaluate {protocol.name} --help shows all")

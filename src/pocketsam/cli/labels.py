@@ -22,7 +22,11 @@ def convert_labels(
     ],
     source_format: Annotated[
         str | None,
-        typer.Option("--from", help=f"The format of LABELS, if neither suffix nor content shows it: {FROM}.", metavar="FORMAT"),
+        typer.Option(
+            "--from",
+            help=f"The format of LABELS, if it is not recognised: {FROM}.",
+            metavar="FORMAT",
+        ),
     ] = None,
     target_format: Annotated[
         str | None, typer.Option("--to", help=f"The format to write into a folder: {TO}.", metavar="FORMAT")

@@ -39,20 +39,13 @@ def models() -> None:
 
 
 def _row(model: Model) -> tuple[str, ...]:
-    from pocketsam.utils.files import home
-    from pocketsam.zoo import model_files, on_disk
+    from pocketsam.zoo import size_and_place
 
-    path = on_disk(model)
-    size = model.bytes
-    place = "no"
-    if path is not None:
-        size = sum(file.stat().st_size for file in ([path] if path.is_file() else model_files(path)))
-        place = str(path.relative_to(home())) if model.url else "in the package"
-    side = model.config.image_size
+    size, place = size_and_place(model)
     return (
         model.name,
         f"{model.parameters / 1e6:.1f} M",
-        f"{side}²",
+        f"{model.config.image_size}²",
         f"{size / 1e6:.1f}" if size else "?",
         model.config.licence,
         place,

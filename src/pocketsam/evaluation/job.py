@@ -6,7 +6,7 @@ settings and data ─► protocol, model ─► record: all that determines the 
                          └──► protocol.summarise ─► report ─► output: the folder's files
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from pocketsam.errors import InputError
 from pocketsam.evaluation.average_precision import require_counter
 from pocketsam.evaluation.output import check_folder, left_out, settings, write_masks, write_report
 from pocketsam.evaluation.protocol import EvaluationProtocol, Measurement
+from pocketsam.evaluation.protocols import PROTOCOLS
 from pocketsam.evaluation.protocols.efficiency import Efficiency, measure_efficiency
 from pocketsam.evaluation.provenance import fingerprint, model_files, versions
 from pocketsam.evaluation.results import Means, PhotoResult, Report
@@ -28,7 +29,7 @@ from pocketsam.segmenter import Segmenter
 from pocketsam.utils.files import check_writable
 from pocketsam.utils.install import how_to_install
 from pocketsam.utils.journal import Journal, settings_digest
-from pocketsam.utils.options import option
+from pocketsam.utils.options import Option, flag_of, option, options_of
 
 RESULTS = Path("evaluation")
 """Where results go that are given no folder."""
@@ -139,6 +140,22 @@ def evaluate(
     if protocol.needs_counter:
         require_counter()
     return _measure_photos(protocol, chosen, how, data, progress)
+
+
+def check_words(protocol: type[Measurement], data: Iterable[Path]) -> None:
+    """Raises InputError for an option among the data, which the protocol does not have; it names those that do."""
+    for word in map(str, data):
+        if not word.startswith("-"):
+            continue
+        flag = word.partition("=")[0]
+        having = [name for name, other in PROTOCOLS.items() if flag in map(flag_of, _all_options(other))]
+        if having:
+            raise InputError(f"{flag} is for {' and '.join(having)}, not for {protocol.name}; leave it out")
+        raise InputError(f"there is no option {flag}; pocketsam evaluate {protocol.name} --help shows all")
+
+
+def _all_options(protocol: type[Measurement]) -> dict[str, Option]:
+    return protocol.options() | (options_of(Run) if issubclass(protocol, EvaluationProtocol) else {})
 
 
 def _measure_photos(

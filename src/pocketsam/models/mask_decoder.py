@@ -210,7 +210,8 @@ class MaskDecoder(nn.Module):
 def _add_to_each(pixels: Tensor, of_image: Tensor) -> Tensor:
     """Maps of N objects in each of B images (B * N, C, H, W), and what is added to each image's (B, C, H, W)."""
     of_image = of_image.contiguous(memory_format=torch.channels_last)
-    return (pixels.unflatten(0, (len(of_image), -1)) + of_image[:, None]).flatten(0, 1)
+    summed: Tensor = pixels.unflatten(0, (len(of_image), -1)) + of_image[:, None]
+    return summed.flatten(0, 1)
 
 
 def finer_maps(finer: Tensor, channels: int) -> tuple[Tensor, Tensor]:

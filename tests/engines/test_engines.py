@@ -7,13 +7,14 @@ import pytest
 
 import pocketsam.engines as engines_package
 import pocketsam.export as export_package
-from pocketsam.cli.options import Engine
+from pocketsam.cli.options import Running
 from pocketsam.config import ModelConfig
 from pocketsam.engines import open_engine, registry, source
 from pocketsam.errors import ModelError
 from pocketsam.graphs import ONNX_FILES
 from pocketsam.utils import install
 from pocketsam.utils.install import how_to_install
+from pocketsam.utils.options import options_of
 from pocketsam.zoo import locate
 
 IMPORTING = [
@@ -158,9 +159,8 @@ def test_a_new_engine_is_one_file_and_one_line(folder, tmp_path, monkeypatch):
 
 
 def test_the_command_line_names_every_engine():
-    (parameter,) = Engine.__metadata__
     *others, last = sorted(registry.ENGINES)
-    assert parameter.help.startswith(f"auto, {', '.join(others)} or {last};")
+    assert options_of(Running)["engine"].help.startswith(f"auto, {', '.join(others)} or {last};")
 
 
 def test_every_engine_says_how_it_runs(engines):

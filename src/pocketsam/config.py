@@ -1,12 +1,16 @@
-"""A model's config: preprocessing, masks, thresholds, licence; all that the rest of the runtime knows of a model."""
+"""A model's config: preprocessing, masks, thresholds, licence; all that the rest of the runtime knows of a model.
+
+And how it is run.
+"""
 
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from pocketsam.errors import InputError
+from pocketsam.utils.options import option
 
 Resize = Literal["pad", "squash"]
 Resampling = Literal["antialiased", "plain"]
@@ -122,6 +126,34 @@ class ModelConfig:
             raise InputError(f"--set: {error}") from error
 
 
+@dataclass(frozen=True)
+class Running:
+    """How a model is run: the arguments of `Segmenter`, as commands offer them."""
+
+    engine: str = field(
+        default="auto",
+        metadata=option(
+            str,
+            "auto, fake-quant, onnx, openvino or torch; auto is the fastest that is installed.",
+            metavar="ENGINE",
+        ),
+    )
+    device: str = field(
+        default="auto",
+        metadata=option(str, "auto, cpu, cuda (or cuda:1 and so on) or mps.", metavar="DEVICE"),
+    )
+    precision: str = field(
+        default="float32",
+        metadata=option(
+            str, "The precision of the arithmetic: float32, bfloat16 or float16.", metavar="PRECISION"
+        ),
+    )
+    threads: int | None = field(
+        default=None,
+        metadata=option(int, "CPU threads; all cores, if not given.", metavar="N", minimum=1),
+    )
+
+
 EVERYTHING_DEFAULTS = (
     "points_per_side",
     "pred_iou_thresh",
@@ -159,8 +191,8 @@ def _checked(values: object) -> dict[str, Any]:
     needed = {"name", "image_size", "resize", "mean", "std"}
     if not isinstance(values, dict) or not needed <= values.keys():
         raise ValueError(f"{', '.join(sorted(needed))} are needed")
-    known = {field.name: values[field.name] for field in fields(ModelConfig) if field.name in values}
-    for field, kind in {
+    known = {one.name: values[one.name] for one in fields(ModelConfig) if one.name in values}
+    for name, kind in {
         "name": str,
         "licence": str,
         "architecture": str,
@@ -168,8 +200,8 @@ def _checked(values: object) -> dict[str, Any]:
         "numerics": str,
         "takes_masks": bool,
     }.items():
-        if not isinstance(known.get(field, kind()), kind):
-            raise ValueError(f"{field} is {known[field]!r}, no {kind.__name__}")
+        if not isinstance(known.get(name, kind()), kind):
+            raise ValueError(f"{name} is {known[name]!r}, no {kind.__name__}")
     if known["name"] in ("", ".", "..") or any(mark in known["name"] for mark in "/\\\0"):
         raise ValueError(f"name is {known['name']!r}, which could not name a folder")
     _choose("resize", known["resize"], get_args(Resize))

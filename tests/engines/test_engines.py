@@ -7,8 +7,7 @@ import pytest
 
 import pocketsam.engines as engines_package
 import pocketsam.export as export_package
-from pocketsam.cli.options import Running
-from pocketsam.config import ModelConfig
+from pocketsam.config import ModelConfig, Running
 from pocketsam.engines import open_engine, registry, source
 from pocketsam.errors import ModelError
 from pocketsam.graphs import ONNX_FILES

@@ -1,26 +1,60 @@
 """`pocketsam`: the commands, and the one place where an error becomes a line and an exit code."""
 
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from pocketsam import __version__
-from pocketsam.cli.convert import convert
-from pocketsam.cli.embed import embed
-from pocketsam.cli.evaluate import evaluate
-from pocketsam.cli.everything import everything
-from pocketsam.cli.labels import convert_labels
-from pocketsam.cli.models import models
-from pocketsam.cli.quantize import quantize
-from pocketsam.cli.segment import segment
-from pocketsam.cli.serve import serve
-from pocketsam.cli.train import train
-from pocketsam.errors import PocketSAMError
+from pocketsam.errors import InputError, PocketSAMError
+
+COMMANDS = {
+    "segment": "Segment objects in photos, by clicks or boxes.",
+    "everything": "Find the masks of all objects in photos, without a prompt.",
+    "serve": "Annotate photos in the browser.",
+    "models": "List the models that have a name, and where their files are.",
+    "embed": "Store a teacher's embeddings of photos, for training students.",
+    "train": "Train a model by a recipe.",
+    "convert": "Convert a checkpoint to safetensors or ONNX.",
+    "quantize": "Quantise a model to 8 bits or fewer, by TinySAM's method.",
+    "convert-labels": "Convert annotations of photos from one format to another.",
+    "evaluate": "Measure a model as the papers do.",
+}
+"""Each command is a file of its name. It is imported when it is needed, so that `pocketsam --help` starts at once."""
+
+PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}
+
+
+@cache
+def _load(name: str) -> Any:
+    """A command, or a group of commands, as Click runs it."""
+    module = name.replace("-", "_")
+    command = getattr(import_module(f"pocketsam.cli.{module}"), module)
+    if not isinstance(command, typer.Typer):
+        command, function = typer.Typer(**PLAIN), command
+        command.command(name)(function)
+    return typer.main.get_command(command)
 
 
 class Commands(TyperGroup):
     """Errors that the user can correct end in one line and exit code 2; all others keep their traceback."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            close = get_close_matches(cmd_name, COMMANDS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"use {', '.join(COMMANDS)}"
+            raise InputError(f"there is no command {cmd_name!r}; {hint}")
+        return _load(cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -56,14 +90,9 @@ app = typer.Typer(
     cls=Commands,
     callback=_pocketsam,
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # plain help shows at once
     context_settings={"help_option_names": ["-h", "--help"]},
+    **PLAIN,
 )
-for command in (segment, everything, serve, models, embed, train, convert, quantize, convert_labels):
-    app.command()(command)
-app.add_typer(evaluate, name="evaluate")
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pocketsam.cli.options import Running, output_option, with_options
+from pocketsam.cli.options import open_model, output_option, with_options
+from pocketsam.config import Running
 from pocketsam.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def embed(
             raise InputError(f"{path}: there is no such file or folder; check the path")
     check_writable(output, missing=True)
     locate_teacher(teacher)  # before hours of work: training a student needs more than ONNX files
-    segmenter = running.open(teacher)
+    segmenter = open_model(teacher, running)
     with Progress("photos", resumes=True) as progress:
 
         def show(now: "Done") -> None:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pocketsam.cli.options import Model, Running, output_option, with_options
+from pocketsam.cli.app import PLAIN
+from pocketsam.cli.options import Model, output_option, with_options
+from pocketsam.config import Running
 from pocketsam.errors import InputError
 from pocketsam.utils.options import options_of
 
 if TYPE_CHECKING:
     from pocketsam.evaluation.protocol import Measurement
-
-PLAIN: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False, "pretty_exceptions_enable": False}
 
 DATA = (
     "Photos with masks: tar shards or folders of NAME.jpg beside NAME.json (SA-1B), a COCO or LVIS .json,"
@@ -74,7 +74,6 @@ def _command(protocol: "type[Measurement]") -> Any:
             ),
         ] = None,
         *,
-        running: Running,
         given: dict[str, Any],
         how: dict[str, Any],
     ) -> None:
@@ -85,7 +84,7 @@ def _command(protocol: "type[Measurement]") -> Any:
         from pocketsam.utils.progress import Progress
 
         check_words(protocol, data or [])
-        run = Run(model=model, output=output, **vars(running), **how)
+        run = Run(model=model, output=output, **how)
         with Progress("photos", resumes=True) as progress:
 
             def show(done: int, total: int, means: str) -> None:
@@ -106,9 +105,5 @@ def _command(protocol: "type[Measurement]") -> Any:
         epilog="\b\nReports:\n" + "\n".join(f"  {name}: {text}" for name, text in protocol.results.items()),
         # What is no option ends among DATA, so that the line about it can name the protocols that have it.
         context_settings={"ignore_unknown_options": True},
-    )(
-        with_options(running=Running, how=options_of(Run) if on_photos else {}, given=protocol.options())(
-            measure
-        )
-    )
+    )(with_options(how=options_of(Run if on_photos else Running), given=protocol.options())(measure))
     return typer.main.get_command(app)

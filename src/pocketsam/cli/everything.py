@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pocketsam.automatic.options import Options
-from pocketsam.cli.options import Model, Running, output_option, with_options
+from pocketsam.cli.options import Model, open_model, output_option, with_options
+from pocketsam.config import Running
 
 if TYPE_CHECKING:
     from pocketsam.automatic.batch import Outcome
@@ -43,7 +44,7 @@ def everything(
     paths = find_photos(photos)
     output = output or Path()
     is_one_file(output, len(paths))  # which says what cannot be one file
-    segmenter = running.open(model)
+    segmenter = open_model(model, running)
     settings = {"precision": PRECISIONS[running.precision]}
     resumed = 0
     with Progress("photos", len(paths), resumes=True) as progress:

@@ -1,7 +1,6 @@
 """Options that several commands have, and those that a class declares (`utils/options`)."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from pocketsam.utils.options import Option, option, options_of
+from pocketsam.config import Running
+from pocketsam.utils.options import Option, options_of
 from pocketsam.utils.words import size
 
 if TYPE_CHECKING:
@@ -22,38 +22,11 @@ Model = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Running:
-    """How a model is run: see `Segmenter`."""
+def open_model(model: str, running: Running, one_image: bool = False) -> "Segmenter":
+    """The model that is given. Raises ModelError when it cannot be run so."""
+    from pocketsam.segmenter import Segmenter
 
-    engine: str = field(
-        default="auto",
-        metadata=option(
-            str,
-            "auto, fake-quant, onnx, openvino or torch; auto is the fastest that is installed.",
-            metavar="ENGINE",
-        ),
-    )
-    device: str = field(
-        default="auto",
-        metadata=option(str, "auto, cpu, cuda (or cuda:1 and so on) or mps.", metavar="DEVICE"),
-    )
-    precision: str = field(
-        default="float32",
-        metadata=option(
-            str, "The precision of the arithmetic: float32, bfloat16 or float16.", metavar="PRECISION"
-        ),
-    )
-    threads: int | None = field(
-        default=None,
-        metadata=option(int, "CPU threads; all cores, if not given.", metavar="N", minimum=1),
-    )
-
-    def open(self, model: str, one_image: bool = False) -> "Segmenter":
-        """The model that is given, which raises ModelError when it cannot be used so."""
-        from pocketsam.segmenter import Segmenter
-
-        return Segmenter(model, one_image=one_image, **vars(self))
+    return Segmenter(model, one_image=one_image, **vars(running))
 
 
 def output_option(help: str, metavar: str = "OUT") -> Any:

@@ -1,21 +1,13 @@
 """`pocketsam quantize`: a model in 8 bits that runs in integers, or in fewer bits to be evaluated."""
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pocketsam.cli.options import output_option, show_files, with_options
-from pocketsam.quantization.settings import Settings, choose
+from pocketsam.quantization.settings import Form, Settings, choose
 from pocketsam.utils.install import importing
-
-
-class Form(str, Enum):
-    """What a quantised model can be written as."""
-
-    onnx = "onnx"
-    scales = "scales"
 
 
 @with_options(search=Settings)
@@ -84,9 +76,7 @@ def quantize(
     from pocketsam.zoo import locate_weights
 
     weight_bits, activation_bits = weight_bits or bits, activation_bits or bits
-    settings, form = choose(
-        search, weight_bits, activation_bits, to.value if to else None, full_range, one_scale
-    )
+    settings, form = choose(search, weight_bits, activation_bits, to, full_range, one_scale)
     check_writable(output, missing=True)
     check_folder(output, form)
     sam, config = load_model(*locate_weights(model, "quantise"))

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pocketsam.cli.options import Model, Running, output_option, with_options
+from pocketsam.cli.options import Model, open_model, output_option, with_options
+from pocketsam.config import Running
 from pocketsam.predict.formats import FORMATS
 from pocketsam.utils.words import count
 
@@ -81,7 +82,7 @@ def segment(
 
     objects = read_words(points or [], negatives or [], boxes or [])
     jobs = plan(photos or [], prompts, objects, mask, output, same_prompts=same_prompts)
-    segmenter = running.open(model, one_image=len(jobs) == 1)
+    segmenter = open_model(model, running, one_image=len(jobs) == 1)
     outcomes = []
     for outcome in segment_photos(segmenter, jobs, multimask, refine):
         outcomes.append(outcome)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pocketsam.cli.options import Model, Running, output_option, with_options
+from pocketsam.cli.options import Model, open_model, output_option, with_options
+from pocketsam.config import Running
 from pocketsam.utils.files import check_writable
 from pocketsam.utils.install import importing
 
@@ -49,7 +50,7 @@ def serve(
 
     check_writable(output, missing=True)
     listening = listen(host, port, token)
-    service = Service(running.open(model), photos or [], output)
+    service = Service(open_model(model, running), photos or [], output)
     page = address(listening, host, token)
     typer.echo(f"{page}  (Ctrl-C stops the server)")
     run(service, listening, host, token, page if browser else None)

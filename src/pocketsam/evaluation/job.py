@@ -7,11 +7,12 @@ settings and data ─► protocol, model ─► record: all that determines the 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from pocketsam.config import Running
 from pocketsam.data.datasets import open_dataset
 from pocketsam.data.sample import Dataset
 from pocketsam.engines import cores
@@ -42,7 +43,7 @@ Progress: TypeAlias = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Running):
     """How to run an evaluation. Nothing but model, engine, device, precision and limit changes the numbers.
 
     model, engine, device, precision, threads: as in `Segmenter`.
@@ -51,10 +52,6 @@ class Run:
     """
 
     model: str = "pocket"
-    engine: str = "auto"
-    device: str = "auto"
-    precision: str = "float32"
-    threads: int | None = None
     output: Path | None = None
     photos: Path | None = field(
         default=None, metadata=option(Path, "The photos of a COCO or LVIS .json.", metavar="FOLDER")
@@ -82,12 +79,7 @@ class Run:
     @property
     def opening(self) -> dict[str, Any]:
         """How the model is opened, in a process of its own or in this one."""
-        return {
-            "engine": self.engine,
-            "device": self.device,
-            "precision": self.precision,
-            "threads": self.threads,
-        }
+        return {one.name: getattr(self, one.name) for one in fields(Running)}
 
 
 @dataclass(frozen=True)
@@ -155,7 +147,7 @@ def check_words(protocol: type[Measurement], data: Iterable[Path]) -> None:
 
 
 def _all_options(protocol: type[Measurement]) -> dict[str, Option]:
-    return protocol.options() | (options_of(Run) if issubclass(protocol, EvaluationProtocol) else {})
+    return protocol.options() | (options_of(Run if issubclass(protocol, EvaluationProtocol) else Running))
 
 
 def _measure_photos(

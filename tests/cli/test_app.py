@@ -1,0 +1,30 @@
+import subprocess
+import sys
+
+import pytest
+
+from commands import run
+from pocketsam.cli.app import COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_each_says_of_itself(name, monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, name, "--help")
+    assert code == 0
+    assert " ".join(out.split("\n\n")[1].split()) == COMMANDS[name]
+
+
+def test_help_lists_the_commands_and_imports_none():
+    code = (
+        "import sys; sys.argv = ['pocketsam', '--help']; from pocketsam.cli.app import app;"
+        "app(standalone_mode=False); print([name for name in sys.modules if name.startswith('pocketsam.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *help_text, modules = done.stdout.splitlines()
+    assert all(any(line.split()[:1] == [name] for line in help_text) for name in COMMANDS)
+    assert "pocketsam.cli.segment" not in modules
+
+
+def test_a_command_that_is_none_gets_a_hint(monkeypatch, capsys):
+    code, _, err = run(monkeypatch, capsys, "segmnt")
+    assert (code, err) == (2, "pocketsam: there is no command 'segmnt'; did you mean 'segment'?\n")

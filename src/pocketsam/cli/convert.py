@@ -1,7 +1,8 @@
 """`pocketsam convert`: any checkpoint as safetensors with its config, or as ONNX files."""
 
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -9,6 +10,13 @@ from pocketsam.cli.options import output_option, show_files
 from pocketsam.config import EVERYTHING_DEFAULTS
 from pocketsam.errors import InputError
 from pocketsam.utils.install import importing
+
+
+class Form(str, Enum):
+    """The kinds of model files. (Typer has no lists of literals.)"""
+
+    safetensors = "safetensors"
+    onnx = "onnx"
 
 
 def convert(
@@ -24,7 +32,7 @@ def convert(
         output_option("A folder, or FILE.safetensors. If not given: a folder with the model's name, here."),
     ] = None,
     to: Annotated[
-        list[Literal["safetensors", "onnx"]] | None,
+        list[Form] | None,
         typer.Option(help="safetensors (the default) or onnx; may be repeated."),
     ] = None,
     known_as: Annotated[
@@ -68,9 +76,6 @@ def convert(
             raise InputError(f"{path.parent}: holds no {FILE_NAME} to convert; ONNX files run as they are")
     sam, config = load_model(path, MODELS[known_as].config if known_as else config)
     config = config.with_defaults(defaults or [])
-    converted = write(sam, config, output or Path(config.name), to or ["safetensors"], half=half, source=path)
-    typer.echo(
-        f"{path}: {config.architecture or 'an architecture without a name'},"
-        f" {converted.parameters / 1e6:.1f} M parameters, {config.image_size} × {config.image_size} pixels"
-    )
+    forms = [form.value for form in to or [Form.safetensors]]
+    converted = write(sam, config, output or Path(config.name), forms, half=half, source=path)
     show_files(converted.files)

@@ -78,4 +78,8 @@ def convert(
     config = config.with_defaults(defaults or [])
     forms = [form.value for form in to or [Form.safetensors]]
     converted = write(sam, config, output or Path(config.name), forms, half=half, source=path)
+    typer.echo(
+        f"{path}: {config.architecture or 'an architecture without a name'},"
+        f" {converted.parameters / 1e6:.1f} M parameters, {config.image_size} × {config.image_size} pixels"
+    )
     show_files(converted.files)

@@ -66,8 +66,8 @@ class ModelConfig:
     points_per_side: int = 32
     """Everything mode's defaults for this model: see `automatic.options.Options`. These are SAM's."""
     min_mask_region_cells: float = 0.0
-    """Everything mode fills holes and removes islands of less than so many cells of the mask grid; 0 leaves masks as
-    they are. In cells, as photos differ in size: a cell is one value of the decoder's logits."""
+    """Masks of prompts and of everything mode have no holes and islands of less than so many cells of the mask grid;
+    0 leaves masks as they are. In cells, as photos differ in size: a cell is one value of the decoder's logits."""
     weights: str = ""
     """sha256 of the weights' numbers, as float32; "" where nobody has computed it."""
     numerics: str = "float32"

@@ -5,11 +5,9 @@ from hypothesis import strategies as st
 
 from naive import naive_nms
 from pocketsam.automatic.filters import (
-    fill_small_holes,
     is_clearly_unstable,
     is_cut_off,
     nms,
-    remove_small_islands,
     stability_score,
 )
 from pocketsam.utils.boxes import outermost_pixels
@@ -40,32 +38,6 @@ def test_nms_is_the_double_loop(boxes, scores, threshold):
     scores = scores[: len(boxes)]
     kept = nms(np.array(boxes, np.int64).reshape(-1, 4), np.array(scores), threshold)
     assert kept.tolist() == naive_nms(boxes, scores, threshold)
-
-
-def test_small_holes_are_filled_and_large_ones_stay():
-    mask = np.zeros((20, 20), bool)
-    mask[2:18, 2:18] = True
-    mask[4, 4] = mask[5, 5] = False  # one hole: corners connect
-    mask[10:14, 10:14] = False
-    filled, changed = fill_small_holes(mask, 3)
-    assert changed
-    assert filled[4, 4]
-    assert not filled[10:14, 10:14].any()
-    assert fill_small_holes(mask, 2)[1] is False
-    assert fill_small_holes(mask, 17)[0][11, 11]
-
-
-def test_small_islands_go_but_the_largest_stays():
-    mask = np.zeros((20, 20), bool)
-    mask[2:6, 2:6] = mask[10:12, 10:12] = True
-    cleaned, changed = remove_small_islands(mask, 5)
-    assert changed
-    assert cleaned.sum() == 16
-    cleaned, changed = remove_small_islands(mask, 100)
-    assert changed
-    assert cleaned.sum() == 16
-    assert remove_small_islands(mask, 4)[1] is False
-    assert remove_small_islands(np.zeros((4, 4), bool), 4)[1] is False
 
 
 def test_a_mask_is_cut_off_at_an_edge_of_its_crop_that_is_none_of_the_photos():

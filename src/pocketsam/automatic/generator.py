@@ -132,6 +132,7 @@ def _prompt_all(
         schedule.note(batch, candidates.promising, candidates.certain)
         yield from candidates.rows
         report(schedule.settled / len(points))
+    report(1.0)  # the last points may have been settled by leaving them out
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,6 +60,7 @@ class Candidates:
             file_name=self.file_name,
             objects=objects,
             prompts=self.prompts,
+            smallest_region=self.config.min_mask_region_cells,
         )
 
 

@@ -18,6 +18,7 @@ from pocketsam.predict.formats.result import DEFAULT_NAME, photo_of
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.prompts import Prompts
 from pocketsam.predict.refine import refine
+from pocketsam.predict.regions import clean_logits
 from pocketsam.utils.rle import RLE, areas, boxes, decode, encode
 
 Index: TypeAlias = int | slice | list[int] | NDArray[Any]
@@ -33,6 +34,7 @@ class Masks(Conversions):
     objects: (N,) int, the prompted object each mask belongs to. prompts: those of the objects, drawn on overlays.
     names: N class names, for files; "object" for each when not given.
     rle: N run lengths of the masks at the photo's resolution, where they are not simply those of the logits.
+    smallest_region: holes and islands of fewer cells of the logits than this are not part of the masks; 0 keeps all.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Masks(Conversions):
         prompts: Prompts | None = None,
         names: Sequence[str] | None = None,
         rle: list[RLE] | None = None,
+        smallest_region: float = 0.0,
     ) -> None:
         self.logits = logits
         self.predicted_iou = predicted_iou
@@ -55,6 +58,7 @@ class Masks(Conversions):
         self.objects = np.arange(len(logits)) if objects is None else objects
         self.prompts = prompts
         self.names = (DEFAULT_NAME,) * len(logits) if names is None else tuple(names)
+        self.smallest_region = smallest_region
         self._rle = rle
 
     @classmethod
@@ -117,7 +121,10 @@ class Masks(Conversions):
             return np.asarray(self.binary[i])
         if self._rle is not None:
             return decode(self._rle[i])
-        return self.geometry.logits_to_photo(self.logits[i]) > 0
+        return self.geometry.logits_to_photo(self._cleaned(i)) > 0
+
+    def _cleaned(self, i: int) -> NDArray[np.float32]:
+        return clean_logits(self.logits[i], self.smallest_region)
 
     @cached_property
     def rle(self) -> list[RLE]:
@@ -143,7 +150,7 @@ class Masks(Conversions):
         Raises InputError when the masks were made without the photo.
         """
         photo = photo_of(self.image, self.file_name)
-        rle = [refine(logits, photo, self.geometry) for logits in self.logits]
+        rle = [refine(self._cleaned(i), photo, self.geometry) for i in range(len(self))]
         return self._with(rle=rle)
 
     def named(self, names: Sequence[str]) -> "Masks":
@@ -170,6 +177,7 @@ class Masks(Conversions):
             "prompts": self.prompts,
             "names": self.names,
             "rle": self._rle,
+            "smallest_region": self.smallest_region,
         }
         return Masks(**fields | changes)
 

@@ -237,7 +237,12 @@ def _usable(
 
 def _detection(row: np.void, candidates: Candidates, i: int, corners: NDArray[np.float64]) -> dict[str, Any]:
     """Detection number i of a photo, and the masks that the rules choose for it, each of them once (JSON)."""
-    masks = Masks(candidates.logits[i], candidates.predicted_iou[i], candidates.geometry)
+    masks = Masks(
+        candidates.logits[i],
+        candidates.predicted_iou[i],
+        candidates.geometry,
+        smallest_region=candidates.config.min_mask_region_cells,
+    )
     one = slice(i, i + 1)
     single = choose(candidates.predicted_iou[one], candidates.prompts[one].ambiguous, candidates.config)
     chosen = {

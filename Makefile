@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs page train-pocket clean
+.PHONY: help demo test check fuzz docs page train-pocket clean
 
 # the shirt
 DEMO_BOX := --box 61,20,446,382
@@ -23,6 +23,9 @@ check: .venv/stamp  ## lint, formatting, types, and which part may import which
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+fuzz: .venv/stamp .venv-fuzz/stamp  ## send hostile requests to `pocketsam serve`: no error of the server, no crash
+	.venv/bin/python benchmarks/hostile_requests.py --schemathesis .venv-fuzz/bin/schemathesis
 
 docs: .venv/stamp docs/pictures/tutorial  ## build the documentation into site/, and check its links
 	.venv/bin/mkdocs build --quiet
@@ -51,12 +54,17 @@ docs/pictures/tutorial:
 	.venv/bin/python benchmarks/tutorial_pictures.py
 
 clean:  ## remove environments, caches and outputs (trained models under runs/ stay)
-	rm -rf .venv .venv-demo out site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-demo .venv-fuzz out site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .venv/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv-fuzz/stamp:
+	$(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check 'schemathesis>=4.3'
 	@touch $@
 
 .venv-demo/stamp: pyproject.toml

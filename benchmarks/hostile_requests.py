@@ -24,6 +24,8 @@ from typing import Any
 import httpx2
 from PIL import Image
 
+from pocketsam.utils.progress import Progress
+
 ROOT = Path(__file__).parents[1]
 SECRET = "the content of a file beside the photos"
 MOST_MEMORY = 2000  # MB
@@ -33,22 +35,40 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--schemathesis", help="its program; then requests made from /api/openapi.json, too")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "secret.txt").write_text(SECRET)
-        (Path(folder) / "cap.jpg").write_bytes((ROOT / "samples" / "cap.jpg").read_bytes())
-        command = [sys.executable, "-m", "pocketsam", "serve", f"{folder}/cap.jpg", "-o", f"{folder}/out"]
-        with subprocess.Popen(
-            [*command, "--no-browser", "--port", "0"], stdout=subprocess.PIPE, text=True
-        ) as server:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "secret.txt").write_text(SECRET)
+        (folder / "cap.jpg").write_bytes((ROOT / "samples" / "cap.jpg").read_bytes())
+        command = [sys.executable, "-m", "pocketsam", "serve", folder / "cap.jpg", "-o", folder / "out"]
+        command += ["--no-browser", "--port", "0"]
+        with (
+            (folder / "log").open("w") as log,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as server,
+        ):
             try:
                 address = re.match(r"\S+", server.stdout.readline()).group()
                 attack = Attack(address, random.Random(options.seed))
-                for _ in range(options.requests):
-                    attack.one()
-                attack.report(server)
+                with Progress("requests", options.requests) as progress:
+                    for _ in range(options.requests):
+                        attack.one()
+                        progress.advance()
+                if options.schemathesis:
+                    run_schemathesis(options.schemathesis, address, attack.photo, folder)
+                attack.report(server, (folder / "log").read_text())
             finally:
                 server.terminate()
+
+
+def run_schemathesis(program: str, address: str, photo: str, folder: Path) -> None:
+    """Requests that schemathesis makes from the server's own description. Ends the program when one fails."""
+    config = folder / "schemathesis.toml"
+    config.write_text(f'[parameters]\n"path.id" = "{photo}"\n')
+    command = [program, f"--config-file={config}", "run", f"{address}api/openapi.json", "--max-examples=300"]
+    checks = "--checks=not_a_server_error,response_schema_conformance"
+    rest = ["--phases=coverage,fuzzing", "--exclude-path-regex=everything", "--suppress-health-check=all"]
+    subprocess.run([*command, checks, *rest, "--seed=1"], check=True)
 
 
 class Attack:
@@ -283,7 +303,7 @@ class Attack:
             method, path, content=json.dumps(body), headers={"content-type": "application/json"}
         )
 
-    def report(self, server: subprocess.Popen[str]) -> None:
+    def report(self, server: subprocess.Popen[str], log: str) -> None:
         for kind, counts in sorted(self.counts.items()):
             said = ", ".join(f"{count} × {status or 'closed'}" for status, count in sorted(counts.items()))
             print(f"{kind}: {said}")
@@ -294,6 +314,8 @@ class Attack:
         print(
             f"{sum(map(Counter.total, self.counts.values()))} requests; memory of the server: at most {most:.0f} MB"
         )
+        if "Traceback" in log:
+            self.faults.append("the server logged an error: " + log[log.index("Traceback") :][:2000])
         if most > MOST_MEMORY:
             self.faults.append("the server took too much memory")
         if not self.client.post(

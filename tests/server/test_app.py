@@ -189,6 +189,25 @@ def test_every_format_is_exported(client, cap, suffix, tmp_path):
         assert response.content
 
 
+@pytest.mark.parametrize("suffix", [one.suffixes[0] for one in FORMATS if one.needs != "logits"])
+def test_all_photos_are_exported_together(client, cap, suffix):
+    refused(client.get("/api/export", params={"suffix": suffix}), 400, "no photo has annotations")
+    shirt = address(client, "tshirt.jpg")
+    put(client, cap, saved_object(client, cap))
+    put(client, shirt, saved_object(client, shirt), saved_object(client, shirt, name="shirt"))
+    response = client.get("/api/export", params={"suffix": suffix})
+    assert response.status_code == 200, response.text
+    name = response.headers["content-disposition"].partition("''")[2]
+    assert name.startswith("annotations.")
+    if name.endswith(".zip"):
+        names = " ".join(zipfile.ZipFile(io.BytesIO(response.content)).namelist())
+        assert "cap" in names
+        assert "tshirt" in names
+    else:
+        assert b"cap" in response.content
+        assert b"tshirt" in response.content
+
+
 def test_an_export_needs_annotations_a_format_and_for_logits_a_prompt(client, cap):
     refused(client.get(f"{cap}/export?suffix=.json"), 400, "no annotations")
     refused(client.get(f"{cap}/export?suffix=.doc"), 400, "suffix")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,3 +213,16 @@ def test_no_control_leaves_its_place_at_any_width(page, serve, engine):
         page.page.set_viewport_size({"width": width, "height": 640})
         assert page.page.evaluate(outside) == 0, width
         assert page.page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_all_photos_are_exported_together(page, serve, engine):
+    page.open(serve(Segmenter(engine=engine), "cap.jpg", "tshirt.jpg"))
+    page.click(200, 150)
+    page.next_photo()
+    page.click(200, 150)
+    page.page.click("#export")
+    page.page.check("#all-photos")
+    with page.page.expect_download(timeout=WAIT) as download:
+        page.page.locator('[data-suffix=".json"]').click()
+    document = json.loads(Path(download.value.path()).read_bytes())
+    assert [one["file_name"] for one in document["images"]] == ["cap.jpg", "tshirt.jpg"]

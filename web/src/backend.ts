@@ -64,4 +64,6 @@ export interface Backend {
   everything(id: string, report: (fraction: number) => void, signal: AbortSignal): Promise<Mask[]>;
   /** The saved annotations as a file of the format that the suffix means. */
   exportAs(id: string, suffix: string): Promise<File>;
+  /** The same of all photos together, where the backend can do that. */
+  exportAll?(suffix: string): Promise<File>;
 }

@@ -66,6 +66,12 @@ async function preview(id: string, prompt: Prompt) {
   return ((await response.json()) as { masks: Mask[] }).masks[0]!.polygons;
 }
 
+async function file(path: string, suffix: string): Promise<File> {
+  const response = await call("GET", `${path}?suffix=${encodeURIComponent(suffix)}`);
+  const name = response.headers.get("Content-Disposition")?.split("''")[1] ?? `masks${suffix}`;
+  return new File([await response.blob()], decodeURIComponent(name));
+}
+
 export const http: Backend = {
   model: () => json<ModelDetails>("GET", "model"),
   photos: () => json<PhotoEntry[]>("GET", "photos"),
@@ -80,9 +86,6 @@ export const http: Backend = {
     (await json<{ masks: Mask[] }>("POST", `photos/${id}/masks`, { objects: [prompt] })).masks[0]!,
   preview,
   everything,
-  exportAs: async (id, suffix) => {
-    const response = await call("GET", `photos/${id}/export?suffix=${encodeURIComponent(suffix)}`);
-    const name = response.headers.get("Content-Disposition")?.split("''")[1] ?? `masks${suffix}`;
-    return new File([await response.blob()], decodeURIComponent(name));
-  },
+  exportAs: (id, suffix) => file(`photos/${id}/export`, suffix),
+  exportAll: (suffix) => file("export", suffix),
 };

@@ -234,7 +234,8 @@ async function exportAs(suffix: string): Promise<void> {
   const photo = id();
   if (!photo) return;
   await saver.idle();
-  download(await whileBusy("Exporting…", backend.exportAs(photo, suffix)));
+  const all = element<HTMLInputElement>("all-photos").checked && photos.length > 1;
+  download(await whileBusy("Exporting…", all ? backend.exportAll!(suffix) : backend.exportAs(photo, suffix)));
 }
 
 function cancel(): void {
@@ -296,7 +297,9 @@ function renderButtons(): void {
   disable("previous", current <= 0);
   disable("next", current >= photos.length - 1);
   disable("everything", none || proposals.open);
-  disable("export", none || !objects.all.some((one) => one.mask));
+  const several = backend?.exportAll !== undefined && photos.length > 1;
+  element("all-photos").closest("label")!.hidden = !several;
+  disable("export", none || !(several || objects.all.some((one) => one.mask)));
   disable("accept", !objects.active && !proposals.open);
   press("add", !removing);
   press("remove", removing);

@@ -119,9 +119,9 @@ class OpenPhotos:
 
 
 def _bytes(photo: Photo) -> int:
-    """Pixels, the embedding, and what the decoder prepares of it, which is about twice the embedding's size."""
+    """Pixels, the embedding, and what the decoder prepares of it, which is about three times the embedding's size."""
     pixels = 0 if photo.image is None else photo.image.nbytes
-    return pixels + 3 * photo.embedding.nbytes
+    return pixels + 4 * photo.embedding.nbytes
 
 
 def _load(source: Path | bytes, limits: Limits) -> NDArray[np.uint8]:

@@ -8,10 +8,11 @@ import io
 import json
 import zipfile
 from base64 import b64encode
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,12 @@ from pocketsam.errors import InputError
 from pocketsam.predict.conversions import Conversions
 from pocketsam.predict.drawing import draw_masks
 from pocketsam.predict.formats import Format, format_of
+from pocketsam.predict.formats import save as write_files
+from pocketsam.predict.formats.archive import zipped
+from pocketsam.predict.formats.labelled import Classes
 from pocketsam.predict.formats.pictures import encode_image
 from pocketsam.predict.formats.result import Result, photo_of
+from pocketsam.predict.formats.writing import write_labels
 from pocketsam.predict.outlines import polygons_with_holes
 from pocketsam.server.limits import RequestError
 from pocketsam.server.messages import Annotation, Mask, Part, RunLengths
@@ -131,19 +136,21 @@ def save(path: Path, annotations: Annotations) -> None:
     path.unlink(missing_ok=True)
 
 
-def read(path: Path, size: tuple[int, int]) -> list[Annotation]:
+def read(path: Path, size: tuple[int, int] | None) -> list[Annotation]:
     """The objects that a COCO file holds, which `save` or `pocketsam segment` wrote; none without a file.
 
+    size: (H, W) of the photo; None where only the file says it.
     Raises RequestError (409) when the file is another.
     """
     if not path.exists():
         return []
     try:
         document = json.loads(path.read_bytes())
+        size = size or (document["images"][0]["height"], document["images"][0]["width"])
         names = {one["id"]: one["name"] for one in document["categories"]}
         objects = [_annotation(one, names) for one in document["annotations"]]
         check_run_lengths(objects, size)
-    except (OSError, ValueError, KeyError, TypeError, ValidationError, RequestError) as error:
+    except (OSError, ValueError, LookupError, TypeError, ValidationError, RequestError) as error:
         raise RequestError(
             409, f"{path.name} exists, but does not hold annotations of this photo; move it elsewhere"
         ) from error
@@ -176,6 +183,25 @@ def export(annotations: Annotations, suffix: str) -> tuple[str, bytes]:
         for i, content in enumerate(contents):
             file.writestr(f"{stem}.{i}{suffix}", content)
     return f"{stem}{suffix.rpartition('.')[0]}.zip", archive.getvalue()
+
+
+def export_all(photos: Iterable[Annotations], suffix: str) -> tuple[str, bytes]:
+    """The name and the content of one file for all photos; a ZIP file where the format has a file for each.
+
+    Raises InputError when there is no such format, or it cannot hold the annotations of many photos.
+    """
+    format, suffix = format_of(f"masks{suffix}")
+    if format.needs == "logits":
+        raise InputError(f"{suffix} is for one photo; choose another format for all photos")
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        if format.many == "files":
+            for photo in photos:
+                write_files(photo, folder / f"{Path(photo.file_name).stem}{_ending(format, suffix)}")
+            files = [(file.name, file.read_bytes()) for file in sorted(folder.iterdir())]
+            return f"annotations{suffix.rpartition('.')[0]}.zip", zipped(files)
+        [file] = write_labels(photos, Classes(), folder / f"annotations{suffix}")
+        return file.name, file.read_bytes()
 
 
 def _ending(format: Format, suffix: str) -> str:

@@ -3,7 +3,7 @@
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 from urllib.parse import quote
 
 from fastapi import FastAPI, Query, Request, Response
@@ -35,6 +35,7 @@ from pocketsam.server.messages import (
 from pocketsam.server.reference import reference_page
 from pocketsam.server.service import Service
 
+Suffix: TypeAlias = Annotated[str, Query(min_length=2, max_length=40, examples=[".json"])]
 STATIC = Path(__file__).parent / "static"
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error, "description": HTTPStatus(status).phrase}
@@ -139,12 +140,13 @@ def _add_annotations(app: FastAPI, service: Service) -> None:
         """Save these annotations, and no others."""
         await service.save(id, annotations.objects)
 
+    @app.get("/api/export", response_class=FileDownload)
+    async def export_all(suffix: Suffix) -> FileDownload:
+        """The saved annotations of all photos as one file, or as a ZIP file of a file for each photo."""
+        return FileDownload(*await service.export_all(suffix))
+
     @app.get("/api/photos/{id}/export", response_class=FileDownload)
-    async def export(
-        id: str,
-        suffix: Annotated[str, Query(min_length=2, max_length=40, examples=[".json"])],
-        request: Request,
-    ) -> FileDownload:
+    async def export(id: str, suffix: Suffix, request: Request) -> FileDownload:
         """The saved annotations as a file of the format that the suffix means; `/api/model` lists the formats."""
         return FileDownload(*await service.export(id, suffix, _user(request)))
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -64,14 +63,8 @@ class Service:
 
     async def open(self, id: str, user: str) -> Photo:
         """A photo, encoded now unless it was before."""
-        entry = self.album[id]
-        async with self._lock(f"open {id}"):
-            photo = self._open_photos.get(id)
-            if photo is None:
-                image = await self._load(entry)
-                photo = await self._run(user, lambda: _opened(self.segmenter, image, entry.name))
-                self._open_photos.put(id, photo)
-        return photo
+        photo = self._open_photos.get(id)
+        return await self._run(id, user, lambda encoded: encoded) if photo is None else photo
 
     async def picture(self, id: str) -> bytes:
         """A JPEG of the photo as the model gets it: upright, on white; a PNG where JPEG is too small."""
@@ -80,26 +73,25 @@ class Service:
 
     async def segment(self, id: str, request: MasksRequest, user: str) -> list[Mask]:
         """The masks of all prompts."""
-        photo = await self.open(id, user)
         objects = [_prompt(one) for one in request.objects]
-        work = partial(photo.segment_objects, objects, multimask=request.multimask, refine=request.refine)
-        masks = await self._run(user, work, waits=not request.preview)
+        options = {"multimask": request.multimask, "refine": request.refine}
+        masks = await self._run(
+            id, user, lambda photo: photo.segment_objects(objects, **options), waits=not request.preview
+        )
         return await run_sync(annotations.describe, masks, request.include)
 
     async def everything(
         self, id: str, request: EverythingRequest, user: str, report: Report = lambda fraction: None
     ) -> Masks:
         """The masks of all objects in the photo. report: see `automatic.generator.Report`."""
-        photo = await self.open(id, user)
         options = request.model_dump(exclude_none=True)
-        proposals = await self._run(user, partial(photo.everything, report, **options))
+        proposals = await self._run(id, user, lambda photo: photo.everything(report, **options))
         return Masks(masks=await run_sync(annotations.describe, proposals))
 
     async def embedding(self, id: str, user: str) -> tuple[str, bytes]:
         """The embedding of a photo as the file that `Photo.save_embedding` writes: its name and its content."""
-        photo = await self.open(id, user)
         name = f"{self.album[id].stem}.npz"
-        return name, await run_sync(photo.embedding_file, name)
+        return name, await self._run(id, user, lambda photo: photo.embedding_file(name))
 
     async def saved(self, id: str) -> list[SavedAnnotation]:
         """The annotations of a photo that were saved."""
@@ -122,15 +114,32 @@ class Service:
             saved = replace(saved, logits=await self._logits(id, saved, user))
         return await run_sync(annotations.export, saved, suffix)
 
+    async def export_all(self, suffix: str) -> tuple[str, bytes]:
+        """The saved annotations of all photos as a file: its name and its content."""
+        annotated = [entry for entry in self.album if self._file(entry.id).exists()]
+        if not annotated:
+            raise InputError("no photo has annotations to export; make one first")
+        needs_photo = format_of(f"masks{suffix}")[0].needs == "photo"
+        photos = (self._annotated(entry, needs_photo) for entry in annotated)
+        return await run_sync(annotations.export_all, photos, suffix, limiter=self._loaders)
+
+    def _annotated(self, entry: Entry, with_photo: bool) -> Annotations:
+        """The annotations of a photo by the names of its files, which no other photo shares."""
+        image = entry.load(self.limits) if with_photo else None
+        objects = annotations.read(self._file(entry.id), None)
+        height, width = objects[0].rle.size if objects else entry.load(self.limits).shape[:2]
+        name = f"{entry.stem}{Path(entry.name).suffix}"
+        return Annotations(objects, (height, width), name, image)
+
     async def _logits(self, id: str, saved: Annotations, user: str) -> NDArray[np.float32]:
         """The logits of the saved objects, from their prompts."""
         if not saved.prompted:
             raise InputError(
                 "logits exist only of objects that were clicked on or boxed; choose another format"
             )
-        photo = await self.open(id, user)
         prompts = [Prompt(points=one.points, labels=one.labels, box=one.box) for one in saved.objects]
-        masks = await self._run(user, partial(photo.segment_objects, [_prompt(one) for one in prompts]))
+        objects = [_prompt(one) for one in prompts]
+        masks = await self._run(id, user, lambda photo: photo.segment_objects(objects))
         return masks.logits
 
     async def _saved(self, id: str) -> Annotations:
@@ -158,10 +167,23 @@ class Service:
         """The pixels of a photo, of which only a few are read at the same time, as each may take much memory."""
         return await run_sync(entry.load, self.limits, limiter=self._loaders)
 
-    async def _run(self, user: str, work: Callable[[], T], waits: bool = True) -> T:
-        """Work for the model, done in a thread when it is the user's turn. waits: see `Turns.turn`."""
+    async def _run(self, id: str, user: str, work: Callable[[Photo], T], waits: bool = True) -> T:
+        """Work on an encoded photo, done in a thread when it is the user's turn. waits: see `Turns.turn`.
+
+        The photo is got within the turn, so that requests that wait keep no photo in memory.
+        """
+        entry = self.album[id]
         async with self._turns.turn(user, waits):
-            return await run_sync(work)
+            return await run_sync(work, await self._encoded(entry))
+
+    async def _encoded(self, entry: Entry) -> Photo:
+        async with self._lock(f"open {entry.id}"):
+            photo = self._open_photos.get(entry.id)
+            if photo is None:
+                image = await self._load(entry)
+                photo = await run_sync(_opened, self.segmenter, image, entry.name)
+                self._open_photos.put(entry.id, photo)
+        return photo
 
     def _file(self, id: str) -> Path:
         return self._output / f"{self.album[id].stem}.masks.json"

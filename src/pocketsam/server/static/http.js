@@ -61,6 +61,11 @@ async function preview(id, prompt) {
         return null;
     return (await response.json()).masks[0].polygons;
 }
+async function file(path, suffix) {
+    const response = await call("GET", `${path}?suffix=${encodeURIComponent(suffix)}`);
+    const name = response.headers.get("Content-Disposition")?.split("''")[1] ?? `masks${suffix}`;
+    return new File([await response.blob()], decodeURIComponent(name));
+}
 export const http = {
     model: () => json("GET", "model"),
     photos: () => json("GET", "photos"),
@@ -74,9 +79,6 @@ export const http = {
     segment: async (id, prompt) => (await json("POST", `photos/${id}/masks`, { objects: [prompt] })).masks[0],
     preview,
     everything,
-    exportAs: async (id, suffix) => {
-        const response = await call("GET", `photos/${id}/export?suffix=${encodeURIComponent(suffix)}`);
-        const name = response.headers.get("Content-Disposition")?.split("''")[1] ?? `masks${suffix}`;
-        return new File([await response.blob()], decodeURIComponent(name));
-    },
+    exportAs: (id, suffix) => file(`photos/${id}/export`, suffix),
+    exportAll: (suffix) => file("export", suffix),
 };

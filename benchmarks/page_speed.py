@@ -24,17 +24,17 @@ PHOTO = Path(__file__).parents[1] / "samples" / "tshirt.jpg"
 SHIRT = (250, 200)
 WAIT = 60_000  # milliseconds
 
-# From the pointer's event until the frame after the one in which the score or the preview appears.
+# From the pointer's event until the frame is drawn in which the score or the preview appears.
 WATCH = """() => {
   const canvas = document.getElementById("canvas");
-  const frame = (done) => requestAnimationFrame(() => requestAnimationFrame(done));
+  const frame = (done) => requestAnimationFrame(() => setTimeout(done)); // after it was drawn
   const context = canvas.getContext("2d");
   const dashes = context.setLineDash.bind(context);
   let moved = 0, clicked = 0;
   canvas.addEventListener("pointermove", () => { moved ||= performance.now(); }, true);
   canvas.addEventListener("pointerup", () => { clicked = performance.now(); }, true);
   context.setLineDash = (pattern) => {
-    if (pattern.length && moved) frame(() => { window.preview ??= performance.now() - moved; });
+    if (pattern.length && moved) setTimeout(() => { window.preview ??= performance.now() - moved; });
     dashes(pattern);
   };
   new MutationObserver(() => {

@@ -57,6 +57,7 @@ function newColour(): { colour: string } {
 async function openPhoto(index: number): Promise<void> {
   const entry = photos[index];
   if (!entry) return;
+  save();
   current = index;
   const turn = ++opening;
   const late = () => turn !== opening;
@@ -146,9 +147,9 @@ function prompt(object: PhotoObject): void {
   const photo = id()!;
   const turn = opening;
   preview.hold();
+  segmenting++;
   objects.put(object);
   const { points, labels, box } = object;
-  segmenting++;
   void attempt(async () => {
     try {
       const mask = await whileBusy("Segmenting…", backend.segment(photo, { points, labels, box }));
@@ -161,7 +162,10 @@ function prompt(object: PhotoObject): void {
       throw error;
     } finally {
       segmenting--;
-      if (!segmenting) preview.clear();
+      if (!segmenting) {
+        preview.clear();
+        save();
+      }
     }
   });
 }
@@ -255,12 +259,15 @@ function counted(count: number, what: string): string {
 }
 
 function changed(): void {
-  const photo = id();
-  if (photo && objects.all !== savedObjects) {
-    savedObjects = objects.all;
-    saver.save(photo, objects.all);
-  }
+  if (!segmenting) save(); // else when the mask is there
   redraw();
+}
+
+function save(): void {
+  const photo = id();
+  if (!photo || objects.all === savedObjects) return;
+  savedObjects = objects.all;
+  saver.save(photo, objects.all);
 }
 
 function redraw(): void {

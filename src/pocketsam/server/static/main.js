@@ -50,6 +50,7 @@ async function openPhoto(index) {
     const entry = photos[index];
     if (!entry)
         return;
+    save();
     current = index;
     const turn = ++opening;
     const late = () => turn !== opening;
@@ -141,9 +142,9 @@ function prompt(object) {
     const photo = id();
     const turn = opening;
     preview.hold();
+    segmenting++;
     objects.put(object);
     const { points, labels, box } = object;
-    segmenting++;
     void attempt(async () => {
         try {
             const mask = await whileBusy("Segmenting…", backend.segment(photo, { points, labels, box }));
@@ -161,8 +162,10 @@ function prompt(object) {
         }
         finally {
             segmenting--;
-            if (!segmenting)
+            if (!segmenting) {
                 preview.clear();
+                save();
+            }
         }
     });
 }
@@ -260,12 +263,16 @@ function counted(count, what) {
     return `${count} ${what}${count === 1 ? "" : "s"}`;
 }
 function changed() {
-    const photo = id();
-    if (photo && objects.all !== savedObjects) {
-        savedObjects = objects.all;
-        saver.save(photo, objects.all);
-    }
+    if (!segmenting)
+        save(); // else when the mask is there
     redraw();
+}
+function save() {
+    const photo = id();
+    if (!photo || objects.all === savedObjects)
+        return;
+    savedObjects = objects.all;
+    saver.save(photo, objects.all);
 }
 function redraw() {
     const active = objects.active;

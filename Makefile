@@ -47,7 +47,7 @@ train-pocket: .venv/stamp  ## train the model inside the package, and put it the
 	set -e; for recipe in recipes/pocket/*.yaml; do .venv/bin/pocketsam train $$recipe; done
 	.venv/bin/pocketsam convert runs/pocket/6-corrections-512/model.safetensors -o checkpoints/pocket/model.safetensors --half \
 		--set pred_iou_thresh=0.3 --set stability_score_thresh=0.6 --set confident_logit=5 \
-		--set points_per_side=24 --set min_mask_region_cells=8
+		--set points_per_side=24 --set min_mask_region_cells=16
 	.venv/bin/pocketsam convert checkpoints/pocket/model.safetensors -o src/pocketsam/weights/pocket --to onnx --half
 
 docs/pictures/tutorial:

@@ -1,20 +1,21 @@
 """What quantisation costs, and what INT8 files gain.
 
-    python benchmarks/quantization.py ablation pocket val-000.tar --calibrate train-003.tar -o ablation.json
+    python benchmarks/quantization.py ablation pocket val-000.tar --calibrate train-003.tar -o out/ablation.jsonl
     python benchmarks/quantization.py files pocket val-000.tar --calibrate train-003.tar
 
 `ablation` prints mean IoU for boxes, 1 and 3 clicks of the float model and of its quantisations, one part of the
-method after the other, and how well their box masks agree with the float model's. `files` prints the size, the time
-of the encoder and the agreement of PocketSAM's INT8 files, beside those that ONNX Runtime's static quantisation and,
-where it is installed, NNCF make of the same float files.
+method after the other, and how well their masks agree with the float model's. Each row is kept in the file of `-o`,
+so that a killed run goes on. `files` prints the sizes, the times of the encoder and of a box, and the agreement of
+PocketSAM's INT8 files, beside those that ONNX Runtime's static quantisation and, where it is installed, NNCF make of
+the same float files.
 
 Calibration photos come from other data than those that are measured.
 """
 
-import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -29,23 +30,26 @@ from rich.progress import track
 from rich.table import Table
 
 from pocketsam import Segmenter
-from pocketsam.cli.quantize import _images, _open
-from pocketsam.config import ModelConfig
+from pocketsam.config import BOX_END, BOX_START, ModelConfig
+from pocketsam.data.calibration import calibration_images
 from pocketsam.data.datasets import open_dataset
 from pocketsam.data.sample import Sample
-from pocketsam.engines import Engine
+from pocketsam.engines import Engine, open_engine
 from pocketsam.engines.fake_quant import FakeQuantEngine
 from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.evaluation.metrics import iou
 from pocketsam.evaluation.prompting import sample_clicks
 from pocketsam.graphs import ONNX_FILES
+from pocketsam.models.checkpoints import load_model
 from pocketsam.models.sam import Sam
 from pocketsam.quantization.calibrate import calibrate
 from pocketsam.quantization.model import QuantizedSam, fold_batch_norm, numerics
 from pocketsam.quantization.settings import Settings
 from pocketsam.utils.install import installed
+from pocketsam.utils.journal import Journal
 from pocketsam.utils.rle import boxes
+from pocketsam.zoo import locate_weights
 
 PARTS: dict[str, Settings] = {
     "min-max": Settings(method="minmax", two_groups=False),
@@ -55,6 +59,7 @@ PARTS: dict[str, Settings] = {
 }
 BITS = ((8, 8), (6, 6), (4, 8))
 COLUMNS = ("box", "1 click", "3 clicks")
+AGREEMENT = tuple(f"{column}, agreement" for column in COLUMNS)
 
 app = typer.Typer(add_completion=False, help=__doc__, rich_markup_mode=None)
 Model = Annotated[str, typer.Argument(help="A model's name, its folder or a checkpoint, with weights.")]
@@ -71,39 +76,47 @@ def ablation(
     model: Model,
     data: Data,
     calibration: Calibration,
+    output: Annotated[
+        Path, typer.Option("-o", help="The rows as JSON lines; those it has are not measured again.")
+    ],
     limit: Limit = None,
     photos: Photos = 8,
     threads: Threads = 2,
     candidates: Candidates = 100,
-    output: Annotated[Path | None, typer.Option("-o", help="The numbers as JSON.")] = None,
 ) -> None:
-    """Mean IoU in % of every part of the method at W8A8, W6A6 and W4A8."""
+    """Mean IoU and agreement in % of every part of the method at W8A8, W6A6 and W4A8."""
     torch.set_num_threads(threads)
-    sam, config = _open(model)
-    images = _images(calibration, photos, config)
+    sam, config = load_model(*locate_weights(model, "quantise"))
+    images = [torch.from_numpy(image) for image in calibration_images(calibration, photos, config)]
     samples = list(_samples(data, limit))
-    masks = _masks(TorchEngine(sam, config), samples)
-    rows = {"float32": _scores(masks, samples)}
-    table = Table(
-        "", *COLUMNS, "agreement", "s to calibrate", title=f"{model}, mean IoU in %, {len(samples)} photos"
-    )
-    table.add_row("float32", *_percent(rows["float32"]), "100.0", "")
-    for (weight_bits, activation_bits), (part, settings) in (
-        (bits, part) for bits in BITS for part in PARTS.items()
-    ):
-        chosen = replace(
-            settings, weight_bits=weight_bits, activation_bits=activation_bits, candidates=candidates
-        )
+    setup = {"weights": config.weights, "photos": [sample.name for sample in samples], "calibration": photos}
+    journal = Journal(output, {**setup, "candidates": candidates})
+    exact = _masks(TorchEngine(sam, config), samples)
+    journal.add("float32", _scores(exact, samples))
+    for (weight_bits, activation_bits), (part, settings) in product(BITS, PARTS.items()):
+        name = f"W{weight_bits}A{activation_bits} {part}"
+        if name in journal.entries:
+            continue
         start = perf_counter()
-        engine = _quantized(sam, config, images, chosen)
+        engine = _quantized(
+            sam,
+            config,
+            images,
+            replace(
+                settings, weight_bits=weight_bits, activation_bits=activation_bits, candidates=candidates
+            ),
+        )
         seconds = perf_counter() - start
         found = _masks(engine, samples)
-        name = f"W{weight_bits}A{activation_bits} {part}"
-        rows[name] = _scores(found, samples) | {"agreement": _agreement(found, masks)}
-        table.add_row(name, *_percent(rows[name]), f"{seconds:.0f}")
-    Console(width=110).print(table)
-    if output is not None:
-        output.write_text(json.dumps({"model": model, "photos": len(samples), "rows": rows}, indent=1))
+        journal.add(name, _scores(found, samples) | _agreement(found, exact) | {"seconds": seconds})
+        typer.echo(f"{name}: calibrated in {seconds:.0f} s", err=True)
+    title = f"{config.name} {config.weights[:12]}: {len(samples)} photos, calibrated with {photos}"
+    table = Table("", *COLUMNS, *AGREEMENT, "s to calibrate", title=title)
+    for name, row in journal.entries.items():
+        seconds = f"{row['seconds']:.0f}" if "seconds" in row else ""
+        table.add_row(name, *_percent(row[key] for key in (*COLUMNS, *AGREEMENT) if key in row), seconds)
+    Console(width=130).print(table)
+    typer.echo(f"rows: {output}")
 
 
 @app.command()
@@ -117,20 +130,23 @@ def files(
     candidates: Candidates = 100,
     repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each encoder, taking turns.")] = 15,
 ) -> None:
-    """Size, encoder time and agreement of INT8 files; all times are of one run, with ONNX Runtime."""
+    """Size, times and agreement of INT8 files; all times are of one run, by ONNX Runtime unless said otherwise."""
     from pocketsam.export.onnx import export_onnx
-    from pocketsam.quantization.onnx import export_int8
+    from pocketsam.quantization.onnx import export_int8, in_integers
 
     torch.set_num_threads(threads)
-    sam, config = _open(model)
-    images, samples = _images(calibration, photos, config), list(_samples(data, limit))
+    sam, config = load_model(*locate_weights(model, "quantise"))
+    images = [torch.from_numpy(image) for image in calibration_images(calibration, photos, config)]
+    samples = list(_samples(data, limit))
     with tempfile.TemporaryDirectory() as made:
         folders = {"float32": Path(made) / "float32"}
         export_onnx(sam, config, folders["float32"])
         for name, bits in (("PocketSAM, 7-bit weights", 7), ("PocketSAM, 8-bit weights", 8)):
             settings = Settings(weight_bits=bits, two_groups=False, candidates=candidates)
             folded = fold_batch_norm(sam)
-            scales = calibrate(folded, images, settings, pad_points_to=config.pad_points_to)
+            scales = calibrate(
+                folded, images, settings, pad_points_to=config.pad_points_to, chosen=in_integers(sam)
+            )
             named = replace(config, numerics=numerics(settings, scales))
             folders[name] = Path(made) / str(bits)
             export_int8(folded, named, scales, images, settings, folders[name])
@@ -139,24 +155,31 @@ def files(
         )
         if installed("nncf"):
             folders["NNCF"] = _by_nncf(folders["float32"], Path(made) / "nncf", images)
-        engines = {name: OnnxEngine(folder, threads) for name, folder in folders.items()}
-        times = _encoder_times(engines, images[0].numpy(), repeats)
+        engines: dict[str, Engine] = {name: OnnxEngine(folder, threads) for name, folder in folders.items()}
+        if installed("openvino"):
+            for name, precision in (("float32", "bfloat16"), ("PocketSAM, 7-bit weights", "float32")):
+                opened = open_engine(folders[name], "openvino", precision=precision, threads=threads)
+                folders[f"{name}, OpenVINO in {precision}"] = folders[name]
+                engines[f"{name}, OpenVINO in {precision}"] = opened
+        encoder_times, box_times = _times(engines, images[0].numpy(), repeats)
         masks = {name: _masks(engine, samples) for name, engine in engines.items()}
         table = Table(
             "",
             "MB",
             "encoder, ms",
             "times as fast",
+            "a box, ms",
             *COLUMNS,
-            "agreement",
-            title=f"{model}, {threads} threads",
+            *AGREEMENT,
+            title=f"{config.name} {config.weights[:12]}: {threads} threads, {len(samples)} photos",
         )
         for name, folder in folders.items():
             size = sum((folder / file).stat().st_size for file in ONNX_FILES) / 1e6
-            scores = _scores(masks[name], samples) | {"agreement": _agreement(masks[name], masks["float32"])}
-            ratio = times["float32"] / times[name]
-            table.add_row(name, f"{size:.1f}", f"{1000 * times[name]:.1f}", f"{ratio:.2f}", *_percent(scores))
-        Console(width=130).print(table)
+            scores = _scores(masks[name], samples) | _agreement(masks[name], masks["float32"])
+            ratio = encoder_times["float32"] / encoder_times[name]
+            times = f"{1000 * encoder_times[name]:.1f}", f"{ratio:.2f}", f"{1000 * box_times[name]:.1f}"
+            table.add_row(name, f"{size:.1f}", *times, *_percent(scores.values()))
+        Console(width=140).print(table)
     if not installed("nncf"):
         typer.echo("NNCF is not installed, and was left out")
     typer.echo(_processor())
@@ -208,16 +231,24 @@ def _scores(masks: Masks, samples: Sequence[Sample]) -> dict[str, float]:
     }
 
 
-def _agreement(masks: Masks, others: Masks) -> float:
-    """Mean IoU of box masks with another model's; of two empty ones it is 1."""
-    pairs = [
-        pair for a, b in zip(masks, others, strict=True) for pair in zip(a["box"], b["box"], strict=True)
-    ]
-    return float(np.mean([iou(a, b) if a.any() or b.any() else 1.0 for a, b in pairs]))
+def _agreement(masks: Masks, others: Masks) -> dict[str, float]:
+    """Mean IoU with another model's masks, for each kind of prompt; of two empty ones it is 1."""
+    return {
+        f"{kind}, agreement": float(
+            np.mean(
+                [
+                    iou(a, b) if a.any() or b.any() else 1.0
+                    for ours, theirs in zip(masks, others, strict=True)
+                    for a, b in zip(ours[kind], theirs[kind], strict=True)
+                ]
+            )
+        )
+        for kind in COLUMNS
+    }
 
 
-def _percent(scores: Mapping[str, float]) -> list[str]:
-    return [f"{100 * score:.1f}" for score in scores.values()]
+def _percent(scores: Iterable[float]) -> list[str]:
+    return [f"{100 * score:.1f}" for score in scores]
 
 
 def _quantized(sam: Sam, config: ModelConfig, images: Sequence[torch.Tensor], settings: Settings) -> Engine:
@@ -229,18 +260,29 @@ def _quantized(sam: Sam, config: ModelConfig, images: Sequence[torch.Tensor], se
     )
 
 
-def _encoder_times(
-    engines: Mapping[str, OnnxEngine], image: NDArray[np.float32], repeats: int
-) -> dict[str, float]:
-    """The median seconds of each; they take turns, so that all see the same load."""
-    seconds: dict[str, list[float]] = {name: [] for name in engines}
+def _times(
+    engines: Mapping[str, Engine], image: NDArray[np.float32], repeats: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """The median seconds of each encoder, and of a box behind it; they take turns, so that all see the same load."""
+    encoder: dict[str, list[float]] = {name: [] for name in engines}
+    box: dict[str, list[float]] = {name: [] for name in engines}
+    corners = np.array([[[100, 100], [300, 300]]], np.float32)
+    labels = np.array([[BOX_START, BOX_END]], np.int32)
     for turn in range(repeats + 1):
         for name, engine in engines.items():
             start = perf_counter()
-            engine.encode(image)
+            embedding = engine.encode(image)
+            encoded = perf_counter()
+            prepared = engine.prepare(embedding)
+            begun = perf_counter()
+            engine.decode_masks(engine.predict_iou(prepared, corners, labels), [0])
             if turn:  # the first one warms up
-                seconds[name].append(perf_counter() - start)
-    return {name: median(taken) for name, taken in seconds.items()}
+                encoder[name].append(encoded - start)
+                box[name].append(perf_counter() - begun)
+    return (
+        {name: median(taken) for name, taken in encoder.items()},
+        {name: median(taken) for name, taken in box.items()},
+    )
 
 
 def _by_onnxruntime(source: Path, target: Path, images: Sequence[torch.Tensor]) -> Path:

@@ -17,6 +17,8 @@ Resampling = Literal["antialiased", "plain"]
 
 METADATA_KEY = "pocketsam"
 """Under this name ONNX and safetensors files carry the config."""
+FLOATS = ("float32", "float16", "bfloat16")
+"""The numerics of models that are not quantised."""
 LARGEST_SIZE = 8192
 """Pixels a side; a file with a larger value is damaged or malicious."""
 
@@ -71,7 +73,8 @@ class ModelConfig:
     weights: str = ""
     """sha256 of the weights' numbers, as float32; "" where nobody has computed it."""
     numerics: str = "float32"
-    """How the numbers of large weights were rounded: "float32" (not at all), "float16", or a kind of quantisation."""
+    """How the numbers of large weights were rounded: "float32" (not at all), "float16", or a kind of quantisation,
+    such as "w7a8-1b2c3d4e"."""
 
     @property
     def identity(self) -> str:
@@ -80,6 +83,12 @@ class ModelConfig:
         Whatever is made of one checkpoint in float32, in float16 or quantised has different identities.
         """
         return f"{self.weights or self.name}-{self.numerics}"
+
+    def numerics_in(self, precision: str) -> str:
+        """The numerics of an engine that computes floats in `precision`; of a quantised model they are its own."""
+        if self.numerics in FLOATS:
+            return precision
+        return self.numerics if precision == "float32" else f"{self.numerics}-{precision}"
 
     @property
     def mask_size(self) -> int:

@@ -23,9 +23,9 @@ class EngineInfo:
     """How an engine runs its model.
 
     name: the engine's, as `open_engine` takes it. device: "cpu", "cuda:0" and so on. numerics: the precision of its
-    arithmetic, such as "float32" or "bfloat16"; inputs and outputs are float32 always. threads: the CPU threads that
-    it uses, and that work on its results may use. thread_safe: whether several threads may call it at the same time.
-    batch: how many prompts it computes at a time where there are many.
+    arithmetic, such as "float32" or "bfloat16", or a quantised model's own numerics; inputs and outputs are float32
+    always. threads: the CPU threads that it uses, and that work on its results may use. thread_safe: whether several
+    threads may call it at the same time. batch: how many prompts it computes at a time where there are many.
     """
 
     name: str

@@ -33,9 +33,10 @@ class OnnxEngine:
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         self._folder, threads = folder, threads or cores()
-        self.info = EngineInfo("onnx", threads=threads, thread_safe=True, batch=TILE)
         options = _options(threads)
         self._graphs, self.config = open_folder(folder, lambda path: _open(path, options))
+        numerics = self.config.numerics_in("float32")
+        self.info = EngineInfo("onnx", "cpu", numerics, threads, thread_safe=True, batch=TILE)
         self._workers = Workers(threads)
 
     def encode(self, image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -66,9 +66,10 @@ class OpenVinoEngine:
 
     def __init__(self, folder: Path, precision: str = "float32", threads: int | None = None) -> None:
         threads = threads or cores()
-        self.info = EngineInfo("openvino", "cpu", precision, threads, thread_safe=True, batch=TILE)
         self._options = _options(precision, threads)
         models, self.config = open_folder(folder, _read)
+        numerics = self.config.numerics_in(precision)
+        self.info = EngineInfo("openvino", "cpu", numerics, threads, thread_safe=True, batch=TILE)
         self._models = {name: _in_precision(model, name, precision) for name, model in models.items()}
         # The sizes of dynamic axes for the usual prompt.
         self._usual = {"points": self.config.pad_points_to or 2, "embeddings": 0}

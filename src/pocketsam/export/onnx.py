@@ -8,7 +8,6 @@ import copy
 import json
 import tempfile
 import warnings
-from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -189,17 +188,10 @@ def _trace(
     return model
 
 
-def halve(model: onnx.ModelProto, keep: Collection[str] = ()) -> None:
-    """Store large float32 weights as float16, each behind a Cast that the runtime folds away at load.
-
-    keep: the names of those that stay as they are.
-    """
+def halve(model: onnx.ModelProto) -> None:
+    """Store large float32 weights as float16, each behind a Cast that the runtime folds away at load."""
     for tensor in model.graph.initializer:
-        if (
-            tensor.data_type != TensorProto.FLOAT
-            or np.prod(tensor.dims) < SMALLEST_HALVED
-            or tensor.name in keep
-        ):
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST_HALVED:
             continue
         name = tensor.name
         narrow = numpy_helper.to_array(tensor).astype(np.float16)

@@ -26,11 +26,18 @@ from pocketsam.utils.journal import Journal
 
 PROMPTS = 4
 """Random clicks, and as many random boxes, in each image."""
+GROUPED = 4
+"""A row of a depthwise convolution has few weights in each of its many channels: a quarter of the rows will do."""
 _CALLS = 1000
 """More than any product is computed for one image."""
 
 Decoded = tuple[Tensor, Tensor]
 """Mask logits and predicted IoU."""
+
+
+def anything(name: str) -> bool:
+    """All products."""
+    return True
 
 
 @dataclass
@@ -48,14 +55,12 @@ class _Record:
     b_range: tuple[float, float] = (0.0, 0.0)
 
     def samples(self) -> Samples:
-        """With all rows in one part, where the weights are the same for all."""
+        """With a part for each call; weights are the same in all."""
+        b = self.b * len(self.a) if self.has_weights else self.b
+        parts = [Part(a, b) for a, b in zip(self.a, b, strict=True)]
         gradients = _normalised(self.gradients)
-        if not self.has_weights:
-            parts = [Part(a, b) for a, b in zip(self.a, self.b, strict=True)]
-            if gradients:
-                parts = [replace(part, gradient=g) for part, g in zip(parts, gradients, strict=True)]
-        else:
-            parts = [Part(torch.cat(self.a, 1), self.b[0], torch.cat(gradients, 1) if gradients else None)]
+        if gradients:
+            parts = [replace(part, gradient=g) for part, g in zip(parts, gradients, strict=True)]
         return Samples(tuple(parts), self.a_range, self.b_range, self.groups, self.channels)
 
 
@@ -65,16 +70,18 @@ def calibrate(
     settings: Settings,
     *,
     pad_points_to: int = 0,
+    chosen: Callable[[str], bool] = anything,
     journal: Journal | None = None,
     after_product: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Scales]:
     """The scales of all products of `sam` by their names, in the order in which they are computed first.
 
-    images: preprocessed, (1, 3, S, S) float32 each. pad_points_to: see `ModelConfig`.
+    images: preprocessed, (1, 3, S, S) float32 each. pad_points_to: see `ModelConfig`. chosen: whether the product of
+    this name is quantised; the others compute in float.
     journal: has the scales that are found already, and is given those that are found.
     after_product: is called with the number of products that are done, and of all.
     """
-    records = _run(sam, images, settings, pad_points_to)
+    records = _run(sam, images, settings, pad_points_to, chosen)
     done = {name: scales_from_dict(entry) for name, entry in journal.entries.items()} if journal else {}
     found = {}
     for number, name in enumerate(records):
@@ -114,13 +121,15 @@ def random_prompts(image_size: int, pad_points_to: int, seed: int) -> tuple[Tens
     return F.pad(points, (0, 0, 0, missing))[None], F.pad(labels, (0, missing), value=PADDING)[None]
 
 
-def _run(sam: Sam, images: Sequence[Tensor], settings: Settings, pad_points_to: int) -> dict[str, _Record]:
+def _run(
+    sam: Sam, images: Sequence[Tensor], settings: Settings, pad_points_to: int, chosen: Callable[[str], bool]
+) -> dict[str, _Record]:
     """Steps 1 and 2."""
     records: dict[str, _Record] = {}
     prompts = [random_prompts(sam.image_size, pad_points_to, seed) for seed in range(len(images))]
     references = []
     for number, image in enumerate(images):
-        with torch.no_grad(), Products(sam, _Recorder(records, settings, number)):
+        with torch.no_grad(), Products(sam, _Recorder(records, settings, number, chosen)):
             references.append(_decoded(sam, image, *prompts[number]))
     if settings.method != "hessian":
         return records
@@ -154,15 +163,25 @@ def _decoded(
 class _Recorder:
     """Step 1: computes products as they are, and keeps rows of them."""
 
-    def __init__(self, records: dict[str, _Record], settings: Settings, image: int) -> None:
+    def __init__(
+        self,
+        records: dict[str, _Record],
+        settings: Settings,
+        image: int,
+        chosen: Callable[[str], bool] = anything,
+    ) -> None:
         self._records, self._rows, self._seed = records, settings.rows, image * _CALLS
+        self._chosen = chosen
 
     def __call__(self, product: Product) -> Tensor:
         output = product.compute(product.a, product.b)
+        if not self._chosen(product.name):
+            return output
         record = self._records.setdefault(
             product.name, _Record(product.groups, product.has_weights, product.channels)
         )
-        chosen = choose(product, output.shape, self._rows, self._seed + len(record.chosen) % _CALLS)
+        rows = self._rows if product.conv_groups == 1 else max(1, self._rows // GROUPED)
+        chosen = choose(product, output.shape, rows, self._seed + len(record.chosen) % _CALLS)
         a, b = operands(product, chosen)
         record.chosen.append(chosen)
         record.a.append(a.clone())
@@ -180,6 +199,8 @@ class _Gradients:
         self._records, self._scales = records, scales
 
     def __call__(self, product: Product) -> Tensor:
+        if product.name not in self._records:
+            return product.compute(product.a, product.b)
         record, scales = self._records[product.name], self._scales[product.name]
         output = product.compute(scales.a(product.a), quantize_b(product, scales.b))
         if not output.requires_grad:  # nothing before it can learn, but the loss depends on it

@@ -52,6 +52,8 @@ class Found:
     weights: Mapping[str, Quantizer]
     products: frozenset[str]
     """The names of nodes that multiply two activations."""
+    floats: frozenset[str] = frozenset()
+    """The names of nodes that stay in float, although they multiply by weights."""
 
 
 def quantize_graph(
@@ -159,7 +161,7 @@ def _nodes(model: onnx.ModelProto, found: Found) -> list[NodeProto]:
         product = weighted is not None and ranks[:2] == [0, weighted]
         behind = node.op_type in ("Clip", "Relu") and node.input[0] in from_integers
         total = node.op_type == "Add" and all(name in from_integers for name in node.input)
-        if not (product or behind or total or node.name in found.products):
+        if node.name in found.floats or not (product or behind or total or node.name in found.products):
             continue
         chosen.append(node)
         if node.op_type not in ("MatMul", "Gemm"):

@@ -17,9 +17,9 @@ from pocketsam.errors import InputError
 from pocketsam.graphs import ONNX_FILES
 from pocketsam.models.checkpoints import FILE_NAME as WEIGHTS_FILE
 from pocketsam.models.sam import Sam
-from pocketsam.quantization.calibrate import calibrate
+from pocketsam.quantization.calibrate import anything, calibrate
 from pocketsam.quantization.model import FILE_NAME, fold_batch_norm, numerics, save_quantized
-from pocketsam.quantization.onnx import export_int8
+from pocketsam.quantization.onnx import export_int8, in_integers
 from pocketsam.quantization.settings import Form, Settings
 from pocketsam.utils.journal import Journal
 
@@ -55,21 +55,22 @@ def quantize(
 ) -> Quantized:
     """Find the scales of `sam` with a few images, (1, 3, S, S) each, and write the model into the folder `output`.
 
-    to: "onnx" writes files that compute with 8-bit integers, "scales" the weights and their scales, for the engine
-    fake-quant. threads: of PyTorch. after_product: is called with the number of products that are done, and of all.
+    to: "onnx" writes files whose encoder computes with 8-bit integers; only its products are calibrated. "scales"
+    writes the weights and the scales of all products, for the engine fake-quant.
+    threads: of PyTorch. after_product: is called with the number of products that are done, and of all.
     Raises InputError when the folder cannot be written.
     """
     torch.set_num_threads(threads)
     digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
-    journal = Journal(
-        output / JOURNAL, {"weights": config.weights, "settings": repr(settings), "images": digests}
-    )
+    determining = {"weights": config.weights, "settings": repr(settings), "images": digests, "to": to}
+    journal = Journal(output / JOURNAL, determining)
     tensors = [torch.from_numpy(image) for image in images]
     scales = calibrate(
         fold_batch_norm(sam),
         tensors,
         settings,
         pad_points_to=config.pad_points_to,
+        chosen=in_integers(sam) if to == "onnx" else anything,
         journal=journal,
         after_product=after_product,
     )

@@ -66,10 +66,16 @@ def find_scales(samples: Samples, settings: Settings) -> Scales:
     if not settings.searches:
         return start
     scales = start
-    for _ in range(settings.rounds):
-        alone = settings.rounds == 1
-        scales = replace(scales, a=_search_a(samples, settings, scales.a, None if alone else scales.b))
-        scales = replace(scales, b=_search_b(samples, settings, scales.b, None if alone else scales.a))
+    if settings.rounds == 1:
+        return Scales(
+            _search_a(samples, settings, start.a, None), _search_b(samples, settings, start.b, None)
+        )
+    for number in range(settings.rounds):
+        a = _search_a(samples, settings, scales.a, scales.b)
+        if number and a == scales.a:
+            break  # B would be searched for with the same A again
+        scales = replace(scales, a=a)
+        scales = replace(scales, b=_search_b(samples, settings, scales.b, a))
     return scales
 
 
@@ -101,40 +107,39 @@ def distance(part: Part, quantized: Tensor) -> Tensor:
 def _search_a(samples: Samples, settings: Settings, start: Quantizer, other: Quantizer | None) -> Quantizer:
     """The best quantiser of A, while B is quantised by `other`, or not at all."""
     parts = [
-        (part, part.b if other is None else quantize_columns(other, part.b, samples.channels))
+        (
+            part,
+            part.b if other is None else quantize_columns(other, part.b, samples.channels),
+            part.a @ part.b,
+        )
         for part in samples.parts
     ]
-    references = [part.a @ part.b for part in samples.parts]
 
-    def error(quantizer: Quantizer) -> Tensor:
-        found = torch.zeros(())
-        for (part, b), reference in zip(parts, references, strict=True):
-            found += ((quantizer(part.a) @ b - reference).square() * part.weight).sum()
-        return found
+    def errors(quantizer: Quantizer) -> Iterator[Tensor]:
+        for part, b, reference in parts:
+            yield ((quantizer(part.a) @ b - reference).square() * part.weight).sum()
 
-    best = _least(_grid(start, torch.tensor(_largest(samples.a_range)), settings), error)
-    return best if best.groups == "one" else _least(_shifts(best), error)
+    best = _least(_grid(start, torch.tensor(_largest(samples.a_range)), settings), errors)
+    return best if best.groups == "one" else _least(_shifts(best), errors)
 
 
 def _search_b(samples: Samples, settings: Settings, start: Quantizer, other: Quantizer | None) -> Quantizer:
     """The best quantiser of B, of weights channel by channel, while A is quantised by `other`, or not at all."""
-    parts = [(part, part.a if other is None else other(part.a)) for part in samples.parts]
-    references = [part.a @ part.b for part in samples.parts]
+    parts = [(part, part.a if other is None else other(part.a), part.a @ part.b) for part in samples.parts]
     channels = samples.channels
 
-    def error(quantizer: Quantizer) -> Tensor:
-        found = torch.zeros(max(channels, 1))
-        for (part, a), reference in zip(parts, references, strict=True):
-            output = a @ quantize_columns(quantizer, part.b, channels)
-            errors = ((output - reference).square() * part.weight).sum(1)
-            found += errors.reshape(max(channels, 1), -1).sum(1)
-        return found if channels else found.sum()
+    def errors(quantizer: Quantizer) -> Iterator[Tensor]:
+        of_all = quantize_columns(quantizer, samples.parts[0].b, channels) if channels else None
+        for part, a, reference in parts:
+            output = a @ (quantizer(part.b) if of_all is None else of_all)
+            error = ((output - reference).square() * part.weight).sum(1)
+            yield error.reshape(channels, -1).sum(1) if channels else error.sum()
 
     if channels:
         largest = _by_channel(samples.parts[0].b, channels).abs().amax(1)
     else:
         largest = torch.tensor(_largest(samples.b_range))
-    return _least(_grid(start, largest, settings), error)
+    return _least(_grid(start, largest, settings), errors)
 
 
 def quantize_columns(quantizer: Quantizer, b: Tensor, channels: int) -> Tensor:
@@ -159,15 +164,16 @@ def scale_of_numbers(
     largest = torch.as_tensor(largest)
     per_channel = start.scale.ndim == 1
 
-    def error(quantizer: Quantizer) -> Tensor:
+    def errors(quantizer: Quantizer) -> Iterator[Tensor]:
         if per_channel:
-            return (
-                (replace(quantizer, scale=quantizer.scale[:, None])(numbers[0]) - numbers[0]).square().sum(1)
-            )
-        return torch.stack([(quantizer(x) - x).square().sum() for x in numbers]).sum()
+            (rows,) = numbers
+            yield (replace(quantizer, scale=quantizer.scale[:, None])(rows) - rows).square().sum(1)
+            return
+        for x in numbers:
+            yield (quantizer(x) - x).square().sum()
 
     if settings.method == "mse":
-        best = _least(_grid(start, largest, settings), error)
+        best = _least(_grid(start, largest, settings), errors)
     elif settings.method == "percentile":
         if per_channel:
             reach = numbers[0].abs().quantile(PERCENTILE, dim=1)
@@ -176,7 +182,7 @@ def scale_of_numbers(
         best = replace(start, scale=_positive(reach / _top(start)))
     else:
         best = replace(start, scale=_positive(largest / _top(start)))
-    return best if best.groups == "one" else _least(_shifts(best), error)
+    return best if best.groups == "one" else _least(_shifts(best), errors)
 
 
 def _quantile(numbers: Tensor) -> Tensor:
@@ -191,10 +197,13 @@ def _top(quantizer: Quantizer) -> int:
 
 
 def _grid(start: Quantizer, largest: Tensor, settings: Settings) -> Iterator[Quantizer]:
-    """The candidates: fractions of largest / 2^(b-1) or, without a sign, largest / 2^b; first the start itself."""
+    """The candidates: fractions of largest / 2^(b-1) or, without a sign, largest / 2^b; first the start itself.
+
+    From the highest on, for the best one is near to it, and candidates far from the best need not be summed up.
+    """
     yield start
     whole = largest / 2 ** (start.bits - (not start.unsigned))
-    for fraction in torch.linspace(settings.lowest, settings.highest, settings.candidates):
+    for fraction in torch.linspace(settings.highest, settings.lowest, settings.candidates):
         yield replace(start, scale=_positive(fraction * whole))
 
 
@@ -202,12 +211,12 @@ def _shifts(start: Quantizer) -> Iterator[Quantizer]:
     return (replace(start, shift=shift) for shift in range(LARGEST_SHIFT + 1))
 
 
-def _least(candidates: Iterator[Quantizer], error: Callable[[Quantizer], Tensor]) -> Quantizer:
-    """The candidate with the least error; where errors are of channels, the best scale of each channel."""
+def _least(candidates: Iterator[Quantizer], errors: Callable[[Quantizer], Iterator[Tensor]]) -> Quantizer:
+    """The candidate with the least sum of errors; where these are of channels, the best scale of each channel."""
     best = next(candidates)
-    least = error(best)
+    least = _sum(errors(best))
     for candidate in candidates:
-        found = error(candidate)
+        found = _sum(errors(candidate), least)
         better = found < least
         if found.ndim:
             best = replace(best, scale=torch.where(better, candidate.scale, best.scale))
@@ -215,6 +224,16 @@ def _least(candidates: Iterator[Quantizer], error: Callable[[Quantizer], Tensor]
             best = candidate
         least = torch.minimum(least, found)
     return best
+
+
+def _sum(terms: Iterator[Tensor], limit: Tensor | None = None) -> Tensor:
+    """The sum of terms of 0 and above; of the first ones only, where these reach the limit everywhere."""
+    total = next(terms).clone()
+    for term in terms:
+        if limit is not None and bool((total >= limit).all()):
+            break
+        total += term
+    return total
 
 
 def _largest(of: tuple[float, float]) -> float:

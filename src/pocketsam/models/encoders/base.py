@@ -16,10 +16,12 @@ class ImageEncoder(nn.Module, ABC):
 
     embedding_channels: C; SAM's 256 and, with finer maps beside them, more.
     image_size: the only S that it takes; None for an encoder that takes any.
+    kept_in_float: the modules that INT8 files compute in float, because rounding them costs much and saves little.
     """
 
     embedding_channels: int = 256
     image_size: int | None = None
+    kept_in_float: tuple[str, ...] = ()
     neck: nn.Module
 
     @classmethod

@@ -121,6 +121,7 @@ class EfficientNetLite(ImageEncoder):
     """Pixels (B, 3, S, S), normalised, S a multiple of 64 -> image embedding (B, 1024, S/16, S/16)."""
 
     embedding_channels = 1024
+    kept_in_float = ("stem", "blocks.0")
 
     def __init__(self, widths: tuple[int, ...], depths: tuple[int, ...]) -> None:
         super().__init__()

@@ -272,3 +272,12 @@ def test_a_photo_that_is_turned_has_the_size_that_is_shown(tmp_path):
     (tmp_path / "classes.txt").write_text("cap\n")
     (tmp_path / "a.txt").write_text("0 0 0 1 0 1 1\n")
     assert only(tmp_path).size == (30, 20)
+
+
+def test_photos_of_a_file_are_beside_it_or_in_images(tmp_path):
+    write = Image.fromarray(box(1, 2, 4, 9).astype(np.uint8))
+    for place, found in (("x", "a"), ("images", "a.jpg")):
+        (tmp_path / place).mkdir()
+        Image.new("L", SIZE[::-1]).save(tmp_path / place / "a.jpg")
+        write.save(tmp_path / "a.labels.png")
+        assert only(tmp_path / "a.labels.png").file_name == found

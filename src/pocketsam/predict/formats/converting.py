@@ -7,8 +7,7 @@ from pathlib import Path
 from pocketsam.errors import InputError
 from pocketsam.predict.formats import Format, format_named
 from pocketsam.predict.formats.labelled import LabelledPhoto
-from pocketsam.predict.formats.photos import Photos
-from pocketsam.predict.formats.reading import READABLE, read_labels
+from pocketsam.predict.formats.reading import READABLE, photos_of, read_labels
 from pocketsam.predict.formats.writing import WRITABLE, target_format, write_labels
 from pocketsam.predict.image import load_image
 from pocketsam.utils.files import check_writable
@@ -67,7 +66,7 @@ def convert_labels(
     labels, found = read_labels(source, given, photos)
     if target.exists() and source.samefile(target):
         raise InputError(f"{target}: is also what is read; choose another place for the result")
-    pictures = Photos(Path(photos) if photos else source if source.is_dir() else source.parent)
+    pictures = photos_of(source, photos)
     count, objects = 0, 0
     left_out: list[str] = []
 

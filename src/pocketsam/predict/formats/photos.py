@@ -1,7 +1,7 @@
 """The photos that labels are of: some formats hold neither their sizes nor the ends of their names."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
@@ -22,11 +22,12 @@ _OF_MASKS = {"labels", "masks", "SegmentationClass", "SegmentationObject"}
 class Photos:
     """The photos in a folder and in all folders inside it, found by name when they are first asked for.
 
-    A name is relative to the folder, without folders called `images` or `JPEGImages` on the way.
+    deep: whether in all folders, or only in those called `images` or `JPEGImages`.
+    A name is relative to the folder, without folders called so on the way.
     """
 
-    def __init__(self, folder: Folder) -> None:
-        self.folder = folder
+    def __init__(self, folder: Folder, deep: bool = True) -> None:
+        self.folder, self._deep = folder, deep
 
     def name(self, stem: str, otherwise: str = "") -> str:
         """The name of the photo whose name without its end is `stem`; `stem` with `otherwise` where there is none."""
@@ -62,7 +63,7 @@ class Photos:
     @cached_property
     def _by_stem(self) -> dict[str, tuple[str, Folder]]:
         found: dict[str, tuple[str, Folder]] = {}
-        for place, file in files_in(self.folder):
+        for place, file in files_in(self.folder, None if self._deep else _OF_PHOTOS):
             path = PurePosixPath(place)
             if path.suffix.lower() not in PHOTO_ENDINGS or path.stem.endswith(_OURS):
                 continue
@@ -76,13 +77,17 @@ class Photos:
         return found
 
 
-def files_in(folder: Folder) -> Iterator[tuple[str, Folder]]:
-    """The files in a folder and in all folders inside it, in the order of their names, with the way to each."""
+def files_in(folder: Folder, only: Container[str] | None = None) -> Iterator[tuple[str, Folder]]:
+    """The files in a folder and in all folders inside it, in the order of their names, with the way to each.
+
+    only: the names of the folders to enter; all when None.
+    """
     entries: list[Folder] = [*folder.iterdir()]
     for entry in sorted(entries, key=lambda entry: entry.name):
         if entry.name.startswith("."):  # what some systems hide beside a photo, such as ._photo.png, is none
             continue
         if entry.is_dir():
-            yield from ((f"{entry.name}/{place}", file) for place, file in files_in(entry))
+            if only is None or entry.name in only:
+                yield from ((f"{entry.name}/{place}", file) for place, file in files_in(entry, only))
         else:
             yield entry.name, entry

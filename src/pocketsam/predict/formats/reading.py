@@ -34,7 +34,7 @@ def read_labels(
     """
     path = Path(path)
     root = _root(path)
-    folder = Photos(_photo_folder(photos) if photos is not None else root if root.is_dir() else path.parent)
+    folder = photos_of(path, photos)
     if not root.is_dir():
         format = format or _format_of_file(path.name, root)
         if format is None or format.many == "folder":
@@ -54,6 +54,19 @@ def read_labels(
     return replace(labels, photos=_checked(path, labels.photos)), format
 
 
+def photos_of(path: Path, photos: str | Path | None) -> Photos:
+    """The photos of the labels at `path`: those in the folder `photos`, or else those that lie with the labels.
+
+    Raises InputError where there is no such folder.
+    """
+    if photos is None:
+        root = _root(path)
+        return Photos(root) if root.is_dir() else Photos(path.parent, deep=False)
+    if not Path(photos).is_dir():
+        raise InputError(f"{photos}: there is no such folder of photos")
+    return Photos(Path(photos))
+
+
 def _root(path: Path) -> Folder:
     if path.is_dir():
         return path
@@ -65,12 +78,6 @@ def _root(path: Path) -> Folder:
         return ZipPath(path)
     except (zipfile.BadZipFile, OSError) as error:
         raise InputError(f"{path}: cannot be read as a ZIP file ({error})") from error
-
-
-def _photo_folder(photos: str | Path) -> Path:
-    if not Path(photos).is_dir():
-        raise InputError(f"{photos}: there is no such folder of photos")
-    return Path(photos)
 
 
 def _own_layout(root: Folder, format: Format | None) -> Format | None:

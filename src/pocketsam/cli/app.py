@@ -19,6 +19,7 @@ COMMANDS = {
     "embed": "Store a teacher's embeddings of photos, for training students.",
     "train": "Train a model by a recipe.",
     "convert": "Convert a checkpoint to safetensors or ONNX.",
+    "export": "Make a model ready for another place to run in, such as a browser.",
     "quantize": "Quantise a model to 8 bits or fewer, by TinySAM's method.",
     "convert-labels": "Convert annotations of photos from one format to another.",
     "evaluate": "Measure a model as the papers do.",

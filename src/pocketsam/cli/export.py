@@ -1,0 +1,42 @@
+"""`pocketsam export TARGET`: a model for another place to run in; a command for each target."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pocketsam.cli.options import Model
+
+export = typer.Typer(
+    help="Make a model ready for another place to run in.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+@export.command()
+def web(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The folder of the site.", metavar="FOLDER")
+    ] = Path("site"),
+    model: Model = "pocket",
+    onnxruntime_web: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of npm's package onnxruntime-web; fetched, if not given.", metavar="FOLDER"
+        ),
+    ] = None,
+) -> None:
+    """Make a static site that segments photos in the browser: the page of `pocketsam serve`, without a server.
+
+    Any host of static files can serve it. Photos stay on the visitor's computer, and it works offline.
+    """
+    from pocketsam.engines.source import onnx_folder
+    from pocketsam.export.onnxruntime_web import runtime_files
+    from pocketsam.export.web import export_web
+    from pocketsam.zoo import locate
+
+    runtime = runtime_files(onnxruntime_web)
+    size = export_web(onnx_folder(*locate(model)), output, runtime)
+    typer.echo(f"{output}: {size / 1e6:.0f} MB; to see it: python -m http.server -d {output} --bind 127.0.0.1")

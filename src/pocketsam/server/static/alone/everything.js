@@ -1,0 +1,100 @@
+// Everything mode: masks of all objects, without a prompt: see pocketsam/automatic/generator.py.
+// The whole photo is one crop here, and the options are the model's own.
+import { FOREGROUND, PADDING } from "./config.js";
+import { isClearlyUnstable, nms, outermostPixels, stabilityScore, withoutSmallRegions } from "./filters.js";
+import { describe } from "./masks.js";
+import { decode, encode, RunLengthEncoder } from "./runlengths.js";
+import { pointGrid, Schedule } from "./schedule.js";
+const POINTS_PER_BATCH = 64;
+const OFFSET = 1; // how far from the threshold, in logits, a mask is cut to measure its stability
+const SAME = 0.7; // two masks are duplicates when the IoU of their boxes is greater
+/** The masks of all objects in a photo. `report` gets the part that is done, from 0 to 1. */
+export async function segmentEverything(decoder, geometry, report = () => { }) {
+    const { config, width, height } = geometry;
+    const schedule = new Schedule(pointGrid(config.points_per_side, width, height), geometry);
+    const found = [];
+    for (const batch of schedule.batches(POINTS_PER_BATCH)) {
+        const { masks, promising, certain } = await candidates(decoder, geometry, batch.map((i) => schedule.points[i]));
+        schedule.note(promising.map((i) => batch[i]), certain);
+        found.push(...masks);
+        report(schedule.done);
+    }
+    return clean(found, geometry).map((one) => describe(one, one.iou));
+}
+/** What a batch of lone clicks found: masks, the numbers of the points that found one or nearly did, certain cells. */
+async function candidates(decoder, geometry, points) {
+    const { config, side } = geometry;
+    const prediction = await decoder.predictIou(...clickTokens(points, geometry), points.length);
+    const masks = [], promising = new Set(), certain = new Uint8Array(side ** 2);
+    for (let i = 0; i < points.length; i++) {
+        const confident = confidentMasks(prediction.iou.subarray(4 * i, 4 * i + 4), config);
+        if (!confident.length)
+            continue;
+        const logits = await decoder.decodeMasks(prediction.objects[i]);
+        for (const mask of confident) {
+            const cells = logits.subarray(mask * side ** 2, (mask + 1) * side ** 2);
+            if (isClearlyUnstable(cells, side, geometry.cells, OFFSET, config.stability_score_thresh))
+                continue;
+            promising.add(i);
+            const measured = measure(cells, geometry);
+            if (measured.stability < config.stability_score_thresh)
+                continue;
+            masks.push({ ...measured, iou: prediction.iou[4 * i + mask] });
+            cells.forEach((logit, cell) => { if (logit > config.confident_logit)
+                certain[cell] = 1; });
+        }
+    }
+    return { masks, promising: [...promising], certain };
+}
+/** Each point as one object: (N, P, 2) coordinates and (N, P) labels, padded as the model was trained. */
+function clickTokens(points, geometry) {
+    const length = Math.max(2, geometry.config.pad_points_to);
+    const coordinates = new Float32Array(2 * length * points.length);
+    const labels = new Int32Array(length * points.length).fill(PADDING);
+    points.forEach((point, i) => {
+        coordinates.set(geometry.toModel(point.map(Math.fround)), 2 * length * i);
+        labels[length * i] = FOREGROUND;
+    });
+    return [coordinates, labels];
+}
+/** The numbers of the masks whose predicted IoU (4) passes its threshold. */
+function confidentMasks(iou, config) {
+    return [...config.click_masks].sort().filter((mask) => iou[mask] > config.pred_iou_thresh || config.pred_iou_thresh <= 0);
+}
+/** A mask at the photo's resolution, but only where it is. */
+function measure(logits, geometry) {
+    const encoder = new RunLengthEncoder(geometry.width, geometry.height);
+    const region = geometry.region(logits, -OFFSET);
+    let smaller = 0, larger = 0;
+    if (region) {
+        geometry.upsample(logits, region, (x, values) => {
+            for (const value of values) {
+                if (value > -OFFSET)
+                    larger++;
+                if (value > OFFSET)
+                    smaller++;
+            }
+            encoder.column(x, region.y0, values);
+        });
+    }
+    return { rle: encoder.rle, area: encoder.area, bounds: encoder.bounds, stability: stabilityScore(smaller, larger) };
+}
+/** Without duplicates and, where the model asks for it, without small holes and islands. */
+export function clean(found, geometry) {
+    const { config, width, height } = geometry;
+    const boxes = (masks) => masks.map((one) => outermostPixels(one.bounds));
+    const single = nms(boxes(found), found.map((one) => one.iou), SAME).map((i) => found[i]);
+    const smallest = config.min_mask_region_cells * geometry.pixelsPerCell;
+    if (!smallest)
+        return single;
+    const changed = [];
+    const cleaned = single.map((one, i) => {
+        const cut = withoutSmallRegions(decode(one.rle), [width, height], smallest);
+        changed[i] = cut !== null;
+        if (!cut)
+            return one;
+        const { rle, area, bounds } = encode(cut, [height, width]);
+        return { ...one, rle, area, bounds };
+    });
+    return nms(boxes(cleaned), changed.map((is) => Number(!is)), SAME).map((i) => cleaned[i]);
+}

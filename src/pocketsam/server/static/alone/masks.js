@@ -1,0 +1,24 @@
+// A mask's logits as what the page shows: run lengths, outlines, a box.
+import { outlines } from "./outlines.js";
+import { RunLengthEncoder } from "./runlengths.js";
+/** The run lengths of a mask's logits (h, w) at the photo's resolution. */
+export function binarise(logits, geometry) {
+    const encoder = new RunLengthEncoder(geometry.width, geometry.height);
+    const region = geometry.region(logits, 0);
+    if (region)
+        geometry.upsample(logits, region, (x, values) => encoder.column(x, region.y0, values));
+    return encoder;
+}
+/** A mask as the page takes it. */
+export function describe(found, predictedIou) {
+    return {
+        object: 0,
+        name: "object",
+        rle: found.rle,
+        polygons: outlines(found.rle),
+        box: found.bounds,
+        area: found.area,
+        predicted_iou: Math.round(predictedIou * 1e4) / 1e4,
+        empty: found.area === 0,
+    };
+}

@@ -1,0 +1,2 @@
+// What the page and the worker send each other.
+export {};

@@ -1,0 +1,112 @@
+// Masks as COCO's run lengths: column by column, 0s and 1s in turn, compressed as pycocotools does it.
+/** Makes run lengths of columns that come from left to right. */
+export class RunLengthEncoder {
+    width;
+    height;
+    area = 0;
+    changes = []; // where a run of 1s starts, where it ends, and so on
+    box = [Infinity, Infinity, -Infinity, -Infinity];
+    constructor(width, height) {
+        this.width = width;
+        this.height = height;
+    }
+    /** Adds column x: 1s where values are above the threshold; the first value is that of row y0. */
+    column(x, y0, values, threshold = 0) {
+        const { changes } = this;
+        const top = x * this.height + y0;
+        let start = -1;
+        for (let y = 0; y <= values.length; y++) {
+            const inside = y < values.length && values[y] > threshold;
+            if (inside === start >= 0)
+                continue;
+            if (inside) {
+                start = y;
+                continue;
+            }
+            if (changes.at(-1) === top + start)
+                changes.pop(); // goes on from the bottom of the column before
+            else
+                changes.push(top + start);
+            changes.push(top + y);
+            this.area += y - start;
+            this.box = [Math.min(this.box[0], x), Math.min(this.box[1], y0 + start), x + 1, Math.max(this.box[3], y0 + y)];
+            start = -1;
+        }
+    }
+    get rle() {
+        const total = this.width * this.height;
+        const ends = [...this.changes];
+        if (ends.at(-1) !== total)
+            ends.push(total); // the last run is never empty, only the first may be
+        return { size: [this.height, this.width], counts: compress(ends.map((end, i) => end - (ends[i - 1] ?? 0))) };
+    }
+    /** Tight; x1 and y1 are outside. Zeros for an empty mask. */
+    get bounds() { return this.area ? this.box : [0, 0, 0, 0]; }
+}
+/** Five bits a character, the lowest first; from the fourth on, each number is the difference to the last but one. */
+function compress(counts) {
+    let text = "";
+    counts.forEach((count, i) => {
+        let rest = i > 2 ? count - counts[i - 2] : count;
+        for (let more = true; more;) {
+            let bits = rest & 31;
+            rest >>= 5;
+            more = bits & 16 ? rest !== -1 : rest !== 0;
+            if (more)
+                bits |= 32;
+            text += String.fromCharCode(bits + 48);
+        }
+    });
+    return text;
+}
+function decompress(text) {
+    const counts = [];
+    for (let at = 0; at < text.length;) {
+        let number = 0, shift = 0, bits = 32;
+        while (bits & 32) {
+            bits = text.charCodeAt(at++) - 48;
+            number |= (bits & 31) << shift;
+            shift += 5;
+        }
+        if (bits & 16 && shift < 32)
+            number |= -1 << shift;
+        counts.push(counts.length > 2 ? number + counts.at(-2) : number);
+    }
+    return counts;
+}
+/** What a mask's box holds. */
+export function decode({ size: [height], counts: text }) {
+    const spans = [];
+    let at = 0;
+    decompress(text).forEach((count, i) => {
+        for (let start = at, end = at + count; i % 2 && start < end;) {
+            const x = Math.floor(start / height);
+            const stop = Math.min(end, (x + 1) * height);
+            spans.push([x, start - x * height, stop - x * height]);
+            start = stop;
+        }
+        at += count;
+    });
+    if (!spans.length)
+        return { mask: new Uint8Array(), width: 0, height: 0, x0: 0, y0: 0 };
+    const x0 = spans[0][0], width = spans.at(-1)[0] + 1 - x0;
+    const y0 = spans.reduce((least, [, top]) => Math.min(least, top), height);
+    const tall = spans.reduce((most, [, , bottom]) => Math.max(most, bottom), 0) - y0;
+    const mask = new Uint8Array(width * tall);
+    for (const [x, top, bottom] of spans) {
+        for (let i = (top - y0) * width + x - x0, end = (bottom - y0) * width; i < end; i += width)
+            mask[i] = 1;
+    }
+    return { mask, width, height: tall, x0, y0 };
+}
+/** The run lengths of what a box holds; `photo` is their size (H, W). */
+export function encode({ mask, width, height, x0, y0 }, photo) {
+    const encoder = new RunLengthEncoder(photo[1], photo[0]);
+    const column = new Uint8Array(height);
+    for (let x = 0; x < width; x++) {
+        for (let y = 0; y < height; y++)
+            column[y] = mask[y * width + x];
+        encoder.column(x0 + x, y0, column);
+    }
+    return encoder;
+}

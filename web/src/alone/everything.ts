@@ -1,0 +1,117 @@
+// Everything mode: masks of all objects, without a prompt: see pocketsam/automatic/generator.py.
+// The whole photo is one crop here, and the options are the model's own.
+
+import type { Box, Mask, Point, RunLengths } from "../backend.js";
+import { FOREGROUND, PADDING, type ModelConfig } from "./config.js";
+import { isClearlyUnstable, nms, outermostPixels, stabilityScore, withoutSmallRegions } from "./filters.js";
+import type { Geometry } from "./geometry.js";
+import { describe } from "./masks.js";
+import { decode, encode, RunLengthEncoder } from "./runlengths.js";
+import { pointGrid, Schedule } from "./schedule.js";
+
+const POINTS_PER_BATCH = 64;
+const OFFSET = 1; // how far from the threshold, in logits, a mask is cut to measure its stability
+const SAME = 0.7; // two masks are duplicates when the IoU of their boxes is greater
+
+/** A model that decodes prompts on one photo. `Prediction` is what only it can read. */
+export interface Decoder<Prediction> {
+  /** Of N objects of P points each, in model pixels: the predicted IoU of each one's four masks. */
+  predictIou(points: Float32Array, labels: Int32Array, objects: number): Promise<{ iou: Float32Array; objects: Prediction[] }>;
+  /** The logits (4, side, side) of an object's masks. */
+  decodeMasks(prediction: Prediction): Promise<Float32Array>;
+}
+
+/** A mask that passed the filters. */
+export interface Found { rle: RunLengths; area: number; bounds: Box; iou: number; stability: number }
+
+/** The masks of all objects in a photo. `report` gets the part that is done, from 0 to 1. */
+export async function segmentEverything<P>(
+  decoder: Decoder<P>, geometry: Geometry, report: (done: number) => void = () => {},
+): Promise<Mask[]> {
+  const { config, width, height } = geometry;
+  const schedule = new Schedule(pointGrid(config.points_per_side, width, height), geometry);
+  const found: Found[] = [];
+  for (const batch of schedule.batches(POINTS_PER_BATCH)) {
+    const { masks, promising, certain } = await candidates(decoder, geometry, batch.map((i) => schedule.points[i]!));
+    schedule.note(promising.map((i) => batch[i]!), certain);
+    found.push(...masks);
+    report(schedule.done);
+  }
+  return clean(found, geometry).map((one) => describe(one, one.iou));
+}
+
+/** What a batch of lone clicks found: masks, the numbers of the points that found one or nearly did, certain cells. */
+async function candidates<P>(
+  decoder: Decoder<P>, geometry: Geometry, points: Point[],
+): Promise<{ masks: Found[]; promising: number[]; certain: Uint8Array }> {
+  const { config, side } = geometry;
+  const prediction = await decoder.predictIou(...clickTokens(points, geometry), points.length);
+  const masks: Found[] = [], promising = new Set<number>(), certain = new Uint8Array(side ** 2);
+  for (let i = 0; i < points.length; i++) {
+    const confident = confidentMasks(prediction.iou.subarray(4 * i, 4 * i + 4), config);
+    if (!confident.length) continue;
+    const logits = await decoder.decodeMasks(prediction.objects[i]!);
+    for (const mask of confident) {
+      const cells = logits.subarray(mask * side ** 2, (mask + 1) * side ** 2);
+      if (isClearlyUnstable(cells, side, geometry.cells, OFFSET, config.stability_score_thresh)) continue;
+      promising.add(i);
+      const measured = measure(cells, geometry);
+      if (measured.stability < config.stability_score_thresh) continue;
+      masks.push({ ...measured, iou: prediction.iou[4 * i + mask]! });
+      cells.forEach((logit, cell) => { if (logit > config.confident_logit) certain[cell] = 1; });
+    }
+  }
+  return { masks, promising: [...promising], certain };
+}
+
+/** Each point as one object: (N, P, 2) coordinates and (N, P) labels, padded as the model was trained. */
+function clickTokens(points: Point[], geometry: Geometry): [Float32Array, Int32Array] {
+  const length = Math.max(2, geometry.config.pad_points_to);
+  const coordinates = new Float32Array(2 * length * points.length);
+  const labels = new Int32Array(length * points.length).fill(PADDING);
+  points.forEach((point, i) => {
+    coordinates.set(geometry.toModel(point.map(Math.fround) as Point), 2 * length * i);
+    labels[length * i] = FOREGROUND;
+  });
+  return [coordinates, labels];
+}
+
+/** The numbers of the masks whose predicted IoU (4) passes its threshold. */
+function confidentMasks(iou: Float32Array, config: ModelConfig): number[] {
+  return [...config.click_masks].sort().filter((mask) => iou[mask]! > config.pred_iou_thresh || config.pred_iou_thresh <= 0);
+}
+
+/** A mask at the photo's resolution, but only where it is. */
+function measure(logits: Float32Array, geometry: Geometry): Omit<Found, "iou"> {
+  const encoder = new RunLengthEncoder(geometry.width, geometry.height);
+  const region = geometry.region(logits, -OFFSET);
+  let smaller = 0, larger = 0;
+  if (region) {
+    geometry.upsample(logits, region, (x, values) => {
+      for (const value of values) {
+        if (value > -OFFSET) larger++;
+        if (value > OFFSET) smaller++;
+      }
+      encoder.column(x, region.y0, values);
+    });
+  }
+  return { rle: encoder.rle, area: encoder.area, bounds: encoder.bounds, stability: stabilityScore(smaller, larger) };
+}
+
+/** Without duplicates and, where the model asks for it, without small holes and islands. */
+export function clean(found: Found[], geometry: Geometry): Found[] {
+  const { config, width, height } = geometry;
+  const boxes = (masks: Found[]) => masks.map((one) => outermostPixels(one.bounds));
+  const single = nms(boxes(found), found.map((one) => one.iou), SAME).map((i) => found[i]!);
+  const smallest = config.min_mask_region_cells * geometry.pixelsPerCell;
+  if (!smallest) return single;
+  const changed: boolean[] = [];
+  const cleaned = single.map((one, i) => {
+    const cut = withoutSmallRegions(decode(one.rle), [width, height], smallest);
+    changed[i] = cut !== null;
+    if (!cut) return one;
+    const { rle, area, bounds } = encode(cut, [height, width]);
+    return { ...one, rle, area, bounds };
+  });
+  return nms(boxes(cleaned), changed.map((is) => Number(!is)), SAME).map((i) => cleaned[i]!);
+}

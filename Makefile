@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz docs page train-pocket clean
+.PHONY: help demo test check fuzz docs page web train-pocket clean
 
 # the shirt
 DEMO_BOX := --box 61,20,446,382
@@ -31,7 +31,10 @@ docs: .venv/stamp docs/pictures/tutorial  ## build the documentation into site/,
 	.venv/bin/mkdocs build --quiet
 
 page:  ## build the scripts of the page of `pocketsam serve` from web/ (needs Node)
-	cd web && npm ci --silent --no-audit --no-fund && npm run --silent build
+	cd web && npm ci --silent --no-audit --no-fund --ignore-scripts && npm run --silent build
+
+web: page .venv/stamp  ## make the site that segments photos in the browser alone, in out/web (needs Node)
+	.venv/bin/pocketsam export web -o out/web --onnxruntime-web web/node_modules/onnxruntime-web
 
 # The decoder starts as that of the former pocket, whose recipes and weights are in this commit.
 FORMER_COMMIT := ee5b722a42a1a4b9583dae49c0f7256fd1a97cf5

@@ -1,4 +1,7 @@
-"""The pictures of the page in docs/pictures/serve/, taken in Chromium: python benchmarks/page_pictures.py [MODEL]"""
+"""The pictures of the page in docs/pictures/serve/, taken in Chromium: python benchmarks/page_pictures.py [MODEL]
+
+One is of the site that `pocketsam export web` makes.
+"""
 
 import re
 import shutil
@@ -34,6 +37,7 @@ def main() -> None:
             phone = browser.new_page(viewport={"width": 360, "height": 640}, color_scheme="dark")
             take(phone, address, "tshirt", SHIRT, "phone")
             take_brush(browser.new_page(viewport={"width": 900, "height": 600}), address)
+            take_alone(browser.new_page(viewport={"width": 1000, "height": 620}), model, Path(folder))
             browser.close()
             server.terminate()
 
@@ -74,9 +78,29 @@ def take_brush(page: Page, address: str) -> None:
     page.mouse.up()
 
 
+def take_alone(page: Page, model: str, folder: Path) -> None:
+    """The site without a server."""
+    command = [sys.executable, "-m", "pocketsam", "export", "web", "--model", model, "-o", folder]
+    subprocess.run(command, check=True)
+    files = [sys.executable, "-m", "http.server", "-d", folder, "--bind", "127.0.0.1", "8321"]
+    with subprocess.Popen(files, stderr=subprocess.DEVNULL) as host:
+        page.wait_for_timeout(1000)
+        page.goto("http://127.0.0.1:8321/")
+        page.locator("body[data-model=ready]").wait_for(timeout=WAIT)
+        page.locator("#files").set_input_files(ROOT / "samples/tshirt.jpg")
+        page.locator("body[data-ready]").wait_for(timeout=WAIT)
+        take_boxes(page, SHIRT, "alone")
+        host.terminate()
+
+
 def take(page: Page, address: str, photo: str, boxes: dict[str, tuple[int, ...]], name: str) -> None:
-    """Draw boxes on a sample photo, name the objects, and take the picture."""
+    """Open a sample photo of the server, and take the picture."""
     open_photo(page, address, photo)
+    take_boxes(page, boxes, name)
+
+
+def take_boxes(page: Page, boxes: dict[str, tuple[int, ...]], name: str) -> None:
+    """Draw boxes on the photo that is open, name the objects, and take the picture."""
     for i, (label, (x0, y0, x1, y1)) in enumerate(boxes.items()):
         page.keyboard.press("Escape")
         move(page, x0, y0)

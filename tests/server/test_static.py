@@ -17,9 +17,14 @@ COMPILER = WEB / "node_modules" / ".bin" / "tsc"
 )
 def test_the_scripts_are_built_from_the_sources(tmp_path):
     subprocess.run([COMPILER, "--outDir", tmp_path], cwd=WEB, check=True)
-    built = {file.name: file.read_text() for file in tmp_path.iterdir()}
-    assert built == {file.name: file.read_text() for file in STATIC.glob("*.js")}
+    assert texts(tmp_path) == texts(STATIC)
+
+
+def texts(folder):
+    """The scripts in a folder and its folders."""
+    return {file.relative_to(folder): file.read_text() for file in folder.rglob("*.js")}
 
 
 def test_each_source_has_a_script():
-    assert {file.stem for file in (WEB / "src").glob("*.ts")} == {file.stem for file in STATIC.glob("*.js")}
+    sources = {file.relative_to(WEB / "src").with_suffix(".js") for file in (WEB / "src").rglob("*.ts")}
+    assert sources == texts(STATIC).keys()

@@ -1,4 +1,4 @@
-"""The page's own geometry, prompts, masks and everything mode compute what Python computes, on vectors from Python."""
+"""The page computes by itself what Python computes, on vectors that Python writes: photos, prompts, masks."""
 
 import base64
 import json
@@ -34,7 +34,7 @@ PLAIN = ModelConfig(
     "plain", image_size=64, resize="squash", resampling="plain", prompt_masks=(1, 2, 3), pad_points_to=6
 )
 CONFIGS = (SQUASH, PAD, PLAIN)
-SIZES = ((48, 80), (150, 97), (64, 64), (5, 210))
+SIZES = ((48, 80), (150, 97), (90, 44), (64, 64), (5, 210))
 """Of photos, (H, W)."""
 COUNT = 3
 
@@ -102,18 +102,20 @@ SETTINGS = [(config, size) for config in CONFIGS for size in SIZES]
 def test_photos_are_resized_and_normalised_alike(run):
     found = run([case("preprocess", config, size, photo=_pack(photo(size))) for config, size in SETTINGS])
     for (config, size), tensor in zip(SETTINGS, found, strict=True):
-        np.testing.assert_allclose(tensor, rows_first(photo(size), config).ravel(), atol=1e-3)
+        np.testing.assert_allclose(tensor, in_two_steps(photo(size), config).ravel(), atol=1e-3)
         grey_level = 1 / min(config.std)
         np.testing.assert_allclose(tensor, preprocess(photo(size), config).ravel(), atol=grey_level + 1e-3)
 
 
-def rows_first(image, config):
-    """The photo preprocessed after its rows were resized: some versions of Pillow begin with the columns."""
+def in_two_steps(image, config):
+    """The photo preprocessed in the page's order of steps; which of them comes first depends on Pillow's version."""
+    before, (height, width) = image.shape[:2], Geometry.of(config, *image.shape[:2]).resized
     if config.resampling == "plain":
         return preprocess(image, config)
-    height, width = Geometry.of(config, *image.shape[:2]).resized
-    rows = Image.fromarray(image).resize((width, len(image)), Image.Resampling.BILINEAR)
-    both = np.asarray(rows.resize((width, height), Image.Resampling.BILINEAR), np.float32)
+    height_first = height < before[0] and width >= before[1]
+    between = (before[1], height) if height_first else (width, before[0])
+    step = Image.fromarray(image).resize(between, Image.Resampling.BILINEAR)
+    both = np.asarray(step.resize((width, height), Image.Resampling.BILINEAR), np.float32)
     tensor = np.zeros((1, 3, config.image_size, config.image_size), np.float32)
     normalised = (both - np.float32(config.mean)) / np.float32(config.std)
     tensor[0, :, :height, :width] = normalised.transpose(2, 0, 1)
@@ -129,7 +131,9 @@ def test_masks_are_enlarged_and_thresholded_alike(run):
     for (config, size, logits), values, mask in zip(given, enlarged, masks, strict=True):
         expected = Geometry.of(config, *size).logits_to_photo(logits)
         np.testing.assert_allclose(values.reshape(size), expected, atol=1e-3)
-        np.testing.assert_array_equal(decode(mask["rle"])[abs(expected) > 1e-3], (expected > 0)[abs(expected) > 1e-3])
+        np.testing.assert_array_equal(
+            decode(mask["rle"])[abs(expected) > 1e-3], (expected > 0)[abs(expected) > 1e-3]
+        )
         assert mask["area"] == areas([mask["rle"]])[0]
         np.testing.assert_array_equal(mask["bounds"], boxes([mask["rle"]])[0])
 
@@ -173,7 +177,9 @@ def test_the_same_mask_is_chosen(run):
         {"points": [[1, 1], [2, 2]], "labels": [1, 0], "box": None},
     ]
     given = [(config, prompt, one) for config in CONFIGS for prompt in kinds for one in iou]
-    found = run([case("choose", config, (9, 9), iou=_pack(one), prompt=prompt) for config, prompt, one in given])
+    found = run(
+        [case("choose", config, (9, 9), iou=_pack(one), prompt=prompt) for config, prompt, one in given]
+    )
     expected = [
         choose(one[None], np.array([len(prompt["labels"]) == 1]), config)[0] for config, prompt, one in given
     ]
@@ -225,7 +231,10 @@ def test_small_regions_are_removed_alike(run):
     masks = [*(speckled(rng, size) for size in SIZES for _ in range(3)), band, np.ones((9, 9), bool)]
     given = [(mask, smallest) for mask in masks for smallest in (4, 25, 450)]
     found = run(
-        [{"call": "withoutSmallRegions", "rle": encode(mask), "smallest": smallest} for mask, smallest in given]
+        [
+            {"call": "withoutSmallRegions", "rle": encode(mask), "smallest": smallest}
+            for mask, smallest in given
+        ]
     )
     changed = 0
     for (mask, smallest), rle in zip(given, found, strict=True):

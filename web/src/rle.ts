@@ -44,7 +44,7 @@ export function area({ counts }: RunLengths): number {
  * Five bits a character, the lowest first; bit 5 says that the number goes on, bit 4 of its last character that it is
  * negative. From the fourth on, each number is the difference to the last but one.
  */
-function compress(runs: readonly number[]): string {
+export function compress(runs: readonly number[]): string {
   let text = "";
   runs.forEach((run, i) => {
     let rest = i > 2 ? run - runs[i - 2]! : run;
@@ -58,7 +58,7 @@ function compress(runs: readonly number[]): string {
   return text;
 }
 
-function decompress(counts: string): number[] {
+export function decompress(counts: string): number[] {
   const runs: number[] = [];
   for (let i = 0; i < counts.length;) {
     let run = 0, shift = 0, bits = 32;

@@ -7,12 +7,12 @@ import typer
 
 from pocketsam.cli.options import Model
 
-export = typer.Typer(
-    help="Make a model ready for another place to run in.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-)
+export = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+@export.callback()  # with it, a group that has one command only is a group, too
+def _export() -> None:
+    """Make a model ready for another place to run in."""
 
 
 @export.command()
@@ -39,4 +39,6 @@ def web(
 
     runtime = runtime_files(onnxruntime_web)
     size = export_web(onnx_folder(*locate(model)), output, runtime)
-    typer.echo(f"{output}: {size / 1e6:.0f} MB; to see it: python -m http.server -d {output} --bind 127.0.0.1")
+    typer.echo(
+        f"{output}: {size / 1e6:.0f} MB; to see it: python -m http.server -d {output} --bind 127.0.0.1"
+    )

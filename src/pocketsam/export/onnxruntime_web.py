@@ -1,4 +1,4 @@
-"""ONNX Runtime Web, which runs models in a browser: the files that a site needs, from npm's registry or from a folder.
+"""ONNX Runtime Web, which runs models in a browser: the files that a site needs, from npm or from a folder.
 
 They have 14 MB, so they are not part of this package.
 """
@@ -25,7 +25,7 @@ FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-thread
 def runtime_files(folder: Path | None = None) -> dict[str, bytes]:
     """The contents of FILES by their names.
 
-    folder: of the package, such as node_modules/onnxruntime-web, or its `dist`; fetched once, and kept, when not given.
+    folder: of the package, such as node_modules/onnxruntime-web, or its `dist`; fetched once when not given.
     Raises InputError when a file is missing from the folder, ModelError when the package cannot be fetched.
     """
     return _fetched() if folder is None else _from_folder(folder)

@@ -67,7 +67,9 @@ def _page() -> bytes:
         '<link rel="manifest" href="manifest.webmanifest">\n'
         '<meta name="theme-color" content="#0f766e">\n'
     )
-    return page.replace("static/serve.js", "static/alone/main.js").replace("<title>", f"{head}<title>").encode()
+    return (
+        page.replace("static/serve.js", "static/alone/main.js").replace("<title>", f"{head}<title>").encode()
+    )
 
 
 def _scripts() -> dict[str, bytes]:
@@ -82,7 +84,9 @@ def _scripts() -> dict[str, bytes]:
 def _model(folder: Path) -> dict[str, bytes]:
     outside = next(folder.glob("*.onnx.data"), None)
     if outside is not None:
-        raise InputError(f"{outside}: a model of more than 2 GB does not fit into a browser; choose a smaller one")
+        raise InputError(
+            f"{outside}: a model of more than 2 GB does not fit into a browser; choose a smaller one"
+        )
     return {name: (folder / name).read_bytes() for name in (*ONNX_FILES, CONFIG_FILE)}
 
 

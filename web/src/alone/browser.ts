@@ -1,6 +1,6 @@
 // The backend that needs no server: a worker with the model, and the photos and annotations in this browser.
 
-import type { Backend, Mask, ModelDetails, PhotoDetails, PhotoEntry, Prompt } from "../backend.js";
+import type { Backend, Mask, ModelDetails, PhotoDetails, PhotoEntry, Polygons, Prompt } from "../backend.js";
 import { FORMATS, exported } from "./formats.js";
 import type { Reply, Request, Setup, Work } from "./messages.js";
 import type { Progress } from "./model.js";
@@ -58,7 +58,19 @@ export class BrowserBackend implements Backend {
 
   segment(id: string, prompt: Prompt): Promise<Mask> { return this.call("segment", [id, prompt]); }
 
-  everything(id: string): Promise<Mask[]> { return this.call("everything", [id]); }
+  async preview(id: string, prompt: Prompt): Promise<Polygons | null> {
+    return this.waiting.size ? null : (await this.segment(id, prompt)).polygons;
+  }
+
+  async everything(id: string, report: (fraction: number) => void, signal: AbortSignal): Promise<Mask[]> {
+    const call = this.calls + 1;
+    signal.addEventListener("abort", () => this.worker.postMessage({ cancel: call } satisfies Request));
+    try {
+      return await this.call("everything", [id], report);
+    } finally {
+      signal.throwIfAborted();
+    }
+  }
 
   async exportAs(id: string, suffix: string): Promise<File> {
     return exported(await this.store.photo(id), await this.store.annotations(id), suffix);

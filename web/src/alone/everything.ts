@@ -24,7 +24,7 @@ export interface Decoder<Prediction> {
 /** A mask that passed the filters. */
 export interface Found { rle: RunLengths; area: number; bounds: Box; iou: number; stability: number }
 
-/** The masks of all objects in a photo. `report` gets the part that is done, from 0 to 1. */
+/** The masks of all objects in a photo. `report` gets the part that is done, from 0 to 1; what it throws ends the work. */
 export async function segmentEverything<P>(
   decoder: Decoder<P>, geometry: Geometry, report: (done: number) => void = () => {},
 ): Promise<Mask[]> {
@@ -32,22 +32,23 @@ export async function segmentEverything<P>(
   const schedule = new Schedule(pointGrid(config.points_per_side, width, height), geometry);
   const found: Found[] = [];
   for (const batch of schedule.batches(POINTS_PER_BATCH)) {
-    const { masks, promising, certain } = await candidates(decoder, geometry, batch.map((i) => schedule.points[i]!));
+    const part = (done: number) => report(schedule.done + done * (schedule.next - schedule.done));
+    const { masks, promising, certain } = await candidates(decoder, geometry, batch.map((i) => schedule.points[i]!), part);
     schedule.note(promising.map((i) => batch[i]!), certain);
     found.push(...masks);
-    report(schedule.done);
   }
   return clean(found, geometry).map((one) => describe(one, one.iou));
 }
 
 /** What a batch of lone clicks found: masks, the numbers of the points that found one or nearly did, certain cells. */
 async function candidates<P>(
-  decoder: Decoder<P>, geometry: Geometry, points: Point[],
+  decoder: Decoder<P>, geometry: Geometry, points: Point[], report: (done: number) => void,
 ): Promise<{ masks: Found[]; promising: number[]; certain: Uint8Array }> {
   const { config, side } = geometry;
   const prediction = await decoder.predictIou(...clickTokens(points, geometry), points.length);
   const masks: Found[] = [], promising = new Set<number>(), certain = new Uint8Array(side ** 2);
   for (let i = 0; i < points.length; i++) {
+    report(i / points.length);
     const confident = confidentMasks(prediction.iou.subarray(4 * i, 4 * i + 4), config);
     if (!confident.length) continue;
     const logits = await decoder.decodeMasks(prediction.objects[i]!);

@@ -70,3 +70,6 @@ await isolate();
 const backend = await BrowserBackend.start(site, threads(), events);
 offerRemoval(backend);
 start(backend);
+
+// For tests and benchmarks.
+Object.assign((window as unknown as { pocketsam: object }).pocketsam, { backend });

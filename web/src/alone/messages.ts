@@ -13,7 +13,9 @@ export interface Work {
 /** How the worker is set up: where the site is, and how many threads it may use. */
 export interface Setup { site: string; threads: number }
 
-export type Request = { [M in keyof Work]: { call: number; method: M; arguments: Parameters<Work[M]> } }[keyof Work];
+export type Request =
+  | { [M in keyof Work]: { call: number; method: M; arguments: Parameters<Work[M]> } }[keyof Work]
+  | { cancel: number };
 
 export type Reply =
   | { call: number; result: unknown }

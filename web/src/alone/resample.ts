@@ -70,8 +70,11 @@ export interface Pixels { data: Uint8ClampedArray | Uint8Array; width: number; h
 
 const BITS = 22; // Pillow's weights are whole multiples of 2^-22
 
+/** Whole weights: see Axis. count: how many of the taps are used. */
+interface Triangle { taps: number; first: Int32Array; count: Int32Array; weights: Int32Array }
+
 /** Pillow's BILINEAR for uint8: a triangle as wide as the scale, so that every pixel counts; whole numbers throughout. */
-function triangle(inputs: number, outputs: number): { first: Int32Array; count: Int32Array; weights: Int32Array; taps: number } {
+function triangle(inputs: number, outputs: number): Triangle {
   const scale = inputs / outputs;
   const reach = Math.max(scale, 1);
   const taps = Math.ceil(reach) * 2 + 1;
@@ -95,36 +98,53 @@ function rounded(sum: number): number {
   return value < 0 ? 0 : value > 255 ? 255 : value;
 }
 
-/** As Pillow's resize(…, BILINEAR), rows first: an RGB image, interleaved. From 13 on, Pillow begins with the columns of some. */
+/**
+ * As Pillow's resize(…, BILINEAR): an RGB image, interleaved.
+ *
+ * The width is changed first, and values are rounded in between. Pillow 13 begins with the height where that shrinks and
+ * the width does not; where both shrink it does so for some images only, which then differ from these by one grey level.
+ */
 export function resizeAntialiased(image: Pixels, width: number, height: number): Uint8Array {
-  const { data, channels } = image;
-  const across = triangle(image.width, width);
-  const narrow = new Uint8Array(3 * width * image.height);
-  for (let y = 0, out = 0; y < image.height; y++) {
-    const row = y * image.width;
-    for (let x = 0; x < width; x++) {
+  const heightFirst = height < image.height && width >= image.width;
+  const resized = heightFirst ? resizeRows(resizeColumns(image, height), width) : resizeColumns(resizeRows(image, width), height);
+  return resized.data as Uint8Array;
+}
+
+function resizeRows({ data, width: before, height, channels }: Pixels, width: number): Pixels {
+  return { data: mix(data, triangle(before, width), height, before * channels, channels), width, height, channels: 3 };
+}
+
+function resizeColumns({ data, width, height: before, channels }: Pixels, height: number): Pixels {
+  const columns = mix(data, triangle(before, height), width, channels, width * channels);
+  const result = new Uint8Array(columns.length); // which has a column after the other
+  for (let x = 0, from = 0; x < width; x++) {
+    for (let y = 0; y < height; y++, from += 3) {
+      const to = 3 * (y * width + x);
+      result[to] = columns[from]!;
+      result[to + 1] = columns[from + 1]!;
+      result[to + 2] = columns[from + 2]!;
+    }
+  }
+  return { data: result, width, height, channels: 3 };
+}
+
+/** Mixes the pixels of each of `lines`, which start `lineStep` values apart; its pixels are `step` values apart. */
+function mix(data: Pixels["data"], along: Triangle, lines: number, lineStep: number, step: number): Uint8Array {
+  const { first, count, weights, taps } = along;
+  const result = new Uint8Array(3 * lines * first.length);
+  for (let line = 0, out = 0; line < lines; line++) {
+    for (let i = 0; i < first.length; i++, out += 3) {
       let red = 0, green = 0, blue = 0;
-      let at = (row + across.first[x]!) * channels;
-      for (let k = x * across.taps, end = k + across.count[x]!; k < end; k++, at += channels) {
-        const weight = across.weights[k]!;
+      let at = line * lineStep + first[i]! * step;
+      for (let k = i * taps, end = k + count[i]!; k < end; k++, at += step) {
+        const weight = weights[k]!;
         red += weight * data[at]!;
         green += weight * data[at + 1]!;
         blue += weight * data[at + 2]!;
       }
-      narrow[out++] = rounded(red);
-      narrow[out++] = rounded(green);
-      narrow[out++] = rounded(blue);
-    }
-  }
-  const down = triangle(image.height, height);
-  const result = new Uint8Array(3 * width * height);
-  const line = 3 * width;
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < line; x++) {
-      let sum = 0;
-      let at = down.first[y]! * line + x;
-      for (let k = y * down.taps, end = k + down.count[y]!; k < end; k++, at += line) sum += down.weights[k]! * narrow[at]!;
-      result[y * line + x] = rounded(sum);
+      result[out] = rounded(red);
+      result[out + 1] = rounded(green);
+      result[out + 2] = rounded(blue);
     }
   }
   return result;

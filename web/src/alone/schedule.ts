@@ -13,8 +13,10 @@ export function pointGrid(side: number, width: number, height: number): Point[] 
 
 /** The points that are prompted, batch by batch, as what was found so far decides. */
 export class Schedule {
-  /** The part of the grid that was gone through, from 0 to 1. */
+  /** The part of the grid that was gone through before this batch, from 0 to 1. */
   done = 0;
+  /** The same after this batch. */
+  next = 0;
   private side: number;
   private cells: number[];
   private certain: Uint8Array;
@@ -41,10 +43,11 @@ export class Schedule {
   *batches(size: number): Generator<number[]> {
     for (const stride of this.strides) {
       const due = this.due(stride);
-      const before = this.done;
+      const before = this.next, after = 1 / stride ** 2;
       for (let start = 0; start < due.length; start += size) {
+        this.done = this.next;
+        this.next = before + (after - before) * Math.min(1, (start + size) / due.length);
         yield due.slice(start, start + size);
-        this.done = before + (1 / stride ** 2 - before) * Math.min(1, (start + size) / due.length);
       }
       for (const i of due) this.prompted[i] = true;
     }

@@ -16,6 +16,7 @@ interface OpenPhoto { geometry: Geometry; prepared: PreparedImage; name: string 
 
 const port = self as unknown as { postMessage(reply: Reply): void; onmessage: ((event: MessageEvent) => void) | null };
 const photos = new Map<string, Promise<OpenPhoto>>();
+const cancelled = new Set<number>(); // calls
 let model: Promise<Model>;
 let store: Promise<Store>;
 
@@ -60,11 +61,18 @@ const methods = {
 
   async everything(call: number, id: string): Promise<Mask[]> {
     const { geometry, prepared } = await opened(id);
-    return segmentEverything((await model).decoder(prepared), geometry, (done) => port.postMessage({ call, done }));
+    return segmentEverything((await model).decoder(prepared), geometry, (done) => {
+      if (cancelled.delete(call)) throw new Error("Stopped.");
+      port.postMessage({ call, done });
+    });
   },
 };
 
 async function answer(request: Request): Promise<void> {
+  if ("cancel" in request) {
+    cancelled.add(request.cancel);
+    return;
+  }
   const { call, method } = request;
   try {
     const work = methods[method] as (call: number, ...given: unknown[]) => Promise<unknown>;

@@ -37,7 +37,7 @@ export function area({ counts }) {
  * Five bits a character, the lowest first; bit 5 says that the number goes on, bit 4 of its last character that it is
  * negative. From the fourth on, each number is the difference to the last but one.
  */
-function compress(runs) {
+export function compress(runs) {
     let text = "";
     runs.forEach((run, i) => {
         let rest = i > 2 ? run - runs[i - 2] : run;
@@ -50,7 +50,7 @@ function compress(runs) {
     });
     return text;
 }
-function decompress(counts) {
+export function decompress(counts) {
     const runs = [];
     for (let i = 0; i < counts.length;) {
         let run = 0, shift = 0, bits = 32;

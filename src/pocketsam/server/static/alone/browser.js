@@ -44,7 +44,19 @@ export class BrowserBackend {
     }
     save(id, objects) { return this.store.save(id, objects); }
     segment(id, prompt) { return this.call("segment", [id, prompt]); }
-    everything(id) { return this.call("everything", [id]); }
+    async preview(id, prompt) {
+        return this.waiting.size ? null : (await this.segment(id, prompt)).polygons;
+    }
+    async everything(id, report, signal) {
+        const call = this.calls + 1;
+        signal.addEventListener("abort", () => this.worker.postMessage({ cancel: call }));
+        try {
+            return await this.call("everything", [id], report);
+        }
+        finally {
+            signal.throwIfAborted();
+        }
+    }
     async exportAs(id, suffix) {
         return exported(await this.store.photo(id), await this.store.annotations(id), suffix);
     }

@@ -8,25 +8,26 @@ import { pointGrid, Schedule } from "./schedule.js";
 const POINTS_PER_BATCH = 64;
 const OFFSET = 1; // how far from the threshold, in logits, a mask is cut to measure its stability
 const SAME = 0.7; // two masks are duplicates when the IoU of their boxes is greater
-/** The masks of all objects in a photo. `report` gets the part that is done, from 0 to 1. */
+/** The masks of all objects in a photo. `report` gets the part that is done, from 0 to 1; what it throws ends the work. */
 export async function segmentEverything(decoder, geometry, report = () => { }) {
     const { config, width, height } = geometry;
     const schedule = new Schedule(pointGrid(config.points_per_side, width, height), geometry);
     const found = [];
     for (const batch of schedule.batches(POINTS_PER_BATCH)) {
-        const { masks, promising, certain } = await candidates(decoder, geometry, batch.map((i) => schedule.points[i]));
+        const part = (done) => report(schedule.done + done * (schedule.next - schedule.done));
+        const { masks, promising, certain } = await candidates(decoder, geometry, batch.map((i) => schedule.points[i]), part);
         schedule.note(promising.map((i) => batch[i]), certain);
         found.push(...masks);
-        report(schedule.done);
     }
     return clean(found, geometry).map((one) => describe(one, one.iou));
 }
 /** What a batch of lone clicks found: masks, the numbers of the points that found one or nearly did, certain cells. */
-async function candidates(decoder, geometry, points) {
+async function candidates(decoder, geometry, points, report) {
     const { config, side } = geometry;
     const prediction = await decoder.predictIou(...clickTokens(points, geometry), points.length);
     const masks = [], promising = new Set(), certain = new Uint8Array(side ** 2);
     for (let i = 0; i < points.length; i++) {
+        report(i / points.length);
         const confident = confidentMasks(prediction.iou.subarray(4 * i, 4 * i + 4), config);
         if (!confident.length)
             continue;

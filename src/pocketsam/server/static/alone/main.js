@@ -62,3 +62,5 @@ await isolate();
 const backend = await BrowserBackend.start(site, threads(), events);
 offerRemoval(backend);
 start(backend);
+// For tests and benchmarks.
+Object.assign(window.pocketsam, { backend });

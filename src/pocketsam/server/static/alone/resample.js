@@ -80,37 +80,50 @@ function rounded(sum) {
     const value = (sum + 2 ** (BITS - 1)) >> BITS;
     return value < 0 ? 0 : value > 255 ? 255 : value;
 }
-/** As Pillow's resize(…, BILINEAR), rows first: an RGB image, interleaved. From 13 on, Pillow begins with the columns of some. */
+/**
+ * As Pillow's resize(…, BILINEAR): an RGB image, interleaved.
+ *
+ * The width is changed first, and values are rounded in between. Pillow 13 begins with the height where that shrinks and
+ * the width does not; where both shrink it does so for some images only, which then differ from these by one grey level.
+ */
 export function resizeAntialiased(image, width, height) {
-    const { data, channels } = image;
-    const across = triangle(image.width, width);
-    const narrow = new Uint8Array(3 * width * image.height);
-    for (let y = 0, out = 0; y < image.height; y++) {
-        const row = y * image.width;
-        for (let x = 0; x < width; x++) {
+    const heightFirst = height < image.height && width >= image.width;
+    const resized = heightFirst ? resizeRows(resizeColumns(image, height), width) : resizeColumns(resizeRows(image, width), height);
+    return resized.data;
+}
+function resizeRows({ data, width: before, height, channels }, width) {
+    return { data: mix(data, triangle(before, width), height, before * channels, channels), width, height, channels: 3 };
+}
+function resizeColumns({ data, width, height: before, channels }, height) {
+    const columns = mix(data, triangle(before, height), width, channels, width * channels);
+    const result = new Uint8Array(columns.length); // which has a column after the other
+    for (let x = 0, from = 0; x < width; x++) {
+        for (let y = 0; y < height; y++, from += 3) {
+            const to = 3 * (y * width + x);
+            result[to] = columns[from];
+            result[to + 1] = columns[from + 1];
+            result[to + 2] = columns[from + 2];
+        }
+    }
+    return { data: result, width, height, channels: 3 };
+}
+/** Mixes the pixels of each of `lines`, which start `lineStep` values apart; its pixels are `step` values apart. */
+function mix(data, along, lines, lineStep, step) {
+    const { first, count, weights, taps } = along;
+    const result = new Uint8Array(3 * lines * first.length);
+    for (let line = 0, out = 0; line < lines; line++) {
+        for (let i = 0; i < first.length; i++, out += 3) {
             let red = 0, green = 0, blue = 0;
-            let at = (row + across.first[x]) * channels;
-            for (let k = x * across.taps, end = k + across.count[x]; k < end; k++, at += channels) {
-                const weight = across.weights[k];
+            let at = line * lineStep + first[i] * step;
+            for (let k = i * taps, end = k + count[i]; k < end; k++, at += step) {
+                const weight = weights[k];
                 red += weight * data[at];
                 green += weight * data[at + 1];
                 blue += weight * data[at + 2];
             }
-            narrow[out++] = rounded(red);
-            narrow[out++] = rounded(green);
-            narrow[out++] = rounded(blue);
-        }
-    }
-    const down = triangle(image.height, height);
-    const result = new Uint8Array(3 * width * height);
-    const line = 3 * width;
-    for (let y = 0; y < height; y++) {
-        for (let x = 0; x < line; x++) {
-            let sum = 0;
-            let at = down.first[y] * line + x;
-            for (let k = y * down.taps, end = k + down.count[y]; k < end; k++, at += line)
-                sum += down.weights[k] * narrow[at];
-            result[y * line + x] = rounded(sum);
+            result[out] = rounded(red);
+            result[out + 1] = rounded(green);
+            result[out + 2] = rounded(blue);
         }
     }
     return result;

@@ -1,4 +1,5 @@
-// Masks as COCO's run lengths: column by column, 0s and 1s in turn, compressed as pycocotools does it.
+// Masks as COCO's run lengths, made and read without a mask of the whole photo.
+import { compress, decompress } from "../rle.js";
 /** Makes run lengths of columns that come from left to right. */
 export class RunLengthEncoder {
     width;
@@ -42,37 +43,6 @@ export class RunLengthEncoder {
     }
     /** Tight; x1 and y1 are outside. Zeros for an empty mask. */
     get bounds() { return this.area ? this.box : [0, 0, 0, 0]; }
-}
-/** Five bits a character, the lowest first; from the fourth on, each number is the difference to the last but one. */
-function compress(counts) {
-    let text = "";
-    counts.forEach((count, i) => {
-        let rest = i > 2 ? count - counts[i - 2] : count;
-        for (let more = true; more;) {
-            let bits = rest & 31;
-            rest >>= 5;
-            more = bits & 16 ? rest !== -1 : rest !== 0;
-            if (more)
-                bits |= 32;
-            text += String.fromCharCode(bits + 48);
-        }
-    });
-    return text;
-}
-function decompress(text) {
-    const counts = [];
-    for (let at = 0; at < text.length;) {
-        let number = 0, shift = 0, bits = 32;
-        while (bits & 32) {
-            bits = text.charCodeAt(at++) - 48;
-            number |= (bits & 31) << shift;
-            shift += 5;
-        }
-        if (bits & 16 && shift < 32)
-            number |= -1 << shift;
-        counts.push(counts.length > 2 ? number + counts.at(-2) : number);
-    }
-    return counts;
 }
 /** What a mask's box holds. */
 export function decode({ size: [height], counts: text }) {

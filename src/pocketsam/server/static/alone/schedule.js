@@ -7,8 +7,10 @@ export function pointGrid(side, width, height) {
 /** The points that are prompted, batch by batch, as what was found so far decides. */
 export class Schedule {
     points;
-    /** The part of the grid that was gone through, from 0 to 1. */
+    /** The part of the grid that was gone through before this batch, from 0 to 1. */
     done = 0;
+    /** The same after this batch. */
+    next = 0;
     side;
     cells;
     certain;
@@ -34,10 +36,11 @@ export class Schedule {
     *batches(size) {
         for (const stride of this.strides) {
             const due = this.due(stride);
-            const before = this.done;
+            const before = this.next, after = 1 / stride ** 2;
             for (let start = 0; start < due.length; start += size) {
+                this.done = this.next;
+                this.next = before + (after - before) * Math.min(1, (start + size) / due.length);
                 yield due.slice(start, start + size);
-                this.done = before + (1 / stride ** 2 - before) * Math.min(1, (start + size) / due.length);
             }
             for (const i of due)
                 this.prompted[i] = true;

@@ -9,6 +9,7 @@ import { Store } from "./store.js";
 const MOST_OPEN = 4; // photos that stay encoded, about 13 MB each
 const port = self;
 const photos = new Map();
+const cancelled = new Set(); // calls
 let model;
 let store;
 async function load({ site, threads }) {
@@ -48,10 +49,18 @@ const methods = {
     },
     async everything(call, id) {
         const { geometry, prepared } = await opened(id);
-        return segmentEverything((await model).decoder(prepared), geometry, (done) => port.postMessage({ call, done }));
+        return segmentEverything((await model).decoder(prepared), geometry, (done) => {
+            if (cancelled.delete(call))
+                throw new Error("Stopped.");
+            port.postMessage({ call, done });
+        });
     },
 };
 async function answer(request) {
+    if ("cancel" in request) {
+        cancelled.add(request.cancel);
+        return;
+    }
     const { call, method } = request;
     try {
         const work = methods[method];

@@ -6,8 +6,8 @@ import { pathToFileURL } from "node:url";
 
 const scripts = pathToFileURL(`${process.argv[2]}/alone/`);
 const load = (name) => import(new URL(`${name}.js`, scripts));
-const [geometry, prompts, masks, filters, schedule, everything, outlines, runlengths] = await Promise.all(
-  ["geometry", "prompts", "masks", "filters", "schedule", "everything", "outlines", "runlengths"].map(load),
+const [geometry, prompts, masks, filters, schedule, everything, runlengths] = await Promise.all(
+  ["geometry", "prompts", "masks", "filters", "schedule", "everything", "runlengths"].map(load),
 );
 
 const KINDS = { f32: Float32Array, u8: Uint8Array, i32: Int32Array };
@@ -62,7 +62,7 @@ const functions = {
   },
   recode({ rle }) {
     const cut = runlengths.decode(rle);
-    return { outlines: outlines.outlines(rle), rle: runlengths.encode(cut, rle.size).rle };
+    return { outlines: masks.outlinesOf(rle), rle: runlengths.encode(cut, rle.size).rle };
   },
   /** A decoder that looks masks up by the point that is prompted. */
   async everything({ points, iou, logits, ...photo }) {

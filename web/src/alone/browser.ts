@@ -4,7 +4,7 @@ import type { Backend, Mask, ModelDetails, PhotoDetails, PhotoEntry, Polygons, P
 import { FORMATS, exported } from "./formats.js";
 import type { Reply, Request, Setup, Work } from "./messages.js";
 import type { Progress } from "./model.js";
-import { outlines } from "./outlines.js";
+import { outlinesOf } from "./masks.js";
 import { decode } from "./photo.js";
 import { Store } from "./store.js";
 
@@ -51,7 +51,7 @@ export class BrowserBackend implements Backend {
   async picture(id: string): Promise<Blob> { return (await this.store.photo(id)).file; }
 
   async annotations(id: string) {
-    return (await this.store.annotations(id)).map((one) => ({ ...one, polygons: outlines(one.rle) }));
+    return (await this.store.annotations(id)).map((one) => ({ ...one, polygons: outlinesOf(one.rle) }));
   }
 
   save(id: string, objects: Parameters<Store["save"]>[1]): Promise<void> { return this.store.save(id, objects); }

@@ -1,7 +1,7 @@
 // Masks as COCO's run lengths, made and read without a mask of the whole photo.
 
 import type { Box, RunLengths } from "../backend.js";
-import { compress, decompress } from "../rle.js";
+import { compress, decompress, type Raster } from "../rle.js";
 
 /** Makes run lengths of columns that come from left to right. */
 export class RunLengthEncoder {
@@ -43,8 +43,8 @@ export class RunLengthEncoder {
   get bounds(): Box { return this.area ? this.box : [0, 0, 0, 0]; }
 }
 
-/** The pixels of a mask in its tight box, row by row: 1 inside. */
-export interface Cut { mask: Uint8Array; width: number; height: number; x0: number; y0: number }
+/** The pixels of a mask in its tight box, whose upper left corner is at (x0, y0) of the photo. */
+export interface Cut extends Raster { x0: number; y0: number }
 
 /** What a mask's box holds. */
 export function decode({ size: [height], counts: text }: RunLengths): Cut {
@@ -59,23 +59,23 @@ export function decode({ size: [height], counts: text }: RunLengths): Cut {
     }
     at += count;
   });
-  if (!spans.length) return { mask: new Uint8Array(), width: 0, height: 0, x0: 0, y0: 0 };
+  if (!spans.length) return { pixels: new Uint8Array(), width: 0, height: 0, x0: 0, y0: 0 };
   const x0 = spans[0]![0], width = spans.at(-1)![0] + 1 - x0;
   const y0 = spans.reduce((least, [, top]) => Math.min(least, top), height);
   const tall = spans.reduce((most, [, , bottom]) => Math.max(most, bottom), 0) - y0;
-  const mask = new Uint8Array(width * tall);
+  const pixels = new Uint8Array(width * tall);
   for (const [x, top, bottom] of spans) {
-    for (let i = (top - y0) * width + x - x0, end = (bottom - y0) * width; i < end; i += width) mask[i] = 1;
+    for (let i = (top - y0) * width + x - x0, end = (bottom - y0) * width; i < end; i += width) pixels[i] = 1;
   }
-  return { mask, width, height: tall, x0, y0 };
+  return { pixels, width, height: tall, x0, y0 };
 }
 
 /** The run lengths of what a box holds; `photo` is their size (H, W). */
-export function encode({ mask, width, height, x0, y0 }: Cut, photo: [number, number]): RunLengthEncoder {
+export function encode({ pixels, width, height, x0, y0 }: Cut, photo: [number, number]): RunLengthEncoder {
   const encoder = new RunLengthEncoder(photo[1], photo[0]);
   const column = new Uint8Array(height);
   for (let x = 0; x < width; x++) {
-    for (let y = 0; y < height; y++) column[y] = mask[y * width + x]!;
+    for (let y = 0; y < height; y++) column[y] = pixels[y * width + x]!;
     encoder.column(x0 + x, y0, column);
   }
   return encoder;

@@ -1,6 +1,6 @@
 // The backend that needs no server: a worker with the model, and the photos and annotations in this browser.
 import { FORMATS, exported } from "./formats.js";
-import { outlines } from "./outlines.js";
+import { outlinesOf } from "./masks.js";
 import { decode } from "./photo.js";
 import { Store } from "./store.js";
 export class BrowserBackend {
@@ -40,7 +40,7 @@ export class BrowserBackend {
     openPhoto(id) { return this.call("open", [id]); }
     async picture(id) { return (await this.store.photo(id)).file; }
     async annotations(id) {
-        return (await this.store.annotations(id)).map((one) => ({ ...one, polygons: outlines(one.rle) }));
+        return (await this.store.annotations(id)).map((one) => ({ ...one, polygons: outlinesOf(one.rle) }));
     }
     save(id, objects) { return this.store.save(id, objects); }
     segment(id, prompt) { return this.call("segment", [id, prompt]); }

@@ -49,19 +49,19 @@ export function outermostPixels([x0, y0, x1, y1]) {
 export function withoutSmallRegions(cut, photo, smallest) {
     const padded = pad(cut, photo);
     const holes = regions(padded, 0).filter((one) => one.area < smallest);
-    for (const { pixels } of holes)
-        for (const pixel of pixels)
-            padded.mask[pixel] = 1;
+    for (const { members } of holes)
+        for (const pixel of members)
+            padded.pixels[pixel] = 1;
     const islands = regions(padded, 1);
     const large = islands.filter((one) => one.area >= smallest);
     if (!holes.length && large.length === islands.length)
         return null;
     const kept = large.length ? large : islands.filter((one) => one.area === Math.max(...islands.map(({ area }) => area))).slice(0, 1);
     if (kept.length < islands.length) {
-        padded.mask.fill(0);
-        for (const { pixels } of kept)
-            for (const pixel of pixels)
-                padded.mask[pixel] = 1;
+        padded.pixels.fill(0);
+        for (const { members } of kept)
+            for (const pixel of members)
+                padded.pixels[pixel] = 1;
     }
     return expand(padded, photo);
 }
@@ -72,16 +72,16 @@ function pad(cut, [photoWidth, photoHeight]) {
     };
     const columns = along(cut.x0, cut.width, photoWidth), rows = along(cut.y0, cut.height, photoHeight);
     const left = Number(cut.x0 > 0), above = Number(cut.y0 > 0);
-    const mask = new Uint8Array(columns.length * rows.length);
+    const pixels = new Uint8Array(columns.length * rows.length);
     for (let y = 0; y < cut.height; y++) {
-        mask.set(cut.mask.subarray(y * cut.width, (y + 1) * cut.width), (y + above) * columns.length + left);
+        pixels.set(cut.pixels.subarray(y * cut.width, (y + 1) * cut.width), (y + above) * columns.length + left);
     }
-    return { mask, width: columns.length, height: rows.length, x0: cut.x0 - left, y0: cut.y0 - above, columns, rows };
+    return { pixels, width: columns.length, height: rows.length, x0: cut.x0 - left, y0: cut.y0 - above, columns, rows };
 }
 /** The cut of what is left; a row or column that stands for many is in the mask when a hole that it belongs to was filled. */
 function expand(padded, [photoWidth, photoHeight]) {
-    const { mask, width, height, columns, rows } = padded;
-    const border = mask.some((inside, i) => {
+    const { pixels, width, height, columns, rows } = padded;
+    const border = pixels.some((inside, i) => {
         const x = i % width, y = Math.floor(i / width);
         return inside && (columns[x] > 1 || rows[y] > 1);
     });
@@ -90,38 +90,38 @@ function expand(padded, [photoWidth, photoHeight]) {
     const whole = new Uint8Array(photoWidth * photoHeight);
     for (let y = 0, top = 0; y < height; top += rows[y++]) {
         for (let x = 0, left = 0; x < width; left += columns[x++]) {
-            if (!mask[y * width + x])
+            if (!pixels[y * width + x])
                 continue;
             for (let i = top; i < top + rows[y]; i++)
                 whole.fill(1, i * photoWidth + left, i * photoWidth + left + columns[x]);
         }
     }
-    return { mask: whole, width: photoWidth, height: photoHeight, x0: 0, y0: 0 };
+    return { pixels: whole, width: photoWidth, height: photoHeight, x0: 0, y0: 0 };
 }
-/** The connected regions of a value, also across corners: their pixels, and their areas in the photo. */
-function regions({ mask, width, height, columns, rows }, value) {
-    const seen = new Uint8Array(mask.length);
+/** The connected regions of a value, also across corners: their members, and their areas in the photo. */
+function regions({ pixels, width, height, columns, rows }, value) {
+    const seen = new Uint8Array(pixels.length);
     const found = [];
-    for (let first = 0; first < mask.length; first++) {
-        if (seen[first] || mask[first] !== value)
+    for (let first = 0; first < pixels.length; first++) {
+        if (seen[first] || pixels[first] !== value)
             continue;
-        const pixels = [first];
+        const members = [first];
         let area = 0;
         seen[first] = 1;
-        for (let i = 0; i < pixels.length; i++) {
-            const x = pixels[i] % width, y = Math.floor(pixels[i] / width);
+        for (let i = 0; i < members.length; i++) {
+            const x = members[i] % width, y = Math.floor(members[i] / width);
             area += columns[x] * rows[y];
             for (let row = Math.max(0, y - 1); row <= Math.min(height - 1, y + 1); row++) {
                 for (let column = Math.max(0, x - 1); column <= Math.min(width - 1, x + 1); column++) {
                     const beside = row * width + column;
-                    if (seen[beside] || mask[beside] !== value)
+                    if (seen[beside] || pixels[beside] !== value)
                         continue;
                     seen[beside] = 1;
-                    pixels.push(beside);
+                    members.push(beside);
                 }
             }
         }
-        found.push({ pixels, area });
+        found.push({ members, area });
     }
     return found;
 }

@@ -1,5 +1,5 @@
 // The files that annotations are exported to without a server: see pocketsam/predict/formats.
-import { outlines } from "./outlines.js";
+import { outlinesOf } from "./masks.js";
 import { decode } from "./runlengths.js";
 const TABLE = [
     { suffix: ".masks.json", what: "COCO: the photo and an annotation for each mask", encode: coco },
@@ -20,11 +20,11 @@ function coco(photo, annotations) {
     return JSON.stringify({
         images: [{ id: 1, file_name: photo.name, width, height }],
         annotations: annotations.map(({ rle, name, predicted_iou, ...prompt }, i) => {
-            const cut = decode(rle);
-            const area = cut.mask.reduce((sum, pixel) => sum + pixel, 0);
+            const { pixels, width, height, x0, y0 } = decode(rle);
+            const area = pixels.reduce((sum, pixel) => sum + pixel, 0);
             return {
                 id: i + 1, image_id: 1, category_id: names.indexOf(name) + 1, segmentation: rle,
-                bbox: [cut.x0, cut.y0, cut.width, cut.height], area, iscrowd: 0, predicted_iou, empty: area === 0, object: i, prompt,
+                bbox: [x0, y0, width, height], area, iscrowd: 0, predicted_iou, empty: area === 0, object: i, prompt,
             };
         }),
         categories: names.map((name, i) => ({ id: i + 1, name })),
@@ -33,7 +33,7 @@ function coco(photo, annotations) {
 function geojson(photo, annotations) {
     const [height, width] = annotations[0].rle.size;
     const features = annotations.map(({ rle, name, predicted_iou }, object) => {
-        const coordinates = outlines(rle).map((part) => part.map((ring) => [...ring, ring[0]])); // a ring ends where it starts
+        const coordinates = outlinesOf(rle).map((part) => part.map((ring) => [...ring, ring[0]])); // a ring ends where it starts
         return {
             type: "Feature",
             geometry: coordinates.length ? { type: "MultiPolygon", coordinates } : null,

@@ -1,6 +1,6 @@
 // A mask's logits as what the page shows: run lengths, outlines, a box.
-import { outlines } from "./outlines.js";
-import { RunLengthEncoder } from "./runlengths.js";
+import { outlines } from "../outlines.js";
+import { decode, RunLengthEncoder } from "./runlengths.js";
 /** The run lengths of a mask's logits (h, w) at the photo's resolution. */
 export function binarise(logits, geometry) {
     const encoder = new RunLengthEncoder(geometry.width, geometry.height);
@@ -9,13 +9,18 @@ export function binarise(logits, geometry) {
         geometry.upsample(logits, region, (x, values) => encoder.column(x, region.y0, values));
     return encoder;
 }
+/** The outlines of a mask, in pixels of the photo. */
+export function outlinesOf(rle) {
+    const cut = decode(rle);
+    return outlines(cut).map((part) => part.map((ring) => ring.map(([x, y]) => [x + cut.x0, y + cut.y0])));
+}
 /** A mask as the page takes it. */
 export function describe(found, predictedIou) {
     return {
         object: 0,
         name: "object",
         rle: found.rle,
-        polygons: outlines(found.rle),
+        polygons: outlinesOf(found.rle),
         box: found.bounds,
         area: found.area,
         predicted_iou: Math.round(predictedIou * 1e4) / 1e4,

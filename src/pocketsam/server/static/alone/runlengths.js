@@ -58,24 +58,24 @@ export function decode({ size: [height], counts: text }) {
         at += count;
     });
     if (!spans.length)
-        return { mask: new Uint8Array(), width: 0, height: 0, x0: 0, y0: 0 };
+        return { pixels: new Uint8Array(), width: 0, height: 0, x0: 0, y0: 0 };
     const x0 = spans[0][0], width = spans.at(-1)[0] + 1 - x0;
     const y0 = spans.reduce((least, [, top]) => Math.min(least, top), height);
     const tall = spans.reduce((most, [, , bottom]) => Math.max(most, bottom), 0) - y0;
-    const mask = new Uint8Array(width * tall);
+    const pixels = new Uint8Array(width * tall);
     for (const [x, top, bottom] of spans) {
         for (let i = (top - y0) * width + x - x0, end = (bottom - y0) * width; i < end; i += width)
-            mask[i] = 1;
+            pixels[i] = 1;
     }
-    return { mask, width, height: tall, x0, y0 };
+    return { pixels, width, height: tall, x0, y0 };
 }
 /** The run lengths of what a box holds; `photo` is their size (H, W). */
-export function encode({ mask, width, height, x0, y0 }, photo) {
+export function encode({ pixels, width, height, x0, y0 }, photo) {
     const encoder = new RunLengthEncoder(photo[1], photo[0]);
     const column = new Uint8Array(height);
     for (let x = 0; x < width; x++) {
         for (let y = 0; y < height; y++)
-            column[y] = mask[y * width + x];
+            column[y] = pixels[y * width + x];
         encoder.column(x0 + x, y0, column);
     }
     return encoder;

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketsam.automatic.filters import fill_small_holes, nms, remove_small_islands
+from pocketsam.automatic.filters import nms
 from pocketsam.automatic.generator import segment_everything
 from pocketsam.automatic.options import Options
 from pocketsam.automatic.schedule import Schedule, point_grid
@@ -22,6 +22,7 @@ from pocketsam.predict.candidates import choose
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import preprocess
 from pocketsam.predict.prompts import Prompts
+from pocketsam.predict.regions import clean_logits, fill_small_holes, remove_small_islands
 from pocketsam.utils.rle import areas, boxes, decode, encode
 from predictors import OneStep
 
@@ -242,6 +243,25 @@ def test_small_regions_are_removed_alike(run):
         expected, removed = remove_small_islands(expected, smallest)
         assert rle == (encode(expected) if filled or removed else None)
         changed += rle is not None
+    assert 0 < changed < len(given)
+
+
+def test_logits_are_cleaned_alike(run):
+    rng = np.random.default_rng(6)
+    empty = np.full((16, 16), -1, np.float32)
+    masks = [*(blobs(rng, 6) + rng.normal(0, 1, (6, 16, 16))).astype(np.float32), empty]
+    given = [(logits, smallest) for logits in masks for smallest in (0, 4, 30)]
+    found = run(
+        [
+            {"call": "cleanLogits", "logits": _pack(logits), "side": 16, "smallest": smallest}
+            for logits, smallest in given
+        ]
+    )
+    changed = 0
+    for (logits, smallest), cleaned in zip(given, found, strict=True):
+        expected = clean_logits(logits, smallest)
+        assert (_unpack(cleaned).reshape(16, 16) == expected).all()
+        changed += bool((expected != logits).any())
     assert 0 < changed < len(given)
 
 

@@ -6,8 +6,8 @@ import { pathToFileURL } from "node:url";
 
 const scripts = pathToFileURL(`${process.argv[2]}/alone/`);
 const load = (name) => import(new URL(`${name}.js`, scripts));
-const [geometry, prompts, masks, filters, schedule, everything, runlengths] = await Promise.all(
-  ["geometry", "prompts", "masks", "filters", "schedule", "everything", "runlengths"].map(load),
+const [geometry, prompts, masks, filters, regions, schedule, everything, runlengths] = await Promise.all(
+  ["geometry", "prompts", "masks", "filters", "regions", "schedule", "everything", "runlengths"].map(load),
 );
 
 const KINDS = { f32: Float32Array, u8: Uint8Array, i32: Int32Array };
@@ -47,9 +47,10 @@ const functions = {
   nms: ({ boxes, scores, threshold }) => filters.nms(boxes, scores, threshold),
   withoutSmallRegions({ rle, smallest }) {
     const [height, width] = rle.size;
-    const cut = filters.withoutSmallRegions(runlengths.decode(rle), [width, height], smallest);
+    const cut = regions.withoutSmallRegions(runlengths.decode(rle), [width, height], smallest);
     return cut && runlengths.encode(cut, [height, width]).rle;
   },
+  cleanLogits: ({ logits, side, smallest }) => regions.cleanLogits(logits, side, smallest),
   schedule({ points, noted, batch: size, ...photo }) {
     const found = new schedule.Schedule(points, at(photo));
     const batches = [];

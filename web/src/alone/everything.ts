@@ -3,9 +3,10 @@
 
 import type { Box, Mask, Point, RunLengths } from "../backend.js";
 import { FOREGROUND, PADDING, type ModelConfig } from "./config.js";
-import { isClearlyUnstable, nms, outermostPixels, stabilityScore, withoutSmallRegions } from "./filters.js";
+import { isClearlyUnstable, nms, outermostPixels, stabilityScore } from "./filters.js";
 import type { Geometry } from "./geometry.js";
 import { describe } from "./masks.js";
+import { withoutSmallRegions } from "./regions.js";
 import { decode, encode, RunLengthEncoder } from "./runlengths.js";
 import { pointGrid, Schedule } from "./schedule.js";
 

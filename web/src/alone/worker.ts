@@ -7,6 +7,7 @@ import { binarise, describe } from "./masks.js";
 import type { Reply, Request, Setup } from "./messages.js";
 import { Model, type PreparedImage } from "./model.js";
 import { readPhoto } from "./photo.js";
+import { cleanLogits } from "./regions.js";
 import { choose, tokens } from "./prompts.js";
 import { Store } from "./store.js";
 
@@ -56,7 +57,8 @@ const methods = {
     const { iou, logits } = await (await model).segment(prepared, tokens(prompt, geometry));
     const mask = choose(iou, prompt, config);
     const cells = geometry.side ** 2;
-    return describe(binarise(logits.subarray(mask * cells, (mask + 1) * cells), geometry), iou[mask]!);
+    const chosen = logits.subarray(mask * cells, (mask + 1) * cells);
+    return describe(binarise(cleanLogits(chosen, geometry.side, config.min_mask_region_cells), geometry), iou[mask]!);
   },
 
   async everything(call: number, id: string): Promise<Mask[]> {

@@ -1,8 +1,9 @@
 // Everything mode: masks of all objects, without a prompt: see pocketsam/automatic/generator.py.
 // The whole photo is one crop here, and the options are the model's own.
 import { FOREGROUND, PADDING } from "./config.js";
-import { isClearlyUnstable, nms, outermostPixels, stabilityScore, withoutSmallRegions } from "./filters.js";
+import { isClearlyUnstable, nms, outermostPixels, stabilityScore } from "./filters.js";
 import { describe } from "./masks.js";
+import { withoutSmallRegions } from "./regions.js";
 import { decode, encode, RunLengthEncoder } from "./runlengths.js";
 import { pointGrid, Schedule } from "./schedule.js";
 const POINTS_PER_BATCH = 64;

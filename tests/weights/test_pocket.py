@@ -63,6 +63,19 @@ def test_a_box_gives_the_object(name: str, shipped: Segmenter) -> None:
     assert ious(mask, truth[None])[0] > 0.8
 
 
+def test_a_negative_click_with_the_former_mask_corrects_it(shipped: Segmenter) -> None:
+    """The example of docs/how-to/segment-from-python.md: the loose end of a lace goes, the shoe does not."""
+    photo = shipped.open(SAMPLES / "sneakers.jpg")
+    first = photo.segment(boxes=(20, 130, 342, 371))
+    better = photo.segment(points=(73, 285), labels=0, mask_input=first.logits)
+    before, after = first.binary[0], better.binary[0]
+    assert before[285, 73]
+    assert not after[285, 73]
+    assert (before & after).sum() > 0.7 * before.sum()
+    lace = np.s_[260:330, 60:115]
+    assert after[lace].sum() < 0.5 * before[lace].sum()
+
+
 def test_the_files_are_small_and_described(shipped: Segmenter) -> None:
     folder = ROOT / "src" / "pocketsam" / "weights" / "pocket"
     assert sum(file.stat().st_size for file in folder.glob("*.onnx")) <= LARGEST_FILES

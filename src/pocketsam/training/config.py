@@ -187,6 +187,8 @@ class MaskRecipe(PromptRecipe):
     """Prompts an object: the first, then corrections."""
     mask_feedback: Probability = 1.0
     """How often a correction has the former logits as its mask input; otherwise its points alone correct."""
+    lone_corrections: Probability = 0.0
+    """How often a correction with a mask input comes alone, without the prompts that led to that mask."""
     clicks: list[Annotated[int, Field(gt=0)]] = Field([1, 1, 1, 2, 3], min_length=1)
     """How many clicks the first prompt has (or a box and one fewer), batch by batch; a lone one is the commonest."""
 

@@ -93,6 +93,36 @@ def test_corrections_without_mask_feedback_have_their_points_alone(monkeypatch: 
         assert given[1].flatten().tolist() == wanted  # type: ignore[union-attr]
 
 
+def test_a_lone_correction_comes_without_the_prompts_that_its_mask_stands_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sam = build("patches", 64)
+    labels: list[Tensor] = []
+    decode = sam.decode
+
+    def spy(
+        embedding: Tensor, points: Tensor, given: Tensor, mask: Tensor | None, has: Tensor | None
+    ) -> object:
+        labels.append(given)
+        return decode(embedding, points, given, mask, has)
+
+    monkeypatch.setattr(sam, "decode", spy)
+
+    def former_labels(mask_feedback: float, lone_corrections: float) -> set[int]:
+        labels.clear()
+        normalise = Normalise((128.0,) * 3, (60.0,) * 3)
+        loss = Supervised(
+            sam, normalise, 2, [1], "focal", mask_feedback=mask_feedback, lone_corrections=lone_corrections
+        )
+        loss(a_batch(), 1)
+        assert (labels[1][..., -1] >= 0).all(), "the correction itself stays"
+        return set(labels[1][..., :-1].flatten().tolist())
+
+    assert former_labels(1.0, 1.0) == {-1}
+    assert former_labels(1.0, 0.0) > {-1}
+    assert former_labels(0.0, 1.0) > {-1}, "without its mask, a correction needs the former prompts"
+
+
 def a_batch() -> dict[str, Tensor]:
     """Two images with three objects each."""
     return {

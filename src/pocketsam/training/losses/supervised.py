@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pocketsam.config import PADDING
 from pocketsam.models.layers import Normalise
 from pocketsam.models.sam import Sam
 from pocketsam.training.config import PixelLoss
@@ -43,6 +44,7 @@ class Supervised(nn.Module):
         teacher: whose masks are the targets; without one they come with the batch.
         objects: masks an image, where it is the teacher that finds them.
         mask_feedback: how often a correction has the former logits as its mask input.
+        lone_corrections: how often such a correction comes alone, without the prompts that led to the mask.
     """
 
     def __init__(
@@ -57,12 +59,13 @@ class Supervised(nn.Module):
         objects: int = 8,
         centre_clicks: float = 0.0,
         mask_feedback: float = 1.0,
+        lone_corrections: float = 0.0,
     ) -> None:
         super().__init__()
         self.sam, self.normalise, self.teacher = sam, normalise, teacher
         self.rounds, self.clicks, self.pixel_loss, self.objects = rounds, clicks, pixel_loss, objects
         self.pad_points_to, self.centre_clicks = pad_points_to, centre_clicks
-        self.mask_feedback = mask_feedback
+        self.mask_feedback, self.lone_corrections = mask_feedback, lone_corrections
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """batch: image (B, 3, S, S) uint8, seed (B,); masks (B, N, S/4, S/4) uint8 and boxes (B, N, 4) or, with a
@@ -86,10 +89,19 @@ class Supervised(nn.Module):
                 if self.mask_feedback < 1:
                     has_mask = (rng.uniform(mask_input.shape[1]) < self.mask_feedback).float()
                 point, label = correction(mask_input > 0, inside, rng, self.centre_clicks)
+                labels = self._forget(labels, has_mask, rng)
                 points, labels = torch.cat([points, point], 2), torch.cat([labels, label], 2)
                 ambiguous = torch.zeros_like(ambiguous)
         mean = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
         return {"loss": mean["mask_loss"] + mean["iou_loss"], **{k: v.detach() for k, v in mean.items()}}
+
+    def _forget(self, labels: Tensor, has_mask: Tensor | None, rng: SampleRNG) -> Tensor:
+        """The labels (B, N, P) of former prompts, without those that the mask input stands for."""
+        if not self.lone_corrections:
+            return labels
+        alone = rng.uniform(labels.shape[1]) < self.lone_corrections
+        alone = alone if has_mask is None else alone & (has_mask > 0)
+        return torch.where(alone[..., None], PADDING, labels)
 
     def _first(self, batch: Batch, clicks: int, rng: SampleRNG) -> tuple[Tensor, Tensor, Tensor]:
         """The first prompts, and their target masks (B, N, S/4, S/4), float."""

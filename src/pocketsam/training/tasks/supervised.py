@@ -61,5 +61,6 @@ def build(recipe: SupervisedRecipe | CoupledRecipe) -> "Task":
         recipe.objects,
         recipe.centre_clicks,
         recipe.mask_feedback,
+        recipe.lone_corrections,
     )
     return Task(sam, config, loss, samples, prompt_validator(recipe, config))

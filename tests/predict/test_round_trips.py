@@ -29,6 +29,9 @@ class Way:
     suffix: str
     folder: bool
 
+    def __str__(self) -> str:
+        return f"{self.suffix}{' in a folder' * self.folder}"
+
     def write(self, photos: list[LabelledPhoto], classes: Classes, folder: Path) -> Path:
         target = folder / ("labels of photos" if self.folder else f"labels{self.suffix}")
         write_labels(photos, classes, target, self.format if self.folder else None)
@@ -49,7 +52,7 @@ WAYS = [
     for folder in (False, True)
     if (folder or format.many != "files") and not (folder and suffix.startswith(".polygons"))
 ]
-EACH_WAY = pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.suffix}{' in a folder' * way.folder}")
+EACH_WAY = pytest.mark.parametrize("way", WAYS, ids=str)
 NAMES = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Cn", "Co", "Zl", "Zp"]),
     min_size=1,

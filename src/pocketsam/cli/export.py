@@ -12,7 +12,7 @@ export = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mod
 
 @export.callback()  # with it, a group that has one command only is a group, too
 def _export() -> None:
-    """Make a model ready for another place to run in."""
+    """Make a model ready for another place to run in, such as a browser."""
 
 
 @export.command()

@@ -14,8 +14,10 @@ def clean_logits(logits: NDArray[np.float32], smallest: float) -> NDArray[np.flo
 
     The largest island stays, and an empty mask stays empty. With 0, nothing is changed.
     """
+    if not smallest:
+        return logits
     mask = logits > 0
-    if not smallest or not mask.any():
+    if not mask.any():
         return logits
     cleaned, filled = fill_small_holes(mask, smallest)
     cleaned, removed = remove_small_islands(cleaned, smallest)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pocketsam.models.checkpoints import load_model, save_model
+from pocketsam.models.checkpoints import load_model, mean_weights, save_model
 
 
 def main(
@@ -19,17 +19,10 @@ def main(
     shares = [float(share) for _, _, share in pairs]
     if abs(sum(shares) - 1) > 1e-6:
         raise typer.BadParameter(f"the shares add up to {sum(shares):g}, not to 1")
-    models = [load_model(Path(path)) for path, _, _ in pairs]
-    first, config = models[0]
-    tensors = [sam.state_dict() for sam, _ in models]
-    mean = {
-        name: sum(one[name] * share for one, share in zip(tensors, shares, strict=True))
-        if tensor.is_floating_point()
-        else tensor
-        for name, tensor in tensors[0].items()
-    }
-    first.load_state_dict(mean)
-    save_model(output, first.state_dict(), config)
+    paths = [Path(path) for path, _, _ in pairs]
+    sam, config = load_model(paths[0])
+    sam.load_state_dict(mean_weights(paths, shares))
+    save_model(output, sam.state_dict(), config)
     print(f"Written to {output}")
 
 

@@ -4,12 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pocketsam.config import ModelConfig
-from pocketsam.errors import ModelError
 from pocketsam.models.architectures import ARCHITECTURES
-from pocketsam.models.checkpoints import load_published, load_strictly
+from pocketsam.models.checkpoints import load_published, load_strictly, mean_weights
 from pocketsam.models.mask_decoder import Attention
 from pocketsam.models.published import rename_classifier
 from pocketsam.models.sam import Sam
@@ -64,7 +63,7 @@ def _initialise_encoder(encoder: nn.Module, path: Path) -> None:
 
 def _initialise(sam: Sam, paths: list[Path], encoder_only: bool) -> None:
     """Start from the mean of the weights in the files; an encoder of another architecture is left out."""
-    tensors = _mean(paths)
+    tensors = mean_weights(paths)
     own = sam.state_dict()
     same_encoder = all(n in own and own[n].shape == t.shape for n, t in tensors.items())
     chosen = {
@@ -73,20 +72,6 @@ def _initialise(sam: Sam, paths: list[Path], encoder_only: bool) -> None:
         if (same_encoder if name.startswith("image_encoder.") else not encoder_only)
     }
     load_strictly(sam, own | chosen, paths[0])
-
-
-def _mean(paths: list[Path]) -> dict[str, Tensor]:
-    """The mean of weights that were trained from one start: often better than each (arXiv 2203.05482)."""
-    every = [load_published(path)[0] for path in paths]
-    for path, tensors in zip(paths, every, strict=True):
-        if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in every[0].items()}:
-            raise ModelError(f"{path}: is of another architecture than {paths[0]}; average weights of one")
-    return {
-        name: torch.stack([tensors[name] for tensors in every]).mean(0)
-        if first.is_floating_point()
-        else first
-        for name, first in every[0].items()
-    }
 
 
 def _config(recipe: Recipe, sam: Sam, teacher: Teacher | None, decoder_is_frozen: bool) -> ModelConfig:

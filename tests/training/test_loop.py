@@ -224,6 +224,10 @@ def test_the_learning_rate_warms_up_and_comes_down() -> None:
     assert max(rates) == pytest.approx(recipe.learning_rate) == pytest.approx(rates[10])
     assert rates[100] == pytest.approx(recipe.learning_rate * recipe.final_fraction)
     assert rates[10:] == sorted(rates[10:], reverse=True)
+    line = recipe.model_copy(update={"schedule": "linear", "final_fraction": 0.0})
+    assert learning_rate(line, 55) == pytest.approx(recipe.learning_rate / 2)
+    assert learning_rate(line, 10) == pytest.approx(recipe.learning_rate)
+    assert learning_rate(line, 100) == 0
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,9 @@ _SLIM_50 = _sam_vit(384, 12, 12, 1536, (2, 5, 8, 11))
 _SLIM_77 = _sam_vit(168, 12, 12, 696, (2, 5, 8, 11))
 
 
+_EFFICIENT_SAM: dict[str, Any] = {"variant": "efficient_sam", "config": EFFICIENT_SAM, "trainable": True}
+
+
 def _published(name: str, encoder: str, arguments: dict[str, Any], **others: Any) -> Architecture:
     return Architecture(name, encoder, arguments, published=True, **others)
 
@@ -109,8 +112,8 @@ _TABLE = (
         "pocket", _EFFICIENTNET_LITE, _LITE_2, config=replace(_IMAGENET, image_size=512), trainable=True
     ),
     _published("mobile_sam", _TINY_VIT, _TINY_VIT_5M),
-    _published("efficient_sam_ti", _VIT, _vit(192), variant="efficient_sam", config=EFFICIENT_SAM),
-    _published("efficient_sam_s", _VIT, _vit(384), variant="efficient_sam", config=EFFICIENT_SAM),
+    _published("efficient_sam_ti", _VIT, _vit(192), **_EFFICIENT_SAM),
+    _published("efficient_sam_s", _VIT, _vit(384), **_EFFICIENT_SAM),
     _published("slimsam_77", _SAM_VIT, _SLIM_77),
     _published("slimsam_50", _SAM_VIT, _SLIM_50),
     _published("sam_vit_b", _SAM_VIT, _VIT_B),
@@ -127,6 +130,7 @@ _TABLE = (
     _trainable("tiny_vit_21m", _TINY_VIT, _TINY_VIT_21M, _OURS),
     _trainable("vit_tiny", _VIT, _vit(192), _OURS),
     _trainable("vit_small", _VIT, _vit(384), _OURS),
+    _trainable("vit_base", _VIT, _vit(768), _OURS),
     _trainable("patches", "patches:Patches", {}, _OURS),
 )
 ARCHITECTURES = {architecture.name: architecture for architecture in _TABLE}

@@ -17,6 +17,7 @@ DRAWN = "drawn shapes"
 
 PixelLoss: TypeAlias = Literal["focal", "cross-entropy"]
 Probability: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Decay: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Part(BaseModel):
@@ -107,13 +108,17 @@ class Recipe(Part):
     encoder_rate: float = Field(1.0, gt=0)
     """The learning rate of the encoder without its neck, as a fraction of that of the rest."""
     final_fraction: float = Field(0.01, ge=0, le=1)
-    """Where the cosine ends, as a fraction of the learning rate."""
+    """Where it ends, as a fraction of the learning rate."""
+    schedule: Literal["cosine", "linear"] = "cosine"
+    """How the learning rate comes down after the warm-up."""
     warmup: int = Field(200, ge=0)
     """Steps in which the learning rate rises from 0."""
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    """How much of its two moments AdamW keeps in a step."""
     weight_decay: float = Field(0.05, ge=0)
     clip: float = Field(1.0, gt=0)
     """The largest norm of a gradient."""
-    ema: float = Field(0.999, ge=0, lt=1)
+    ema: Decay = 0.999
     """How much of the averaged weights a step keeps."""
 
     seed: int = 0

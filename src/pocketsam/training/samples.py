@@ -6,6 +6,7 @@ the teacher's encoder of the photo at its own size.
 """
 
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, TypeAlias, cast
 
@@ -33,7 +34,41 @@ Item: TypeAlias = dict[str, Any]
 """One sample, or a batch of them: what `Samples` documents."""
 
 
-class Samples(Dataset[Item | DataError]):
+class SampleStream(Dataset[Item | DataError], ABC):
+    """The samples of a run by number, each a function of its number alone; every photo once an epoch.
+
+    seed: of the run. photos: how many there are; 0 where samples are made of none.
+    """
+
+    def __init__(self, seed: int, photos: int) -> None:
+        self.seed, self.photos = seed, photos
+
+    @abstractmethod
+    def make(self, number: int, rng: np.random.Generator) -> Item:
+        """Sample number `number`. Raises DataError where its photo cannot be used."""
+
+    def __getitem__(self, number: int) -> Item | DataError:
+        rng = np.random.default_rng((self.seed, number))
+        try:
+            arrays = self.make(number, rng)
+        except DataError as error:
+            return error  # raised by the loop: a worker would bury it under its own traceback
+        return arrays | {"seed": self.seed * 1_000_003 + number}
+
+    def photo_of(self, number: int) -> int:
+        """Epoch after epoch, every photo once, in an order of its own."""
+        epoch, place = divmod(number, self.photos)
+        if self._epoch != epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng((self.seed, 1, epoch)).permutation(self.photos)
+        return int(self._order[place])
+
+    _epoch = -1
+    """The epoch that `_order` is of."""
+    _order: NDArray[np.int64]
+
+
+class Samples(SampleStream):
     """All the samples of a run, by number.
 
     Each holds name (str), seed (), image (3, S, S) uint8 and, where `objects` are learned, masks (N, S/4, S/4) uint8
@@ -62,20 +97,14 @@ class Samples(Dataset[Item | DataError]):
         self.recipe, self.resize, self.objects, self.teacher = recipe, resize, objects, teacher
         drawn = recipe.train == DRAWN
         self.dataset = None if drawn else open_dataset(list(recipe.train), labelled=objects > 0)
+        super().__init__(recipe.seed, len(self.dataset) if self.dataset else 0)
         self.store = EmbeddingStore(embeddings) if embeddings else None
         if self.store:
             self.store.require(self._shards.entries)
         self.masks_before = self._count_masks() if recipe.draw == "masks" else None
 
-    def __getitem__(self, number: int) -> Item | DataError:
-        rng = np.random.default_rng((self.recipe.seed, number))
-        try:
-            arrays = self._arrays(number, rng)
-        except DataError as error:
-            return error  # raised by the loop: a worker would bury it under its own traceback
-        return arrays | {"seed": self.recipe.seed * 1_000_003 + number}
-
-    def _arrays(self, number: int, rng: np.random.Generator) -> Item:
+    def make(self, number: int, rng: np.random.Generator) -> Item:
+        """See `SampleStream.make`."""
         if self.dataset is None:
             return _tensors("a drawn scene", draw_scene(self.recipe.image_size, self.objects, rng))
         index = self.photo_of(number)
@@ -144,15 +173,7 @@ class Samples(Dataset[Item | DataError]):
         if self.masks_before is not None:
             mask = np.random.default_rng((self.recipe.seed, 2, number)).integers(self.masks_before[-1])
             return int(np.searchsorted(self.masks_before, mask, side="right"))
-        epoch, place = divmod(number, len(self.dataset))
-        if self._epoch != epoch:
-            self._epoch = epoch
-            self._order = np.random.default_rng((self.recipe.seed, 1, epoch)).permutation(len(self.dataset))
-        return int(self._order[place])
-
-    _epoch = -1
-    """The epoch that `_order` is of."""
-    _order: NDArray[np.int64]
+        return super().photo_of(number)
 
     def _count_masks(self) -> NDArray[np.int64] | None:
         """How many masks the photos up to each one have; None for drawn scenes."""

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from pocketsam.errors import InputError, PocketSAMError
 from pocketsam.models.checkpoints import FILE_NAME, load_tensors, save_model, save_tensors
-from pocketsam.models.sam import Sam
 from pocketsam.training.batch_norm import share_batch_norm
 from pocketsam.training.config import Recipe
 from pocketsam.training.meter import floating_point_operations
@@ -25,6 +24,8 @@ from pocketsam.training.samples import Item
 from pocketsam.training.tasks import build_task
 
 STATE_FILE = "state.safetensors"
+COMPILED = ("image_encoder", "mask_decoder", "decoder")
+"""The parts of a model that `compile` compiles."""
 
 
 class Diverged(PocketSAMError):
@@ -47,7 +48,7 @@ class TrainingState:
         if fabric.world_size > 1:
             share_batch_norm(self.task.loss)
         groups = _groups(self.model, recipe.weight_decay, recipe.encoder_rate)
-        optimiser = torch.optim.AdamW(groups, recipe.learning_rate, fused=True)
+        optimiser = torch.optim.AdamW(groups, recipe.learning_rate, recipe.betas, fused=True)
         self.loss, self.optimiser = fabric.setup(self.task.loss, optimiser)
         self.step, self.best = 0, -1.0
 
@@ -63,9 +64,10 @@ class TrainingState:
         return counted
 
     def compile(self) -> None:
-        """Compile the two halves where the time goes; what lies between them draws random numbers."""
-        self.model.image_encoder.compile()
-        self.model.mask_decoder.compile()
+        """Compile the parts where the time goes; what lies between them draws random numbers."""
+        for name, part in self.model.named_children():
+            if name in COMPILED:
+                part.compile()
 
     def train_step(self, batch: Sequence[Item]) -> dict[str, Tensor]:
         """One step on one batch, given in `accumulate` parts; the losses, mean over them."""
@@ -115,7 +117,7 @@ class TrainingState:
 
     def save_average(self) -> None:
         """Write the averaged weights: the run's result."""
-        save_model(self.recipe.folder / FILE_NAME, self.average.state_dict(), self.task.config)
+        save_model(self.recipe.folder / FILE_NAME, self.task.result(self.average), self.task.config)
 
     def checkpoint(self) -> None:
         """Everything that resuming needs, in one file that is replaced in one move."""
@@ -149,18 +151,18 @@ class TrainingState:
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then a cosine down to `final_fraction`."""
+    """Linear warm-up, then a cosine or a line down to `final_fraction`."""
     if step < recipe.warmup:
         return recipe.learning_rate * (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-    return recipe.learning_rate * (recipe.final_fraction + (1 - recipe.final_fraction) * cosine)
+    done = min(1.0, (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup))
+    left = 1 - done if recipe.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return recipe.learning_rate * (recipe.final_fraction + (1 - recipe.final_fraction) * left)
 
 
-def _groups(sam: Sam, weight_decay: float, encoder_rate: float) -> list[dict[str, object]]:
+def _groups(model: nn.Module, weight_decay: float, encoder_rate: float) -> list[dict[str, object]]:
     """Weight decay on matrices only: not on biases, scales or learned tokens. The encoder has a rate of its own."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in sam.named_parameters():
+    for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         decay = weight_decay if parameter.ndim >= 2 and parameter.shape[0] > 4 else 0.0
@@ -169,9 +171,9 @@ def _groups(sam: Sam, weight_decay: float, encoder_rate: float) -> list[dict[str
     return [{"params": p, "weight_decay": decay, "rate": rate} for (decay, rate), p in groups.items()]
 
 
-def _freeze_statistics(sam: Sam) -> None:
+def _freeze_statistics(model: nn.Module) -> None:
     """Batch normalisation keeps the statistics of its pretraining: a few photos a step make poor ones."""
-    for module in sam.modules():
+    for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
 

@@ -1,10 +1,10 @@
 """What a recipe trains: a model, its loss, the data it learns from, and how well it does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from pocketsam.config import ModelConfig
@@ -14,30 +14,31 @@ from pocketsam.engines.torch import TorchEngine
 from pocketsam.evaluation.protocols.clicks import Clicks
 from pocketsam.evaluation.results import Means
 from pocketsam.evaluation.session import run
-from pocketsam.models.sam import Sam
 from pocketsam.segmenter import Segmenter
 from pocketsam.training.config import Recipe
 from pocketsam.training.samples import Item
 
-Validator: TypeAlias = Callable[[Sam], dict[str, float]]
-"""The scores of a model, in [0, 1] and the larger the better; their mean chooses the best weights."""
+Validator: TypeAlias = Callable[[Any], dict[str, float]]
+"""The scores of the task's model, in [0, 1] and the larger the better; their mean chooses the best weights."""
 
 
 @dataclass(frozen=True)
 class Task:
     """Everything in a run that depends on the method.
 
-    model: what is saved. config: what it expects of a photo.
+    model: what learns; its `image_encoder` has the encoder's learning rate. config: what it expects of a photo.
     loss: a module of (batch, step) that returns `loss` to step on and its parts; it holds the model.
     samples: the samples of the run by number, each a function of its number alone, or the error that it raised.
     validate: how good the model is; None where nothing is given to measure it on.
+    result: those weights of the model that its file is to hold; all of them, unless some only help to train others.
     """
 
-    model: Sam
+    model: nn.Module
     config: ModelConfig
     loss: nn.Module
     samples: Dataset[Item | DataError]
     validate: Validator | None = None
+    result: Callable[[Any], Mapping[str, Tensor]] = nn.Module.state_dict
 
 
 def prompt_validator(recipe: Recipe, config: ModelConfig) -> Validator | None:
@@ -47,7 +48,7 @@ def prompt_validator(recipe: Recipe, config: ModelConfig) -> Validator | None:
     dataset, protocol = open_dataset(recipe.val), Clicks()
     chosen = evenly_spread(len(dataset), recipe.val_photos)
 
-    def validate(sam: Sam) -> dict[str, float]:
+    def validate(sam: Any) -> dict[str, float]:
         segmenter = Segmenter(engine=TorchEngine(sam, config))
         results = run(protocol, dataset, lambda: segmenter, photos=chosen)
         if missing := [result.missing for result in results if result.missing]:

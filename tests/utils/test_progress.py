@@ -1,8 +1,10 @@
 import io
+import time
 
 import pytest
 from rich.console import Console
 
+from pocketsam.utils import progress as module
 from pocketsam.utils.progress import Progress
 
 
@@ -81,3 +83,13 @@ def test_quiet_shows_nothing() -> None:
         progress.advance()
         progress.print("a line")
     assert progress.console.quiet
+
+
+def test_a_log_gets_lines_while_a_single_step_takes_long(
+    log: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SECONDS", 0.01)
+    with Progress("products", console=log):
+        while written(log).count("\n") < 2:  # nothing is updated
+            time.sleep(0.01)
+    assert set(written(log).splitlines()) == {"products: 0"}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from pocketsam.config import Running
-from pocketsam.utils.options import Option, options_of
+from pocketsam.utils.options import Option, flag_of, options_of
 from pocketsam.utils.words import size
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def _options(source: type | Mapping[str, Option]) -> Mapping[str, Option]:
 
 def _parameter(name: str, one: Option) -> Parameter:
     """A declared option as Typer reads it."""
-    shown = typer.Option(help=one.help, metavar=one.metavar, min=one.minimum)
+    flags = [flag_of(name)] if one.default is False else []  # without a --no-… beside it
+    shown = typer.Option(*flags, help=one.help, metavar=one.metavar, min=one.minimum)
     typed: Any = Annotated[one.type | None, shown]
     return Parameter(name, Parameter.KEYWORD_ONLY, annotation=typed, default=one.default)
 

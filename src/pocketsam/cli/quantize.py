@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from pocketsam.cli.options import output_option, show_files, with_options
-from pocketsam.quantization.settings import Form, Settings, choose
+from pocketsam.quantization.settings import Settings, Wanted, choose
 from pocketsam.utils.install import importing
 
 
-@with_options(search=Settings)
+@with_options(wanted=Wanted, search=Settings)
 def quantize(
     model: Annotated[
         str,
@@ -26,38 +26,12 @@ def quantize(
         ),
     ],
     output: Annotated[Path, output_option("The folder to write.")],
-    bits: Annotated[int, typer.Option(help="Bits of weights and activations, 2 to 16.", metavar="N")] = 8,
-    weight_bits: Annotated[
-        int | None, typer.Option(help="Bits of weights, if others.", metavar="N", show_default=False)
-    ] = None,
-    activation_bits: Annotated[
-        int | None, typer.Option(help="Bits of activations, if others.", metavar="N", show_default=False)
-    ] = None,
-    to: Annotated[
-        Form | None,
-        typer.Option(
-            help="onnx: files that compute with 8-bit integers; the default for 8 bits. scales: a file of weights and"
-            " scales for any number of bits, which the engine fake-quant computes in float32.",
-            show_default=False,
-        ),
-    ] = None,
-    full_range: Annotated[
-        bool,
-        typer.Option(
-            "--full-range",
-            help="Use all 8 bits of weights in ONNX files, instead of 7. Only for processors with VNNI: on others,"
-            " sums overflow.",
-        ),
-    ] = False,
-    one_scale: Annotated[
-        bool,
-        typer.Option("--one-scale", help="Use one scale instead of two for the results of softmax and GELU."),
-    ] = False,
     photos: Annotated[int, typer.Option(min=1, help="How many of the photos to use.", metavar="N")] = 8,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; all cores, if not given.", metavar="N")
     ] = None,
     *,
+    wanted: Wanted,
     search: Settings,
 ) -> None:
     """Quantise a model to 8 bits or fewer, by TinySAM's method.
@@ -75,8 +49,7 @@ def quantize(
     from pocketsam.utils.progress import Progress
     from pocketsam.zoo import locate_weights
 
-    weight_bits, activation_bits = weight_bits or bits, activation_bits or bits
-    settings, form = choose(search, weight_bits, activation_bits, to, full_range, one_scale)
+    settings, form = choose(search, wanted)
     check_writable(output, missing=True)
     check_folder(output, form)
     sam, config = load_model(*locate_weights(model, "quantise"))

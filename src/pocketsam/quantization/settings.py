@@ -70,31 +70,65 @@ class Settings:
         return f"w{self.weight_bits}a{self.activation_bits}"
 
 
-def choose(
-    search: Settings,
-    weight_bits: int,
-    activation_bits: int,
-    form: Form | None = None,
-    full_range: bool = False,
-    one_scale: bool = False,
-) -> tuple[Settings, Form]:
-    """The settings with so many bits, and what to write: ONNX files where they can hold those bits, or scales.
+@dataclass(frozen=True)
+class Wanted:
+    """How small the numbers shall be, and what is written.
 
+    bits: of weights and activations, 2 to 16; weight_bits and activation_bits are for one of the two.
+    to: "onnx" or "scales"; None for ONNX files where they can hold those bits.
     full_range: whether ONNX files use all 8 bits of weights, which overflow on processors without VNNI; else 7.
     one_scale: whether the results of softmax and GELU have one scale, as they always have in ONNX files.
+    """
+
+    bits: int = field(
+        default=8, metadata=option(int, "Bits of weights and activations, 2 to 16.", metavar="N")
+    )
+    weight_bits: int | None = field(
+        default=None, metadata=option(int, "Bits of weights, if others.", metavar="N")
+    )
+    activation_bits: int | None = field(
+        default=None, metadata=option(int, "Bits of activations, if others.", metavar="N")
+    )
+    to: Form | None = field(
+        default=None,
+        metadata=option(
+            Form,
+            "onnx: files that compute with 8-bit integers; the default for 8 bits. scales: a file of weights and"
+            " scales for any number of bits, which the engine fake-quant computes in float32.",
+        ),
+    )
+    full_range: bool = field(
+        default=False,
+        metadata=option(
+            bool,
+            "Use all 8 bits of weights in ONNX files, instead of 7. Only for processors with VNNI: on others, sums"
+            " overflow.",
+        ),
+    )
+    one_scale: bool = field(
+        default=False,
+        metadata=option(bool, "Use one scale instead of two for the results of softmax and GELU."),
+    )
+
+
+def choose(search: Settings, wanted: Wanted) -> tuple[Settings, Form]:
+    """The settings with the bits that are wanted, and what to write.
+
     Raises InputError when ONNX files are wanted that cannot hold the bits.
     """
+    weight_bits, activation_bits = wanted.weight_bits or wanted.bits, wanted.activation_bits or wanted.bits
     fits = weight_bits <= 8 and activation_bits == 8
-    form = form or ("onnx" if fits else "scales")
+    form: Form = wanted.to or ("onnx" if fits else "scales")
     if form == "onnx" and not fits:
         raise InputError(
             f"--to onnx: the files have 8-bit integers, not {weight_bits} bits for weights and {activation_bits} for"
             " activations; leave the bits out, or give --to scales"
         )
+    one_scale = wanted.one_scale
     if form == "onnx":  # what the files compute is what is searched for
-        weight_bits = weight_bits if full_range else min(weight_bits, 7)
+        weight_bits = weight_bits if wanted.full_range else min(weight_bits, 7)
         one_scale = True
-    settings = replace(
-        search, weight_bits=weight_bits, activation_bits=activation_bits, two_groups=not one_scale
+    return (
+        replace(search, weight_bits=weight_bits, activation_bits=activation_bits, two_groups=not one_scale),
+        form,
     )
-    return settings, form

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ class Progress:
                 progress.update(i, "2.5 photos/s")
 
     The bar goes when the job ends. Without a terminal a line such as "photos: 120 of 1400, 2.5 photos/s, 0:08:32
-    left" is printed, at most once a minute.
+    left" is printed once a minute, also while a single step takes longer than that.
 
     Args:
         name: of what is counted.
@@ -52,15 +53,19 @@ class Progress:
         self._began = self._printed = clock()
         self._bar = _bar(self.console) if self.console.is_terminal and not quiet else None
         self._task = self._bar.add_task(name, total=total, completed=done, status="") if self._bar else None
+        self._status, self._lock, self._ended = "", Lock(), Event()
 
     def __enter__(self) -> "Progress":
         if self._bar:
             self._bar.start()
+        else:
+            Thread(target=self._keep_printing, daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended.set()
         if self._bar:
             self._bar.stop()
         if self._resumes and kind is KeyboardInterrupt:
@@ -71,12 +76,11 @@ class Progress:
 
     def update(self, done: int, status: str = "", total: int | None = None) -> None:
         """So many are done. status: what else there is to say, such as the loss. total: if it is known now."""
-        self.done, self.total = done, self.total if total is None else total
+        self.done, self.total, self._status = done, self.total if total is None else total, status
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=done, total=self.total, status=status)
-        elif self._clock() - self._printed >= SECONDS:
-            self._printed = self._clock()
-            self.print(self._line(status))
+        else:
+            self._print_if_due()
 
     def advance(self, status: str = "") -> None:
         """One more is done."""
@@ -86,9 +90,20 @@ class Progress:
         """A line that stays, above the bar."""
         self.console.print(line, markup=False, soft_wrap=True)
 
-    def _line(self, status: str) -> str:
+    def _keep_printing(self) -> None:
+        """Until the job ends, look often enough that no line comes much later than a minute after the last."""
+        while not self._ended.wait(SECONDS / 4):
+            self._print_if_due()
+
+    def _print_if_due(self) -> None:
+        with self._lock:
+            if self._clock() - self._printed >= SECONDS:
+                self._printed = self._clock()
+                self.print(self._line())
+
+    def _line(self) -> str:
         count = f"{self.name}: {self.done}" + (f" of {self.total}" if self.total else "")
-        return ", ".join(part for part in (count, status, self._remaining()) if part)
+        return ", ".join(part for part in (count, self._status, self._remaining()) if part)
 
     def _remaining(self) -> str:
         """The time left, at the speed so far."""

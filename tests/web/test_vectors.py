@@ -22,7 +22,7 @@ from pocketsam.predict.candidates import choose
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import preprocess
 from pocketsam.predict.prompts import Prompts
-from pocketsam.predict.regions import clean_logits, fill_small_holes, remove_small_islands
+from pocketsam.predict.regions import clean_logits
 from pocketsam.utils.rle import areas, boxes, decode, encode
 from predictors import OneStep
 
@@ -225,32 +225,13 @@ def test_duplicates_are_suppressed_alike(run):
     assert 0 < len(found) < 60
 
 
-def test_small_regions_are_removed_alike(run):
-    rng = np.random.default_rng(5)
-    band = np.zeros((30, 40), bool)
-    band[12:20] = True  # parts the photo; what is above is smaller than what is below
-    masks = [*(speckled(rng, size) for size in SIZES for _ in range(3)), band, np.ones((9, 9), bool)]
-    given = [(mask, smallest) for mask in masks for smallest in (4, 25, 450)]
-    found = run(
-        [
-            {"call": "withoutSmallRegions", "rle": encode(mask), "smallest": smallest}
-            for mask, smallest in given
-        ]
-    )
-    changed = 0
-    for (mask, smallest), rle in zip(given, found, strict=True):
-        expected, filled = fill_small_holes(mask, smallest)
-        expected, removed = remove_small_islands(expected, smallest)
-        assert rle == (encode(expected) if filled or removed else None)
-        changed += rle is not None
-    assert 0 < changed < len(given)
-
-
 def test_logits_are_cleaned_alike(run):
     rng = np.random.default_rng(6)
     empty = np.full((16, 16), -1, np.float32)
-    masks = [*(blobs(rng, 6) + rng.normal(0, 1, (6, 16, 16))).astype(np.float32), empty]
-    given = [(logits, smallest) for logits in masks for smallest in (0, 4, 30)]
+    band = np.full((16, 16), -1, np.float32)
+    band[5:9] = 1  # parts the mask; what is above is smaller than what is below
+    masks = [*(blobs(rng, 6) + rng.normal(0, 1, (6, 16, 16))).astype(np.float32), band, empty]
+    given = [(logits, smallest) for logits in masks for smallest in (0, 4, 30, 90)]
     found = run(
         [
             {"call": "cleanLogits", "logits": _pack(logits), "side": 16, "smallest": smallest}

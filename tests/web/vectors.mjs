@@ -45,11 +45,6 @@ const functions = {
   },
   choose: ({ iou, prompt, config }) => prompts.choose(iou, prompt, config),
   nms: ({ boxes, scores, threshold }) => filters.nms(boxes, scores, threshold),
-  withoutSmallRegions({ rle, smallest }) {
-    const [height, width] = rle.size;
-    const cut = regions.withoutSmallRegions(runlengths.decode(rle), [width, height], smallest);
-    return cut && runlengths.encode(cut, [height, width]).rle;
-  },
   cleanLogits: ({ logits, side, smallest }) => regions.cleanLogits(logits, side, smallest),
   schedule({ points, noted, batch: size, ...photo }) {
     const found = new schedule.Schedule(points, at(photo));
@@ -62,8 +57,11 @@ const functions = {
     return batches;
   },
   recode({ rle }) {
-    const cut = runlengths.decode(rle);
-    return { outlines: masks.outlinesOf(rle), rle: runlengths.encode(cut, rle.size).rle };
+    const [height, width] = rle.size;
+    const { pixels, width: columns, x0, y0 } = runlengths.decode(rle);
+    const encoder = new runlengths.RunLengthEncoder(width, height);
+    for (let x = 0; x < columns; x++) encoder.column(x0 + x, y0, pixels.filter((_, i) => i % columns === x));
+    return { outlines: masks.outlinesOf(rle), rle: encoder.rle };
   },
   /** A decoder that looks masks up by the point that is prompted. */
   async everything({ points, iou, logits, ...photo }) {

@@ -30,6 +30,7 @@ from pocketsam.engines.workers import Workers
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import preprocess
 from pocketsam.predict.prompts import Prompts
+from pocketsam.predict.regions import clean_logits
 from pocketsam.utils.blas import one_blas_thread
 from pocketsam.utils.boxes import outermost_pixels
 from pocketsam.utils.rle import RLE, encode_at
@@ -50,8 +51,8 @@ def segment_everything(
     prepared: what the engine prepared of the photo, where that is at hand.
     report: is called after each batch of points; see `Report`.
 
-    Without crops the most confident come first; with them, those of the smallest crops; and where small regions
-    are removed, the masks that had none come before the others.
+    Without crops the most confident come first; with them, those of the smallest crops; and where
+    `min_mask_region_area` is given, the masks that had no small region come before the others.
     """
     options = options or Options()
     height, width = image.shape[:2]
@@ -69,12 +70,9 @@ def segment_everything(
         x0, y0, x1, y1 = found.crop_boxes.T
         smallest_first = 1 / ((x1 - x0) * (y1 - y0))
         found = found[nms(found.boxes, smallest_first, options.crop_nms_thresh)]
-    smallest = options.min_mask_region_area
-    if smallest is None:
-        cell = Geometry.of(engine.config, height, width).pixels_per_cell
-        smallest = engine.config.min_mask_region_cells * cell
-    if smallest > 0:
-        found = without_small_regions(found, smallest, max(options.box_nms_thresh, options.crop_nms_thresh))
+    if options.min_mask_region_area:
+        same = max(options.box_nms_thresh, options.crop_nms_thresh)
+        found = without_small_regions(found, options.min_mask_region_area, same)
     return found
 
 
@@ -196,6 +194,8 @@ def _measure(view: _View, logits: NDArray[np.float32]) -> tuple[RLE, NDArray[np.
     At the photo's resolution, but only where the mask is.
     """
     offset, (x0, y0) = view.options.stability_score_offset, view.crop[:2]
+    if view.options.min_mask_region_area is None:
+        logits = clean_logits(logits, view.engine.config.min_mask_region_cells)
     part, x, y = view.geometry.part_of_photo(logits, min(0, -offset))
     stability = stability_score(part, offset)
     mask = part > 0

@@ -41,8 +41,8 @@ class Options:
     with crop_n_points_downscale_factor^l times fewer points a side.
     point_grids: grids of your own instead of points_per_side, one a layer of crops, each (K, 2) as (x, y) in 0 to 1;
     all their points are prompted.
-    min_mask_region_area: smaller holes are filled and smaller islands removed, in pixels; 0 leaves masks as they are;
-    the model's own `min_mask_region_cells`, in pixels of the photo, by default.
+    min_mask_region_area: smaller holes are filled and smaller islands removed, in pixels; 0 leaves masks as they are.
+    By default, the model's own `min_mask_region_cells` does so in the cells of its logits.
     hierarchical: whether points are left out where they would find nothing new (see `schedule`).
     confident_logit: where a mask's logit is above this, the hierarchy prompts no more points; the model's own by
     default.

@@ -57,12 +57,6 @@ class Geometry:
         height, width = self.resized
         return slice(-(-height // 4)), slice(-(-width // 4))
 
-    @property
-    def pixels_per_cell(self) -> float:
-        """How many of the photo's pixels lie in one cell of the logits."""
-        height, width = self.resized
-        return 16 * (self.height * self.width) / (height * width)
-
     def to_model(self, xy: ArrayLike) -> NDArray[np.float32]:
         """Photo pixels (…, 2) to model pixels (…, 2) float32."""
         return np.asarray(np.asarray(xy, np.float64) * self._scale, np.float32)

@@ -6,8 +6,8 @@ import { FOREGROUND, PADDING, type ModelConfig } from "./config.js";
 import { isClearlyUnstable, nms, outermostPixels, stabilityScore } from "./filters.js";
 import type { Geometry } from "./geometry.js";
 import { describe } from "./masks.js";
-import { withoutSmallRegions } from "./regions.js";
-import { decode, encode, RunLengthEncoder } from "./runlengths.js";
+import { cleanLogits } from "./regions.js";
+import { RunLengthEncoder } from "./runlengths.js";
 import { pointGrid, Schedule } from "./schedule.js";
 
 const POINTS_PER_BATCH = 64;
@@ -38,7 +38,8 @@ export async function segmentEverything<P>(
     schedule.note(promising.map((i) => batch[i]!), certain);
     found.push(...masks);
   }
-  return clean(found, geometry).map((one) => describe(one, one.iou));
+  const kept = nms(found.map((one) => outermostPixels(one.bounds)), found.map((one) => one.iou), SAME);
+  return kept.map((i) => describe(found[i]!, found[i]!.iou));
 }
 
 /** What a batch of lone clicks found: masks, the numbers of the points that found one or nearly did, certain cells. */
@@ -83,8 +84,9 @@ function confidentMasks(iou: Float32Array, config: ModelConfig): number[] {
   return [...config.click_masks].sort().filter((mask) => iou[mask]! > config.pred_iou_thresh || config.pred_iou_thresh <= 0);
 }
 
-/** A mask at the photo's resolution, but only where it is. */
-function measure(logits: Float32Array, geometry: Geometry): Omit<Found, "iou"> {
+/** A mask without small regions at the photo's resolution, but only where it is. */
+function measure(decoded: Float32Array, geometry: Geometry): Omit<Found, "iou"> {
+  const logits = cleanLogits(decoded, geometry.side, geometry.config.min_mask_region_cells);
   const encoder = new RunLengthEncoder(geometry.width, geometry.height);
   const region = geometry.region(logits, -OFFSET);
   let smaller = 0, larger = 0;
@@ -98,22 +100,4 @@ function measure(logits: Float32Array, geometry: Geometry): Omit<Found, "iou"> {
     });
   }
   return { rle: encoder.rle, area: encoder.area, bounds: encoder.bounds, stability: stabilityScore(smaller, larger) };
-}
-
-/** Without duplicates and, where the model asks for it, without small holes and islands. */
-export function clean(found: Found[], geometry: Geometry): Found[] {
-  const { config, width, height } = geometry;
-  const boxes = (masks: Found[]) => masks.map((one) => outermostPixels(one.bounds));
-  const single = nms(boxes(found), found.map((one) => one.iou), SAME).map((i) => found[i]!);
-  const smallest = config.min_mask_region_cells * geometry.pixelsPerCell;
-  if (!smallest) return single;
-  const changed: boolean[] = [];
-  const cleaned = single.map((one, i) => {
-    const cut = withoutSmallRegions(decode(one.rle), [width, height], smallest);
-    changed[i] = cut !== null;
-    if (!cut) return one;
-    const { rle, area, bounds } = encode(cut, [height, width]);
-    return { ...one, rle, area, bounds };
-  });
-  return nms(boxes(cleaned), changed.map((is) => Number(!is)), SAME).map((i) => cleaned[i]!);
 }

@@ -29,11 +29,6 @@ export class Geometry {
     return [Math.ceil(this.resizedWidth / 4), Math.ceil(this.resizedHeight / 4)];
   }
 
-  /** How many of the photo's pixels lie in one cell of the logits. */
-  get pixelsPerCell(): number {
-    return (16 * this.width * this.height) / (this.resizedWidth * this.resizedHeight);
-  }
-
   toModel([x, y]: Point): Point {
     return [x * (this.resizedWidth / this.width), y * (this.resizedHeight / this.height)];
   }

@@ -69,14 +69,3 @@ export function decode({ size: [height], counts: text }: RunLengths): Cut {
   }
   return { pixels, width, height: tall, x0, y0 };
 }
-
-/** The run lengths of what a box holds; `photo` is their size (H, W). */
-export function encode({ pixels, width, height, x0, y0 }: Cut, photo: [number, number]): RunLengthEncoder {
-  const encoder = new RunLengthEncoder(photo[1], photo[0]);
-  const column = new Uint8Array(height);
-  for (let x = 0; x < width; x++) {
-    for (let y = 0; y < height; y++) column[y] = pixels[y * width + x]!;
-    encoder.column(x0 + x, y0, column);
-  }
-  return encoder;
-}

@@ -3,8 +3,8 @@
 import { FOREGROUND, PADDING } from "./config.js";
 import { isClearlyUnstable, nms, outermostPixels, stabilityScore } from "./filters.js";
 import { describe } from "./masks.js";
-import { withoutSmallRegions } from "./regions.js";
-import { decode, encode, RunLengthEncoder } from "./runlengths.js";
+import { cleanLogits } from "./regions.js";
+import { RunLengthEncoder } from "./runlengths.js";
 import { pointGrid, Schedule } from "./schedule.js";
 const POINTS_PER_BATCH = 64;
 const OFFSET = 1; // how far from the threshold, in logits, a mask is cut to measure its stability
@@ -20,7 +20,8 @@ export async function segmentEverything(decoder, geometry, report = () => { }) {
         schedule.note(promising.map((i) => batch[i]), certain);
         found.push(...masks);
     }
-    return clean(found, geometry).map((one) => describe(one, one.iou));
+    const kept = nms(found.map((one) => outermostPixels(one.bounds)), found.map((one) => one.iou), SAME);
+    return kept.map((i) => describe(found[i], found[i].iou));
 }
 /** What a batch of lone clicks found: masks, the numbers of the points that found one or nearly did, certain cells. */
 async function candidates(decoder, geometry, points, report) {
@@ -63,8 +64,9 @@ function clickTokens(points, geometry) {
 function confidentMasks(iou, config) {
     return [...config.click_masks].sort().filter((mask) => iou[mask] > config.pred_iou_thresh || config.pred_iou_thresh <= 0);
 }
-/** A mask at the photo's resolution, but only where it is. */
-function measure(logits, geometry) {
+/** A mask without small regions at the photo's resolution, but only where it is. */
+function measure(decoded, geometry) {
+    const logits = cleanLogits(decoded, geometry.side, geometry.config.min_mask_region_cells);
     const encoder = new RunLengthEncoder(geometry.width, geometry.height);
     const region = geometry.region(logits, -OFFSET);
     let smaller = 0, larger = 0;
@@ -80,23 +82,4 @@ function measure(logits, geometry) {
         });
     }
     return { rle: encoder.rle, area: encoder.area, bounds: encoder.bounds, stability: stabilityScore(smaller, larger) };
-}
-/** Without duplicates and, where the model asks for it, without small holes and islands. */
-export function clean(found, geometry) {
-    const { config, width, height } = geometry;
-    const boxes = (masks) => masks.map((one) => outermostPixels(one.bounds));
-    const single = nms(boxes(found), found.map((one) => one.iou), SAME).map((i) => found[i]);
-    const smallest = config.min_mask_region_cells * geometry.pixelsPerCell;
-    if (!smallest)
-        return single;
-    const changed = [];
-    const cleaned = single.map((one, i) => {
-        const cut = withoutSmallRegions(decode(one.rle), [width, height], smallest);
-        changed[i] = cut !== null;
-        if (!cut)
-            return one;
-        const { rle, area, bounds } = encode(cut, [height, width]);
-        return { ...one, rle, area, bounds };
-    });
-    return nms(boxes(cleaned), changed.map((is) => Number(!is)), SAME).map((i) => cleaned[i]);
 }

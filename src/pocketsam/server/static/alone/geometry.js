@@ -25,10 +25,6 @@ export class Geometry {
     get cells() {
         return [Math.ceil(this.resizedWidth / 4), Math.ceil(this.resizedHeight / 4)];
     }
-    /** How many of the photo's pixels lie in one cell of the logits. */
-    get pixelsPerCell() {
-        return (16 * this.width * this.height) / (this.resizedWidth * this.resizedHeight);
-    }
     toModel([x, y]) {
         return [x * (this.resizedWidth / this.width), y * (this.resizedHeight / this.height)];
     }

@@ -1,11 +1,14 @@
 """Which mask a prompt teaches, and what the user would have been shown."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from pocketsam.models.architectures import build
 from pocketsam.models.layers import Normalise
+from pocketsam.models.sam import Sam
 from pocketsam.training.losses.functions import mask_loss
 from pocketsam.training.losses.supervised import Supervised, round_losses
 
@@ -52,71 +55,58 @@ def test_a_clear_prompt_is_about_mask_0_alone(logits: Tensor, target: Tensor) ->
     assert torch.equal(chosen[0, 0], logits[0, 0, 0])
 
 
+class Calls(list[tuple[Tensor, Tensor, Tensor | None, Tensor | None]]):
+    """Points, labels, mask input and has_mask of each call of a model's `decode`, which goes on as before."""
+
+    def __init__(self, sam: Sam, monkeypatch: pytest.MonkeyPatch) -> None:
+        decode = sam.decode
+
+        def spy(embedding: Tensor, *prompts: Any) -> object:
+            self.append(prompts)  # type: ignore[arg-type]
+            return decode(embedding, *prompts)
+
+        monkeypatch.setattr(sam, "decode", spy)
+
+
+def supervised(sam: Sam, rounds: int, **options: float) -> Supervised:
+    return Supervised(sam, Normalise((128.0,) * 3, (60.0,) * 3), rounds, [1], "focal", **options)  # type: ignore[arg-type]
+
+
 def test_later_rounds_feed_the_logits_back(monkeypatch: pytest.MonkeyPatch) -> None:
     sam = build("patches", 64)
-    calls: list[tuple[Tensor, Tensor, Tensor | None]] = []
-    decode = sam.decode
-
-    def spy(embedding: Tensor, points: Tensor, labels: Tensor, mask: Tensor | None, has: None) -> object:
-        calls.append((points, labels, mask))
-        return decode(embedding, points, labels, mask, has)
-
-    monkeypatch.setattr(sam, "decode", spy)
-    batch = a_batch()
-    method = Supervised(sam, Normalise((128.0,) * 3, (60.0,) * 3), 3, [1], "focal")
-    first, again = (float(method(batch, step)["loss"].detach()) for step in (1, 1))
-    other = float(method(batch | {"seed": torch.tensor([1, 3])}, 1)["loss"].detach())
+    calls, batch = Calls(sam, monkeypatch), a_batch()
+    loss = supervised(sam, 3)
+    first, again = (float(loss(batch, step)["loss"].detach()) for step in (1, 1))
+    other = float(loss(batch | {"seed": torch.tensor([1, 3])}, 1)["loss"].detach())
     assert first == again != other, "the prompts are a function of the samples' seeds"
-    rounds = calls[:3]
-    assert [points.shape[2] for points, _, _ in rounds] == [2, 3, 4]
-    assert rounds[0][2] is None
-    assert all(mask.shape == (2, 3, 16, 16) and not mask.requires_grad for _, _, mask in rounds[1:])  # type: ignore[union-attr]
+    points, _, masks, _ = zip(*calls[:3], strict=True)
+    assert [one.shape[2] for one in points] == [2, 3, 4]
+    assert masks[0] is None
+    assert all(mask.shape == (2, 3, 16, 16) and not mask.requires_grad for mask in masks[1:])
 
 
 def test_corrections_without_mask_feedback_have_their_points_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     sam = build("patches", 64)
-    given: list[Tensor | None] = []
-    decode = sam.decode
-
-    def spy(
-        embedding: Tensor, points: Tensor, labels: Tensor, mask: Tensor | None, has: Tensor | None
-    ) -> object:
-        given.append(has)
-        return decode(embedding, points, labels, mask, has)
-
-    monkeypatch.setattr(sam, "decode", spy)
+    calls = Calls(sam, monkeypatch)
     for share, wanted in ((0.0, [0.0] * 6), (0.999999, [1.0] * 6)):
-        given.clear()
-        loss = Supervised(sam, Normalise((128.0,) * 3, (60.0,) * 3), 2, [1], "focal", mask_feedback=share)
-        loss(a_batch(), 1)
-        assert given[0] is None
-        assert given[1].flatten().tolist() == wanted  # type: ignore[union-attr]
+        calls.clear()
+        supervised(sam, 2, mask_feedback=share)(a_batch(), 1)
+        *_, (_, _, _, first), (_, _, _, correction) = calls
+        assert first is None
+        assert correction is not None and correction.flatten().tolist() == wanted
 
 
 def test_a_lone_correction_comes_without_the_prompts_that_its_mask_stands_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sam = build("patches", 64)
-    labels: list[Tensor] = []
-    decode = sam.decode
-
-    def spy(
-        embedding: Tensor, points: Tensor, given: Tensor, mask: Tensor | None, has: Tensor | None
-    ) -> object:
-        labels.append(given)
-        return decode(embedding, points, given, mask, has)
-
-    monkeypatch.setattr(sam, "decode", spy)
+    calls = Calls(sam, monkeypatch)
 
     def former_labels(mask_feedback: float, lone_corrections: float) -> set[int]:
-        labels.clear()
-        normalise = Normalise((128.0,) * 3, (60.0,) * 3)
-        loss = Supervised(
-            sam, normalise, 2, [1], "focal", mask_feedback=mask_feedback, lone_corrections=lone_corrections
-        )
-        loss(a_batch(), 1)
-        assert (labels[1][..., -1] >= 0).all(), "the correction itself stays"
-        return set(labels[1][..., :-1].flatten().tolist())
+        supervised(sam, 2, mask_feedback=mask_feedback, lone_corrections=lone_corrections)(a_batch(), 1)
+        labels = calls[-1][1]
+        assert (labels[..., -1] >= 0).all(), "the correction itself stays"
+        return set(labels[..., :-1].flatten().tolist())
 
     assert former_labels(1.0, 1.0) == {-1}
     assert former_labels(1.0, 0.0) > {-1}

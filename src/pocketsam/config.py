@@ -17,6 +17,8 @@ Resampling = Literal["antialiased", "plain"]
 
 METADATA_KEY = "pocketsam"
 """Under this name ONNX and safetensors files carry the config."""
+HEAD_KEY = "pocketsam.head"
+"""And under this one a `HeadConfig`."""
 FLOATS = ("float32", "float16", "bfloat16")
 """The numerics of models that are not quantised."""
 LARGEST_SIZE = 8192
@@ -136,6 +138,38 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class HeadConfig:
+    """What a model gives whose encoder has a head for another task; stored beside its `ModelConfig`, as JSON.
+
+    task: "classification", "detection" or "semantic". architecture: whose encoder it has, a name in
+    `models/architectures.py`. classes: the names of what it tells apart. arguments: of the head's class.
+    """
+
+    task: str
+    architecture: str
+    classes: tuple[str, ...]
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The config as one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "HeadConfig":
+        """The config that `to_json` wrote. Raises ValueError when the text is none."""
+        try:
+            values = json.loads(text)
+            classes = values["classes"]
+            if not classes or not all(isinstance(name, str) for name in classes):
+                raise ValueError("classes are no list of names")
+            return cls(
+                str(values["task"]), str(values["architecture"]), tuple(classes), dict(values["arguments"])
+            )
+        except (KeyError, RecursionError, TypeError) as error:
+            raise ValueError(str(error)) from error
+
+
+@dataclass(frozen=True)
 class Running:
     """How a model is run: the arguments of `Segmenter`, as commands offer them."""
 
@@ -215,7 +249,7 @@ def _checked(values: object) -> dict[str, Any]:
         raise ValueError(f"name is {known['name']!r}, which could not name a folder")
     _choose("resize", known["resize"], get_args(Resize))
     _choose("resampling", known.get("resampling", "antialiased"), get_args(Resampling))
-    _within("image_size", known["image_size"], range(64, LARGEST_SIZE + 1, 64))
+    _within("image_size", known["image_size"], range(32, LARGEST_SIZE + 1, 32))
     _within("embedding_channels", known.get("embedding_channels", 256), range(1, LARGEST_CHANNELS + 1))
     _within("pad_points_to", known.get("pad_points_to", 0), range(65))
     _within("points_per_side", known.get("points_per_side", 32), range(1, LARGEST_GRID + 1))

@@ -74,17 +74,22 @@ class CocoSet:
         Raises DataError when its photo is missing, broken, or not of the size that the JSON says.
         """
         place, photo = f"{self.path}: {self.names[i]}", self._photo(i)
-        rles, ids, left_out = [], [], [] if i else list(self._strays)
+        rles, ids, categories = [], [], []
+        left_out = [] if i else list(self._strays)
         for annotation in self._annotations.get(self.image_ids[i], []):
             if annotation.get("iscrowd"):
                 left_out.append(f"{place}: annotation {annotation['id']} is a crowd, not one object")
                 continue
             try:
                 rles.append(to_rle(annotation.get("segmentation"), *photo.shape[:2]))
-                ids.append(annotation["id"])
             except ValueError as error:
                 left_out.append(f"{place}: annotation {annotation['id']} {error}")
-        return Sample(self.names[i], photo, rles, ids, place=place, left_out=tuple(left_out))
+                continue
+            ids.append(annotation["id"])
+            categories.append(annotation.get("category_id", 0))
+        return Sample(
+            self.names[i], photo, rles, ids, place=place, left_out=tuple(left_out), categories=categories
+        )
 
     def mask_count(self, i: int) -> int:
         """See `Dataset.mask_count`; crowds do not count."""

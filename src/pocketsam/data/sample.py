@@ -1,7 +1,7 @@
 """A photo with its masks: the one thing that every reader of data gives."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +25,7 @@ class Sample:
     name: unique in its dataset, and the same wherever the dataset lies. image: uint8 (H, W, 3) RGB.
     ids: the number by which its dataset knows each mask. source: where the photo is from, if the dataset says so.
     place: the shard or file it was read from, for messages.
+    categories: the category of each mask, where its dataset knows categories; else empty.
     left_out: the annotations that cannot be used, a line each that names the annotation and says why.
     """
 
@@ -35,6 +36,7 @@ class Sample:
     source: str = ""
     place: str = ""
     left_out: tuple[str, ...] = ()
+    categories: list[int] = field(default_factory=list)
 
     def mask(self, i: int) -> NDArray[np.bool_]:
         """Mask number i, (H, W). Raises DataError where it is damaged."""
@@ -62,8 +64,8 @@ class Sample:
 
     def promptable(self) -> "Sample":
         """The sample without the masks that cannot be prompted: those that are empty or damaged join `left_out`."""
-        rles, ids, left_out = [], [], list(self.left_out)
-        for given, number in zip(self.rles, self.ids, strict=True):
+        rles, kept, left_out = [], [], list(self.left_out)
+        for i, (given, number) in enumerate(zip(self.rles, self.ids, strict=True)):
             try:
                 rle = to_rle(given, *self.image.shape[:2])
                 if not areas([rle])[0]:
@@ -72,8 +74,11 @@ class Sample:
                 left_out.append(f"{self.place or self.name}: annotation {number} {error}")
                 continue
             rles.append(rle)
-            ids.append(number)
-        return replace(self, rles=rles, ids=ids, left_out=tuple(left_out))
+            kept.append(i)
+        ids, categories = (
+            [values[i] for i in kept] if values else [] for values in (self.ids, self.categories)
+        )
+        return replace(self, rles=rles, ids=ids, left_out=tuple(left_out), categories=categories)
 
 
 class Dataset(Protocol):

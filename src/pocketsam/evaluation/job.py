@@ -8,25 +8,22 @@ settings and data ─► protocol, model ─► record: all that determines the 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from pocketsam.config import Running
-from pocketsam.data.datasets import open_dataset
 from pocketsam.data.sample import Dataset
 from pocketsam.engines import cores
 from pocketsam.errors import InputError
 from pocketsam.evaluation.average_precision import require_counter
 from pocketsam.evaluation.output import check_folder, left_out, settings, write_masks, write_report
-from pocketsam.evaluation.protocol import EvaluationProtocol, Measurement
+from pocketsam.evaluation.protocol import EvaluationProtocol, Measurement, OpenModel
 from pocketsam.evaluation.protocols import PROTOCOLS
 from pocketsam.evaluation.protocols.efficiency import Efficiency, measure_efficiency
 from pocketsam.evaluation.provenance import fingerprint, model_files, versions
 from pocketsam.evaluation.results import Means, PhotoResult, Report
 from pocketsam.evaluation.session import run
 from pocketsam.evaluation.timing import BenchmarkCase
-from pocketsam.segmenter import Segmenter
 from pocketsam.utils.files import check_writable
 from pocketsam.utils.install import how_to_install
 from pocketsam.utils.journal import Journal, settings_digest
@@ -157,16 +154,16 @@ def _measure_photos(
     data: Sequence[Path],
     progress: Progress,
 ) -> Outcome:
-    dataset = open_dataset(data, how.photos, labelled=kind.needs_masks)
+    dataset = kind.open_data(data, how.photos)
     count = len(dataset) if how.limit is None else min(how.limit, len(dataset))
-    segmenter = Segmenter(how.model, **how.opening, batch=how.batch)
+    segmenter = kind.opener(how.model, **how.opening, batch=how.batch)()
     files = {name: model_files(name) for name in _models(kind, chosen, how)}
     size = sum(file["bytes"] for one in files.values() for file in one)
     workers = _workers(kind, segmenter, size, count) if how.workers is None else how.workers
     opening = {**how.opening, "batch": how.batch}
     if workers:
         opening["threads"] = how.threads or max(1, cores() // workers)
-    protocol = kind.build(chosen, dataset, lambda name: partial(Segmenter, name, **opening))
+    protocol = kind.build(chosen, dataset, lambda name: kind.opener(name, **opening))
     ran = {"threads": opening["threads"], "batch": how.batch, "workers": workers, "cores": cores()}
     record = {
         "protocol": {"name": kind.name, "follows": kind.follows, **settings(protocol)},
@@ -174,13 +171,10 @@ def _measure_photos(
         "data": [fingerprint(path, without=how.output or RESULTS) for path in _paths(data, how, chosen)],
         **({"threads": ran["threads"], "workers": workers} if kind.is_timed else {}),
     }
-    open_segmenter: Callable[[], Segmenter]
-    if workers:
-        open_segmenter = partial(Segmenter, how.model, **opening)
-    else:
-        open_segmenter = partial(Segmenter, engine=segmenter.engine, batch=how.batch)
+    opened = None if workers else segmenter
     del segmenter  # the workers open their own
-    return _measure(protocol, dataset, open_segmenter, count, how, record, ran, progress)
+    open_model = kind.opener(how.model, **opening) if workers else lambda: opened
+    return _measure(protocol, dataset, open_model, count, how, record, ran, progress)
 
 
 def _models(kind: type[Measurement], chosen: Mapping[str, Any], how: Run) -> list[str]:
@@ -198,7 +192,7 @@ def _model_record(
     kind: type[Measurement],
     chosen: Mapping[str, Any],
     how: Run,
-    segmenter: Segmenter,
+    segmenter: Any,
     files: Mapping[str, list[dict[str, Any]]],
 ) -> dict[str, Any]:
     others = {
@@ -217,7 +211,7 @@ def _model_record(
     }
 
 
-def _workers(kind: type[EvaluationProtocol], segmenter: Segmenter, size: int, count: int) -> int:
+def _workers(kind: type[EvaluationProtocol], segmenter: Any, size: int, count: int) -> int:
     """How many processes are fastest: on a CPU one a core; but few images are not worth their start.
 
     size: of all models' files, in bytes. count: of images.
@@ -230,7 +224,7 @@ def _workers(kind: type[EvaluationProtocol], segmenter: Segmenter, size: int, co
 def _measure(
     protocol: EvaluationProtocol,
     dataset: Dataset,
-    open_segmenter: Callable[[], Segmenter],
+    open_model: OpenModel,
     count: int,
     how: Run,
     record: dict[str, Any],
@@ -254,7 +248,7 @@ def _measure(
     results = run(
         protocol,
         dataset,
-        open_segmenter,
+        open_model,
         photos=range(count),
         workers=ran["workers"],
         journal=journal,

@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from pocketsam.evaluation.results import PhotoResult, Report
@@ -9,10 +11,9 @@ from pocketsam.utils.options import Option, options_of, read_options
 
 if TYPE_CHECKING:
     from pocketsam.data.sample import Dataset, Sample
-    from pocketsam.segmenter import Segmenter
 
-OpenSegmenter: TypeAlias = "Callable[[], Segmenter]"
-"""Opens the model that is measured; every worker process opens its own."""
+OpenModel: TypeAlias = Callable[[], Any]
+"""Opens the model that is measured, a `Segmenter` or a `HeadPredictor`; every worker process opens its own."""
 
 
 class Measurement(ABC):
@@ -62,8 +63,22 @@ class EvaluationProtocol(Measurement):
         """The score by which the worst masks are chosen."""
 
     @classmethod
+    def open_data(cls, paths: Sequence[Path], photos: Path | None) -> "Dataset":
+        """The images that are measured. photos: those of a JSON. Raises as `open_dataset` does."""
+        from pocketsam.data.datasets import open_dataset
+
+        return open_dataset(paths, photos, labelled=cls.needs_masks)
+
+    @classmethod
+    def opener(cls, model: str, **opening: Any) -> OpenModel:
+        """What opens a model by its name, folder or file. opening: how it is run, see `Segmenter`."""
+        from pocketsam.segmenter import Segmenter
+
+        return partial(Segmenter, model, **opening)
+
+    @classmethod
     def build(
-        cls, settings: Mapping[str, Any], dataset: "Dataset", open_model: Callable[[str], OpenSegmenter]
+        cls, settings: Mapping[str, Any], dataset: "Dataset", open_model: Callable[[str], OpenModel]
     ) -> "EvaluationProtocol":
         """The protocol with these settings. open_model: for settings that name a model.
 
@@ -73,8 +88,11 @@ class EvaluationProtocol(Measurement):
         return make(**settings)
 
     @abstractmethod
-    def measure(self, segmenter: "Segmenter", sample: "Sample", photo: int) -> PhotoResult:
-        """What is measured on image number `photo`, whose ground-truth masks all have pixels."""
+    def measure(self, segmenter: Any, sample: "Sample", photo: int) -> PhotoResult:
+        """What is measured on image number `photo`, whose ground-truth masks all have pixels.
+
+        segmenter: the model, as `opener` opens it.
+        """
 
     @abstractmethod
     def summarise(self, results: Sequence[PhotoResult]) -> Report:

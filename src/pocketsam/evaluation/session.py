@@ -13,19 +13,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from multiprocessing import get_context, parent_process
 from threading import Thread
+from typing import Any
 
 from pocketsam.data.sample import DataError, Dataset
 from pocketsam.errors import PocketSAMError
-from pocketsam.evaluation.protocol import EvaluationProtocol, OpenSegmenter
+from pocketsam.evaluation.protocol import EvaluationProtocol, OpenModel
 from pocketsam.evaluation.results import PhotoResult
-from pocketsam.segmenter import Segmenter
 from pocketsam.utils.journal import Journal
 
 
 def run(
     protocol: EvaluationProtocol,
     dataset: Dataset,
-    open_segmenter: OpenSegmenter,
+    open_segmenter: OpenModel,
     *,
     photos: Iterable[int] | None = None,
     workers: int = 0,
@@ -55,7 +55,7 @@ def run(
     return [found[number] for number in wanted]
 
 
-def measure(protocol: EvaluationProtocol, dataset: Dataset, segmenter: Segmenter, photo: int) -> PhotoResult:
+def measure(protocol: EvaluationProtocol, dataset: Dataset, segmenter: Any, photo: int) -> PhotoResult:
     """The result of image number `photo` of a dataset, which names what cannot be measured of it."""
     try:
         sample = dataset.read(photo)
@@ -73,7 +73,7 @@ def measure(protocol: EvaluationProtocol, dataset: Dataset, segmenter: Segmenter
 def _measure_all(
     protocol: EvaluationProtocol,
     dataset: Dataset,
-    open_segmenter: OpenSegmenter,
+    open_segmenter: OpenModel,
     photos: list[int],
     workers: int,
 ) -> Iterator[PhotoResult]:
@@ -105,17 +105,17 @@ class _Worker:
 
     protocol: EvaluationProtocol
     dataset: Dataset
-    open_segmenter: OpenSegmenter
+    open_segmenter: OpenModel
 
     @cached_property
-    def segmenter(self) -> Segmenter:
+    def segmenter(self) -> Any:
         return self.open_segmenter()
 
 
 _worker: _Worker
 
 
-def _start_worker(protocol: EvaluationProtocol, dataset: Dataset, open_segmenter: OpenSegmenter) -> None:
+def _start_worker(protocol: EvaluationProtocol, dataset: Dataset, open_segmenter: OpenModel) -> None:
     global _worker  # noqa: PLW0603  (it lasts from image to image in a worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the workers
     Thread(target=_end_with_parent, daemon=True).start()

@@ -42,8 +42,11 @@ class Architecture:
         """The network with random weights, for images of this size. Raises ValueError for a size it does not take."""
         from pocketsam.models.sam import Sam
 
-        encoder = _encoder_class(self.encoder).for_size(image_size, **self.arguments)
-        return Sam(encoder, image_size, self.variant)
+        return Sam(self.build_encoder(image_size), image_size, self.variant)
+
+    def build_encoder(self, image_size: int) -> "ImageEncoder":
+        """Its image encoder alone, with random weights, for images of this size."""
+        return _encoder_class(self.encoder).for_size(image_size, **self.arguments)
 
     def detect(self, shapes: "Shapes") -> bool:
         """Whether a state dict with these shapes is exactly this network's, at its usual size."""

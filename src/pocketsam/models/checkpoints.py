@@ -58,16 +58,21 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def save_model(
-    path: Path, weights: Mapping[str, Tensor], config: ModelConfig, half: bool = False
+    path: Path,
+    weights: Mapping[str, Tensor],
+    config: ModelConfig,
+    half: bool = False,
+    metadata: Mapping[str, str] | None = None,
 ) -> ModelConfig:
     """Write a model's weights in the published layout; returns the config as written, with their digest.
 
     half: matrices and convolutions in float16; vectors, which normalise, stay as they are.
+    metadata: what else the file says of the model.
     """
     if half:
         weights = {n: t.half() if _is_halved(t) else t for n, t in weights.items()}
     config = replace(config, weights=digest(weights), numerics="float16" if half else config.numerics)
-    save_tensors(path, weights, {METADATA_KEY: config.to_json()})
+    save_tensors(path, weights, {**(metadata or {}), METADATA_KEY: config.to_json()})
     return config
 
 

@@ -55,7 +55,7 @@ def augment(
     for _ in range(CROP_TRIES):
         target = _resize(*_reframe(image, masks, how, rng), size, objects, rng)
         if target is not None:
-            return _vary(_flip(target, size, how, rng), how, rng)
+            return vary(flip(target, size, how, rng), how, rng)
     return None
 
 
@@ -69,13 +69,13 @@ def whole_photo(
     """
     image = square(sample.image) if resize == "pad" else sample.image
     if not objects:
-        return _vary(Target(_scaled(image, size).transpose(2, 0, 1), NO_MASKS, NO_BOXES), how, rng)
+        return vary(Target(_scaled(image, size).transpose(2, 0, 1), NO_MASKS, NO_BOXES), how, rng)
     chosen = rng.permutation(len(sample.rles))[: 2 * objects]
     masks = [mask.astype(np.uint8) for mask in sample.masks([int(i) for i in chosen])]
     if not masks:
         return None
     found = _resize(image, np.stack([square(m) if resize == "pad" else m for m in masks]), size, objects, rng)
-    return found and _vary(found, how, rng)
+    return found and vary(found, how, rng)
 
 
 def square(image: Image) -> Image:
@@ -181,7 +181,7 @@ def make_target(image: Image, masks: Image, objects: int, rng: np.random.Generat
     return Target(image.transpose(2, 0, 1), np.stack([coverage[i] for i in chosen]).astype(np.uint8), boxes)
 
 
-def _flip(target: Target, size: int, how: Augmentation, rng: np.random.Generator) -> Target:
+def flip(target: Target, size: int, how: Augmentation, rng: np.random.Generator) -> Target:
     if rng.random() >= how.flip:
         return target
     boxes = target.boxes.copy()
@@ -189,7 +189,7 @@ def _flip(target: Target, size: int, how: Augmentation, rng: np.random.Generator
     return Target(target.image[..., ::-1], target.masks[..., ::-1], boxes)
 
 
-def _vary(target: Target, how: Augmentation, rng: np.random.Generator) -> Target:
+def vary(target: Target, how: Augmentation, rng: np.random.Generator) -> Target:
     """Other colours, a blur, the traces of compression: nothing that moves an outline."""
     target = _recolour(target, how, rng)
     if how.blur and rng.random() < how.blur:

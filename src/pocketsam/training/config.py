@@ -107,6 +107,8 @@ class Recipe(Part):
     learning_rate: float = Field(4e-4, gt=0)
     encoder_rate: float = Field(1.0, gt=0)
     """The learning rate of the encoder without its neck, as a fraction of that of the rest."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """The learning rate of each block of the encoder, as a fraction of that of the next one (arXiv 2106.08254)."""
     final_fraction: float = Field(0.01, ge=0, le=1)
     """Where it ends, as a fraction of the learning rate."""
     schedule: Literal["cosine", "linear"] = "cosine"
@@ -211,6 +213,29 @@ class DistillationRecipe(Recipe):
         if self.train == DRAWN:
             raise ValueError("a teacher needs photos; give shards to train on")
         return self
+
+
+class HeadRecipe(Recipe):
+    """What every method has that trains an encoder with a head for another task than segment anything."""
+
+    image_size: int = Field(224, multiple_of=32, gt=0)
+    """Pixels a side of the model's input."""
+    draw: Literal["photos"] = "photos"
+    """Every photo once an epoch."""
+    augmentation: Augmentation = Augmentation(paste=0)
+
+    @model_validator(mode="after")
+    def _can_be_learned(self) -> "HeadRecipe":
+        if self.train == DRAWN:
+            raise ValueError("drawn shapes have no classes; give photos to train on")
+        if self.augmentation.paste:
+            raise ValueError("augmentation: paste: a pasted object has no class; set it to 0")
+        return self
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether the encoder starts from trained weights: its batch normalisation then keeps their statistics."""
+        return bool(self.init or self.encoder_weights)
 
 
 def _expanded(path: str) -> str:

@@ -18,13 +18,14 @@ from pocketsam.errors import InputError, PocketSAMError
 from pocketsam.models.checkpoints import FILE_NAME, load_tensors, save_model, save_tensors
 from pocketsam.training.batch_norm import share_batch_norm
 from pocketsam.training.config import Recipe
+from pocketsam.training.groups import parameter_groups
 from pocketsam.training.meter import floating_point_operations
 from pocketsam.training.recipe import parse_recipe
 from pocketsam.training.samples import Item
 from pocketsam.training.tasks import build_task
 
 STATE_FILE = "state.safetensors"
-COMPILED = ("image_encoder", "mask_decoder", "decoder")
+COMPILED = ("image_encoder", "mask_decoder", "decoder", "head")
 """The parts of a model that `compile` compiles."""
 
 
@@ -47,7 +48,7 @@ class TrainingState:
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval().to(fabric.device)
         if fabric.world_size > 1:
             share_batch_norm(self.task.loss)
-        groups = _groups(self.model, recipe.weight_decay, recipe.encoder_rate)
+        groups = parameter_groups(self.model, recipe)
         optimiser = torch.optim.AdamW(groups, recipe.learning_rate, recipe.betas, fused=True)
         self.loss, self.optimiser = fabric.setup(self.task.loss, optimiser)
         self.step, self.best = 0, -1.0
@@ -117,7 +118,8 @@ class TrainingState:
 
     def save_average(self) -> None:
         """Write the averaged weights: the run's result."""
-        save_model(self.recipe.folder / FILE_NAME, self.task.result(self.average), self.task.config)
+        path, task = self.recipe.folder / FILE_NAME, self.task
+        save_model(path, task.result(self.average), task.config, metadata=task.metadata)
 
     def checkpoint(self) -> None:
         """Everything that resuming needs, in one file that is replaced in one move."""
@@ -157,18 +159,6 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     done = min(1.0, (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup))
     left = 1 - done if recipe.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
     return recipe.learning_rate * (recipe.final_fraction + (1 - recipe.final_fraction) * left)
-
-
-def _groups(model: nn.Module, weight_decay: float, encoder_rate: float) -> list[dict[str, object]]:
-    """Weight decay on matrices only: not on biases, scales or learned tokens. The encoder has a rate of its own."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        decay = weight_decay if parameter.ndim >= 2 and parameter.shape[0] > 4 else 0.0
-        is_encoder = name.startswith("image_encoder.") and not name.startswith("image_encoder.neck.")
-        groups.setdefault((decay, encoder_rate if is_encoder else 1.0), []).append(parameter)
-    return [{"params": p, "weight_decay": decay, "rate": rate} for (decay, rate), p in groups.items()]
 
 
 def _freeze_statistics(model: nn.Module) -> None:

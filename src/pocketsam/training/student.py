@@ -32,7 +32,7 @@ def make_student(
     else:
         initialise_attention(sam)
     if recipe.encoder_weights:
-        _initialise_encoder(sam.image_encoder, Path(recipe.encoder_weights))
+        initialise_encoder(sam.image_encoder, Path(recipe.encoder_weights))
     if recipe.init:
         _initialise(sam, [Path(path) for path in recipe.init], encoder_only=decoder_is_frozen)
     if decoder_is_frozen:
@@ -54,7 +54,7 @@ def initialise_attention(sam: Sam) -> None:
             module.k_proj.weight.copy_(module.q_proj.weight)
 
 
-def _initialise_encoder(encoder: nn.Module, path: Path) -> None:
+def initialise_encoder(encoder: nn.Module, path: Path) -> None:
     """Start an encoder, but for its neck, from an ImageNet classifier; every tensor must fit."""
     tensors = rename_classifier(load_published(path)[0])
     neck = {name: tensor for name, tensor in encoder.state_dict().items() if name.startswith("neck.")}

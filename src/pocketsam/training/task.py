@@ -1,16 +1,19 @@
 """What a recipe trains: a model, its loss, the data it learns from, and how well it does."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from pocketsam.config import ModelConfig
+from pocketsam.config import HeadConfig, ModelConfig
 from pocketsam.data.datasets import evenly_spread, open_dataset
 from pocketsam.data.sample import DataError
+from pocketsam.data.sample import Dataset as PhotoSet
+from pocketsam.engines.head import HeadEngine
 from pocketsam.engines.torch import TorchEngine
+from pocketsam.evaluation.heads import HeadPredictor, HeadProtocol
 from pocketsam.evaluation.protocols.clicks import Clicks
 from pocketsam.evaluation.results import Means
 from pocketsam.evaluation.session import run
@@ -31,6 +34,7 @@ class Task:
     samples: the samples of the run by number, each a function of its number alone, or the error that it raised.
     validate: how good the model is; None where nothing is given to measure it on.
     result: those weights of the model that its file is to hold; all of them, unless some only help to train others.
+    metadata: what else its file says of the model.
     """
 
     model: nn.Module
@@ -39,6 +43,7 @@ class Task:
     samples: Dataset[Item | DataError]
     validate: Validator | None = None
     result: Callable[[Any], Mapping[str, Tensor]] = nn.Module.state_dict
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def prompt_validator(recipe: Recipe, config: ModelConfig) -> Validator | None:
@@ -55,5 +60,18 @@ def prompt_validator(recipe: Recipe, config: ModelConfig) -> Validator | None:
             raise DataError(missing[0])
         means = Means(results)
         return {name: means[name] or 0.0 for name in protocol.columns}
+
+    return validate
+
+
+def head_validator(
+    protocol: HeadProtocol, dataset: PhotoSet, photos: int, head: HeadConfig, config: ModelConfig
+) -> Validator:
+    """The scores of a protocol on `photos` of the photos in a dataset, spread over the whole set."""
+    chosen = evenly_spread(len(dataset), photos)
+
+    def validate(model: Any) -> dict[str, float]:
+        predictor = HeadPredictor(HeadEngine(model, head, config))
+        return protocol.scores(run(protocol, dataset, lambda: predictor, photos=chosen))
 
     return validate

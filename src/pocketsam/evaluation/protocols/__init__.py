@@ -12,6 +12,7 @@ _TABLE = (
     "agreement:Teacher",
     "proposals:Everything",
     "efficiency:Efficiency",
+    "classification:Classification",
 )
 """FILE:CLASS of each protocol, in the order in which help lists them."""
 

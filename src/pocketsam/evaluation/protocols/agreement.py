@@ -19,7 +19,7 @@ from pocketsam.data.sample import Dataset, Sample
 from pocketsam.errors import InputError
 from pocketsam.evaluation.metrics import ious
 from pocketsam.evaluation.prompting import sample_pair, sample_points
-from pocketsam.evaluation.protocol import EvaluationProtocol, OpenSegmenter
+from pocketsam.evaluation.protocol import EvaluationProtocol, OpenModel
 from pocketsam.evaluation.results import Curves, Means, PhotoResult, Report, Row, Table, mean_report, percent
 from pocketsam.segmenter import Photo, Segmenter
 from pocketsam.utils.options import option
@@ -36,7 +36,7 @@ class Teacher(EvaluationProtocol):
     Raises InputError for fewer points, and for distances below 1.
     """
 
-    against: OpenSegmenter = field(
+    against: OpenModel = field(
         metadata=option(
             type=str,
             help="The model to compare with: a name, a folder or a file.",
@@ -74,7 +74,7 @@ class Teacher(EvaluationProtocol):
 
     @classmethod
     def build(
-        cls, settings: Mapping[str, Any], dataset: Dataset, open_model: Callable[[str], OpenSegmenter]
+        cls, settings: Mapping[str, Any], dataset: Dataset, open_model: Callable[[str], OpenModel]
     ) -> "Teacher":
         return cls(**{**settings, "against": open_model(settings["against"])})
 
@@ -148,6 +148,7 @@ def _apart(distance: int) -> str:
 
 
 @lru_cache(maxsize=1)
-def _opened(teacher: OpenSegmenter) -> Segmenter:
+def _opened(teacher: OpenModel) -> Segmenter:
     # Not kept in the protocol, which travels to workers.
-    return teacher()
+    segmenter: Segmenter = teacher()
+    return segmenter

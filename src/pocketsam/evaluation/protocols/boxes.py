@@ -29,7 +29,7 @@ from pocketsam.data.coco import CocoSet
 from pocketsam.data.sample import Dataset, Sample
 from pocketsam.errors import InputError
 from pocketsam.evaluation.average_precision import LVIS_LIMIT, average_precision, require_counter
-from pocketsam.evaluation.protocol import EvaluationProtocol, OpenSegmenter
+from pocketsam.evaluation.protocol import EvaluationProtocol, OpenModel
 from pocketsam.evaluation.results import PhotoResult, Report, Row, Table, percent
 from pocketsam.predict.candidates import Candidates, choose
 from pocketsam.predict.masks import Masks
@@ -108,7 +108,7 @@ class Boxes(EvaluationProtocol):
 
     @classmethod
     def build(
-        cls, settings: Mapping[str, Any], dataset: Dataset, open_model: Callable[[str], OpenSegmenter]
+        cls, settings: Mapping[str, Any], dataset: Dataset, open_model: Callable[[str], OpenModel]
     ) -> "Boxes":
         if not isinstance(dataset, CocoSet):
             raise InputError(

@@ -19,6 +19,7 @@ _TABLE = (
     "supervised:CoupledRecipe",
     "decoupled:DecoupledRecipe",
     "full_stage:FullStageRecipe",
+    "classification:ClassificationRecipe",
 )
 """FILE:CLASS of the recipes of a method, or of several that share a class."""
 

@@ -48,4 +48,4 @@ def build(recipe: ClassificationRecipe) -> "Task":
     if recipe.val:
         val = ClassFolders(recipe.val, data.classes)
         validate = head_validator(Protocol(val), val, recipe.val_photos, head, config)
-    return Task(model, config, loss, samples, validate, {HEAD_KEY: head.to_json()})
+    return Task(model, config, loss, samples, validate, metadata={HEAD_KEY: head.to_json()})

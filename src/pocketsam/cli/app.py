@@ -23,6 +23,7 @@ COMMANDS = {
     "quantize": "Quantise a model to 8 bits or fewer, by TinySAM's method.",
     "convert-labels": "Convert annotations of photos from one format to another.",
     "evaluate": "Measure a model as the papers do.",
+    "robustness": "Measure how robust a model is: corruptions, weather, occlusion, attacks.",
 }
 """Each command is a file of its name. It is imported when it is needed, so that `pocketsam --help` starts at once."""
 

@@ -3,21 +3,22 @@
 A command for each protocol: the options that all have, those of a run, and those that its own file declares.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from typer.core import TyperGroup
 
 from pocketsam.cli.app import PLAIN
 from pocketsam.cli.options import Model, output_option, with_options
-from pocketsam.config import Running
 from pocketsam.errors import InputError
-from pocketsam.utils.options import options_of
 
 if TYPE_CHECKING:
     from pocketsam.evaluation.protocol import Measurement
+
+    Table: TypeAlias = Mapping[str, type[Measurement]]
 
 DATA = (
     "Photos with masks: tar shards or folders of NAME.jpg beside NAME.json (SA-1B), a COCO or LVIS .json,"
@@ -28,18 +29,23 @@ DATA = (
 class Protocols(TyperGroup):
     """The protocols as commands, which are made when they are first needed: `pocketsam --help` starts at once."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    kind = "protocol"
+
+    def table(self) -> "Table":
+        """The protocols by name."""
         from pocketsam.evaluation.protocols import PROTOCOLS
 
-        return list(PROTOCOLS)
+        return PROTOCOLS
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.table())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        from pocketsam.evaluation.protocols import PROTOCOLS
-
-        if cmd_name not in PROTOCOLS:
-            *names, last = PROTOCOLS
-            raise InputError(f"there is no protocol {cmd_name!r}; use {', '.join(names)} or {last}")
-        return _command(PROTOCOLS[cmd_name])
+        table = self.table()
+        if cmd_name not in table:
+            *names, last = table
+            raise InputError(f"there is no {self.kind} {cmd_name!r}; use {', '.join(names)} or {last}")
+        return _command(table[cmd_name], self)
 
 
 evaluate = typer.Typer(cls=Protocols, no_args_is_help=True, **PLAIN)
@@ -55,9 +61,9 @@ def _evaluate() -> None:
 
 
 @cache
-def _command(protocol: "type[Measurement]") -> Any:
+def _command(protocol: "type[Measurement]", group: Protocols) -> Any:
     """The command of a protocol, with its options and what it reports."""
-    from pocketsam.evaluation.job import Run
+    from pocketsam.evaluation.job import run_options
     from pocketsam.evaluation.protocol import EvaluationProtocol
 
     on_photos = issubclass(protocol, EvaluationProtocol)
@@ -80,10 +86,10 @@ def _command(protocol: "type[Measurement]") -> Any:
         """Measure, show how far it is and the means so far, and print the tables."""
         from rich.console import Console
 
-        from pocketsam.evaluation.job import check_words, evaluate
+        from pocketsam.evaluation.job import Run, check_words, evaluate
         from pocketsam.utils.progress import Progress
 
-        check_words(protocol, data or [])
+        check_words(protocol, data or [], group.table())
         run = Run(model=model, output=output, **how)
         with Progress("photos", resumes=True) as progress:
 
@@ -105,5 +111,5 @@ def _command(protocol: "type[Measurement]") -> Any:
         epilog="\b\nReports:\n" + "\n".join(f"  {name}: {text}" for name, text in protocol.results.items()),
         # What is no option ends among DATA, so that the line about it can name the protocols that have it.
         context_settings={"ignore_unknown_options": True},
-    )(with_options(how=options_of(Run if on_photos else Running), given=protocol.options())(measure))
+    )(with_options(how=run_options(protocol), given=protocol.options())(measure))
     return typer.main.get_command(app)

@@ -7,7 +7,7 @@ settings and data ─► protocol, model ─► record: all that determines the 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,7 +16,7 @@ from pocketsam.data.sample import Dataset
 from pocketsam.engines import cores
 from pocketsam.errors import InputError
 from pocketsam.evaluation.average_precision import require_counter
-from pocketsam.evaluation.output import check_folder, left_out, settings, write_masks, write_report
+from pocketsam.evaluation.output import EXAMPLES, check_folder, left_out, settings, write_masks, write_report
 from pocketsam.evaluation.protocol import EvaluationProtocol, Measurement, OpenModel
 from pocketsam.evaluation.protocols import PROTOCOLS
 from pocketsam.evaluation.protocols.efficiency import Efficiency, measure_efficiency
@@ -124,27 +124,41 @@ def evaluate(
         raise TypeError(f"{protocol} is neither an EvaluationProtocol nor Efficiency")
     if not data:
         raise InputError(
-            f"give the photos to measure {protocol.name} on: pocketsam evaluate {protocol.name} DATA"
+            f"give the photos to measure {protocol.name} on: pocketsam {protocol.group} {protocol.name} DATA"
         )
     if protocol.needs_counter:
         require_counter()
     return _measure_photos(protocol, chosen, how, data, progress)
 
 
-def check_words(protocol: type[Measurement], data: Iterable[Path]) -> None:
-    """Raises InputError for an option among the data, which the protocol does not have; it names those that do."""
+def check_words(
+    protocol: type[Measurement], data: Iterable[Path], table: Mapping[str, type[Measurement]] = PROTOCOLS
+) -> None:
+    """Raises InputError for an option among the data, which the protocol does not have; it names those that do.
+
+    table: the protocols of its command.
+    """
     for word in map(str, data):
         if not word.startswith("-"):
             continue
         flag = word.partition("=")[0]
-        having = [name for name, other in PROTOCOLS.items() if flag in map(flag_of, _all_options(other))]
+        having = [name for name, other in table.items() if flag in map(flag_of, all_options(other))]
         if having:
             raise InputError(f"{flag} is for {' and '.join(having)}, not for {protocol.name}; leave it out")
-        raise InputError(f"there is no option {flag}; pocketsam evaluate {protocol.name} --help shows all")
+        command = f"pocketsam {protocol.group} {protocol.name}"
+        raise InputError(f"there is no option {flag}; {command} --help shows all")
 
 
-def _all_options(protocol: type[Measurement]) -> dict[str, Option]:
-    return protocol.options() | (options_of(Run if issubclass(protocol, EvaluationProtocol) else Running))
+def all_options(protocol: type[Measurement]) -> dict[str, Option]:
+    """The options of a protocol and those of a run by it, in the order in which help lists them."""
+    return run_options(protocol) | protocol.options()
+
+
+def run_options(protocol: type[Measurement]) -> dict[str, Option]:
+    """The options of a run by a protocol."""
+    if issubclass(protocol, EvaluationProtocol):
+        return protocol.run_options(options_of(Run))
+    return options_of(Running)
 
 
 def _measure_photos(
@@ -179,7 +193,13 @@ def _measure_photos(
 
 def _models(kind: type[Measurement], chosen: Mapping[str, Any], how: Run) -> list[str]:
     """The model, and those that the settings name."""
-    return [how.model, *(chosen[name] for name, one in kind.options().items() if one.names_model)]
+    named = (chosen.get(name) for name, one in kind.options().items() if one.names_model)
+    return [how.model, *(model for value in named if value for model in _listed(value))]
+
+
+def _listed(value: str | Sequence[str]) -> Sequence[str]:
+    """The names that an option has, which may be given once or repeatedly."""
+    return [value] if isinstance(value, str) else value
 
 
 def _paths(data: Sequence[Path], how: Run, chosen: Mapping[str, Any]) -> list[Path]:
@@ -196,9 +216,9 @@ def _model_record(
     files: Mapping[str, list[dict[str, Any]]],
 ) -> dict[str, Any]:
     others = {
-        name: {"name": chosen[name], "files": files[chosen[name]]}
+        name: [{"name": model, "files": files[model]} for model in _listed(chosen[name])]
         for name, one in kind.options().items()
-        if one.names_model
+        if one.names_model and chosen.get(name)
     }
     engine = segmenter.engine
     return {
@@ -260,9 +280,11 @@ def _measure(
         why = f" ({losses['left_out'][0]})" if losses["left_out"] else ""
         raise InputError(f"there are no masks to measure on in these {count} photos{why}")
     report = protocol.summarise(results)
+    pictures = protocol.pictures(results, dataset, open_model)
+    report = replace(report, files=report.files | pictures)
     names = write_report(folder, report, {**record, **ran, "photos": count, **losses})
     names += write_masks(folder, results, dataset, protocol.headline, how.worst)
-    for name in {"curves.png", "worst.jpg"}.difference(names):  # those of an earlier result
+    for name in {"curves.png", "worst.jpg", EXAMPLES}.difference(names):  # those of an earlier result
         (folder / name).unlink(missing_ok=True)
     journal.remove()
     return Outcome(report, folder, names, losses["left_out"])

@@ -15,6 +15,9 @@ from pocketsam.evaluation.results import PhotoResult, Report
 from pocketsam.evaluation.results import left_out as lines_left_out
 from pocketsam.utils.files import write
 
+EXAMPLES = "examples.jpg"
+"""The sheet of a protocol that shows what it measures."""
+
 
 def write_report(folder: Path, report: Report, record: dict[str, Any]) -> list[str]:
     """Write result.json, result.md, the report's own files and, where matplotlib is installed, its curves.

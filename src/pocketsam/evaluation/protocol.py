@@ -21,8 +21,10 @@ class Measurement(ABC):
 
     name: of its command. summary: for the list of commands. description: for its own help.
     follows: the paper, and its section or table. results: what it reports: names of figures, and what they mean.
+    group: the command of `pocketsam` that it belongs to.
     """
 
+    group: ClassVar[str] = "evaluate"
     name: ClassVar[str]
     summary: ClassVar[str]
     description: ClassVar[str]
@@ -46,13 +48,15 @@ class Measurement(ABC):
 class EvaluationProtocol(Measurement):
     """A way to measure a model on images: the prompts for each image, and what is made of the masks.
 
-    needs_masks: whether an image without ground truth is of no use. needs_all_photos: whether the result would be
-    wrong, and is refused, where one of the images cannot be read. is_timed: whether it also takes the time, so that
-    one image has all cores by default and the number of threads is part of the record. needs_counter: whether
-    faster-coco-eval is needed, so that its absence is reported before anything is measured.
+    needs_masks: whether an image without ground truth is of no use. shows_worst: whether its rows have the masks of
+    which `--worst` makes a sheet. needs_all_photos: whether the result would be wrong, and is refused, where one of
+    the images cannot be read. is_timed: whether it also takes the time, so that one image has all cores by default
+    and the number of threads is part of the record. needs_counter: whether faster-coco-eval is needed, so that its
+    absence is reported before anything is measured.
     """
 
     needs_masks: ClassVar[bool] = True
+    shows_worst: ClassVar[bool] = True
     needs_all_photos: ClassVar[bool] = False
     is_timed: ClassVar[bool] = False
     needs_counter: ClassVar[bool] = False
@@ -77,6 +81,11 @@ class EvaluationProtocol(Measurement):
         return partial(Segmenter, model, **opening)
 
     @classmethod
+    def run_options(cls, options: Mapping[str, Option]) -> dict[str, Option]:
+        """Those of the options of a run that this protocol has."""
+        return {name: one for name, one in options.items() if cls.shows_worst or name != "worst"}
+
+    @classmethod
     def build(
         cls, settings: Mapping[str, Any], dataset: "Dataset", open_model: Callable[[str], OpenModel]
     ) -> "EvaluationProtocol":
@@ -97,3 +106,9 @@ class EvaluationProtocol(Measurement):
     @abstractmethod
     def summarise(self, results: Sequence[PhotoResult]) -> Report:
         """The report on the results of all images, given in the dataset's order."""
+
+    def pictures(
+        self, results: Sequence[PhotoResult], dataset: "Dataset", open_model: OpenModel
+    ) -> dict[str, bytes]:
+        """Further pictures of the result, by the names of their files; none by default."""
+        return {}

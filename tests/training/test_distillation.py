@@ -1,8 +1,6 @@
 """The ways to distil: what learns and what stands still, from what, and on however many processes."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from pocketsam.training.samples import batches
 from pocketsam.training.state import Diverged, TrainingState
 from pocketsam.training.tasks import build_task
 from pocketsam.training.teacher import Teacher, resample
+from runs import assert_near, kind_of, state_after
 from shards import annotation_file, blocks, jpeg, write_shard, write_tar
 
 METHODS = {
@@ -240,8 +239,7 @@ def test_a_batch_in_parts_is_the_same_step(shard: Path, teacher: Path) -> None:
     for parts in (1, 2):
         changes = {"method": "full-stage", "batch": 4, "accumulate": parts, "steps": 1}
         train(recipe(shard, teacher, f"in-{parts}", **changes))
-        state = load_file(shard.with_name(f"in-{parts}") / "state.safetensors")
-        moments.append({name: t for name, t in state.items() if name.endswith(".exp_avg")})
+        moments.append(kind_of(load_file(shard.with_name(f"in-{parts}") / "state.safetensors"), ".exp_avg"))
     assert_near(*moments)
 
 
@@ -252,31 +250,12 @@ def test_two_processes_make_the_step_of_one(model: str, method: str, tmp_path: P
     photos = [(name, jpeg(rng.integers(0, 255, (40, 60, 3), np.uint8))) for name in "abcd"]
     files = [[(f"{n}.jpg", photo), (f"{n}.json", annotation_file(n, MASKS, ""))] for n, photo in photos]
     shard = write_tar(tmp_path / "noise.tar", [file for pair in files for file in pair])
-    states = []
-    for processes in (1, 2):
-        out = shard.with_name(f"on-{processes}")
-        asked = recipe(
-            shard, teacher, out.name, model=model, method=method, batch=4, steps=1, devices=processes
-        )
-        written = shard.with_name(f"{processes}.yaml")
-        written.write_text(asked.model_dump_json(exclude_none=True))
-        launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2"] if processes == 2 else []
-        command = [sys.executable, *launch, "-m", "pocketsam", "train", str(written)]
-        subprocess.run(command, check=True, capture_output=True, timeout=240)
-        states.append(load_file(out / "state.safetensors"))
-    one, two = states
+    changes = {"model": model, "method": method, "batch": 4, "steps": 1}
+    one, two = (
+        state_after(recipe(shard, teacher, f"on-{n}", devices=n, **changes), processes=n) for n in (1, 2)
+    )
     for kind in ("exp_avg", "running_mean", "running_var"):
-        assert_near(*({name: t for name, t in state.items() if name.endswith(kind)} for state in (one, two)))
-
-
-def assert_near(some: dict[str, Tensor], others: dict[str, Tensor]) -> None:
-    """No number differs by more than 1e-5 of the length of them all as one vector, such as the gradient's norm."""
-    assert some.keys() == others.keys()
-    if not some:
-        return
-    length = float(torch.cat([t.flatten() for t in some.values()]).norm())
-    worst = max(float((some[name] - others[name]).abs().max()) for name in some)
-    assert worst <= 1e-5 * length
+        assert_near(kind_of(one, kind), kind_of(two, kind))
 
 
 def test_a_teacher_answers_in_the_students_pixels_and_cells(teacher: Path) -> None:

@@ -1,4 +1,4 @@
-"""`pocketsam convert`: any checkpoint as safetensors with its config, or as ONNX files."""
+"""`pocketsam convert`: any checkpoint as safetensors with its config, as ONNX files or as a PyTorch state dict."""
 
 from enum import Enum
 from pathlib import Path
@@ -17,6 +17,7 @@ class Form(str, Enum):
 
     safetensors = "safetensors"
     onnx = "onnx"
+    pt = "pt"
 
 
 def convert(
@@ -33,7 +34,9 @@ def convert(
     ] = None,
     to: Annotated[
         list[Form] | None,
-        typer.Option(help="safetensors (the default) or onnx; may be repeated."),
+        typer.Option(
+            help="safetensors (the default), onnx, or pt, which the architecture's own code reads; may be repeated."
+        ),
     ] = None,
     known_as: Annotated[
         str | None,
@@ -57,10 +60,11 @@ def convert(
         ),
     ] = None,
 ) -> None:
-    """Convert a checkpoint to safetensors or ONNX.
+    """Convert a checkpoint to safetensors, ONNX or PyTorch.
 
     The checkpoint is of SAM, MobileSAM, TinySAM, EfficientSAM, SlimSAM or PocketSAM. It becomes model.safetensors,
-    which contains the model's config, or ONNX files, which run without PyTorch.
+    which contains the model's config, ONNX files, which run without PyTorch, or a .pt file, which the code published
+    with its architecture reads.
     """
     from pocketsam.zoo import MODELS, locate
 

@@ -55,7 +55,8 @@ class Shards(Sequence[Entry]):
     """The samples of any number of shards and folders, in a fixed order.
 
     Args:
-        paths: `.tar` shards, folders of photos with their json, or folders of shards.
+        paths: `.tar` shards, folders of photos with their json, folders of shards, or folders of folders of photos,
+            such as ImageNet's, which has a folder for each class.
         labelled: leave out photos without a json.
 
     Raises:
@@ -106,7 +107,8 @@ class Shards(Sequence[Entry]):
 def _entries(path: Path) -> list[Entry]:
     if path.is_dir():
         tars = sorted(path.glob("*.tar"))
-        return [e for tar in tars for e in _tar_entries(tar)] + _folder_entries(path)
+        own = [e for tar in tars for e in _tar_entries(tar)] + _folder_entries(path)
+        return own or _nested_entries(path)
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     return _tar_entries(path)
@@ -116,6 +118,16 @@ def _folder_entries(folder: Path) -> list[Entry]:
     photos = find_files(folder, PHOTO_ENDINGS)
     beside = ((p, p.with_suffix(".json")) for p in photos)
     return [Entry(p.stem, _whole(p), _whole(json_) if json_.exists() else None) for p, json_ in beside]
+
+
+def _nested_entries(path: Path) -> list[Entry]:
+    """Those of the folders in a folder that has no photos itself. Raises DataError where only some have any."""
+    folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and folder.name[0] != ".")
+    found = {folder: _folder_entries(folder) for folder in folders}
+    empty = [folder for folder, entries in found.items() if not entries]
+    if empty and len(empty) < len(found):
+        raise DataError(f"{empty[0]}: no photo, unlike the folders beside it; fetch its photos, or remove it")
+    return [entry for entries in found.values() for entry in entries]
 
 
 def _tar_entries(shard: Path) -> list[Entry]:

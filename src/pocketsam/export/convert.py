@@ -1,14 +1,17 @@
-"""A checkpoint as other files of the same model: safetensors with its config, or ONNX."""
+"""A checkpoint as other files of the same model: safetensors with its config, ONNX, or a PyTorch state dict."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from pocketsam.config import ModelConfig
 from pocketsam.errors import InputError
 from pocketsam.export.onnx import export_onnx
 from pocketsam.graphs import ONNX_FILES
 from pocketsam.models.checkpoints import FILE_NAME, round_to_half, save_model
+from pocketsam.models.published import as_published
 from pocketsam.models.sam import Sam, count_parameters
 
 
@@ -25,11 +28,14 @@ def convert(
 ) -> Converted:
     """Write a model into the folder `output`, or into that .safetensors file.
 
-    forms: "safetensors", "onnx", or both. half: store weights in float16. source: the checkpoint, which may
-    be replaced. Raises InputError when the files cannot be written, or would lie beside those of another model.
+    forms: any of "safetensors", "onnx" and "pt", a state dict as the code of the architecture's authors reads it.
+    half: store weights in float16. source: the checkpoint, which may be replaced.
+    Raises InputError when the files cannot be written, or would lie beside those of another model.
     """
     if output.suffix in (".safetensors", ".onnx") and "onnx" in forms:
         raise InputError(f"{output}: is one file, and ONNX files are several; give a folder")
+    if output.suffix == ".safetensors" and "pt" in forms:
+        raise InputError(f"{output}: is no place for a .pt file; give a folder")
     _refuse_mixture(output, forms, source)
     if half:
         round_to_half(sam)
@@ -39,7 +45,18 @@ def convert(
         save_model(files[0], sam.state_dict(), config, half)
     if "onnx" in forms:
         files += export_onnx(sam, config, output, half)
+    if "pt" in forms:
+        files.append(_save_published(sam, output / f"{config.name}.pt"))
     return Converted(files, count_parameters(sam))
+
+
+def _save_published(sam: Sam, path: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(as_published(sam.state_dict()), path)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{path}: cannot be written ({error})") from error
+    return path
 
 
 def _refuse_mixture(output: Path, forms: Collection[str], source: Path) -> None:

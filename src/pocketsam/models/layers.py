@@ -65,6 +65,36 @@ class MLP(nn.Module):
         return cast(Tensor, self.layers[-1](x))
 
 
+def sine_positions(side: int, width: int) -> Tensor:
+    """Fixed positions of a map of `side` x `side` tokens, row by row: (side², width); `width` is a multiple of 4.
+
+    Sines and cosines of y, then of x, at geometrically spaced frequencies (arXiv 2111.06377, as in its code).
+    """
+    frequencies = 10_000.0 ** -(torch.arange(width // 4) / (width // 4))
+    angles = torch.arange(side)[:, None] * frequencies
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+    rows, columns = waves[:, None].expand(-1, side, -1), waves[None].expand(side, -1, -1)
+    return torch.cat([rows, columns], dim=2).flatten(0, 1)
+
+
+def initialise_linear(module: nn.Module) -> None:
+    """Start a linear layer as masked autoencoders do: Xavier's uniform weights, no bias. To be given to `apply`."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def to_patches(x: Tensor, patch: int) -> Tensor:
+    """An image (B, C, S, S) as patches, row by row: (B, (S/patch)², C * patch²), channels first."""
+    return F.unfold(x, patch, stride=patch).transpose(1, 2)
+
+
+def take(tokens: Tensor, numbers: Tensor) -> Tensor:
+    """The tokens (B, L, C) with these numbers (B, N), in their order -> (B, N, C)."""
+    return tokens.gather(1, numbers[..., None].expand(-1, -1, tokens.shape[2]))
+
+
 def neck(width: int, channels: int = 256) -> nn.Sequential:
     """From an encoder's width to the image embedding's channels: what follows every encoder of the family."""
     return nn.Sequential(

@@ -24,6 +24,17 @@ EFFICIENT_SAM = (
     (_HEADS + r"\.fc\.", r"\1.layers.2."),
 )
 
+TO_EFFICIENT_SAM = (
+    (r"^(image_encoder\.blocks\.\d+\.mlp)\.lin(\d)\.", r"\1.fc\2."),
+    (r"^(mask_decoder\.transformer\..*)\.mlp\.lin1\.", r"\1.mlp.layers.0.0."),
+    (r"^(mask_decoder\.transformer\..*)\.mlp\.lin2\.", r"\1.mlp.fc."),
+    (r"\.output_upscaling\.3\.", ".final_output_upscaling_layers.1.0."),
+    (r"\.output_upscaling\.", ".final_output_upscaling_layers.0."),
+    (_HEADS + r"\.layers\.2\.", r"\1.fc."),
+    (_HEADS + r"\.layers\.(\d)\.", r"\1.layers.\2.0."),
+)
+"""`EFFICIENT_SAM` undone."""
+
 HUGGING_FACE = (
     (r"^(shared_image_embedding|prompt_encoder\.shared_embedding)\.positional_embedding", _FREQUENCIES),
     (r"^vision_encoder\.layers\.(\d+)\.layer_norm", r"image_encoder.blocks.\1.norm"),
@@ -73,6 +84,16 @@ def rename(tensors: Mapping[str, T]) -> dict[str, T]:
     elif tensors and all(name.startswith("module.") for name in tensors):  # saved from a parallel wrapper
         return rename({name.removeprefix("module."): tensor for name, tensor in tensors.items()})
     return {_rename(name, rules): tensor for name, tensor in tensors.items()}
+
+
+def as_published(tensors: Mapping[str, T]) -> dict[str, dict[str, T]] | dict[str, T]:
+    """A state dict of ours as the authors' own code reads it from a file.
+
+    EfficientSAM has names of its own, and its state dict under "model". All others have ours.
+    """
+    if "prompt_encoder.invalid_points.weight" not in tensors:
+        return dict(tensors)
+    return {"model": {_rename(name, TO_EFFICIENT_SAM): tensor for name, tensor in tensors.items()}}
 
 
 def rename_classifier(tensors: Mapping[str, T]) -> dict[str, T]:

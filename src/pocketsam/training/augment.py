@@ -69,7 +69,7 @@ def whole_photo(
     """
     image = square(sample.image) if resize == "pad" else sample.image
     if not objects:
-        return vary(Target(_scaled(image, size).transpose(2, 0, 1), NO_MASKS, NO_BOXES), how, rng)
+        return vary(Target(scaled(image, size).transpose(2, 0, 1), NO_MASKS, NO_BOXES), how, rng)
     chosen = rng.permutation(len(sample.rles))[: 2 * objects]
     masks = [mask.astype(np.uint8) for mask in sample.masks([int(i) for i in chosen])]
     if not masks:
@@ -153,10 +153,10 @@ def paste(image: Image, masks: Image, other: Sample, rng: np.random.Generator) -
 
 
 def _resize(image: Image, masks: Image, size: int, objects: int, rng: np.random.Generator) -> Target | None:
-    return make_target(_scaled(image, size), masks, objects, rng)
+    return make_target(scaled(image, size), masks, objects, rng)
 
 
-def _scaled(image: Image, size: int) -> Image:
+def scaled(image: Image, size: int) -> Image:
     shrink = size < max(image.shape[:2])
     resized = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
     return np.asarray(resized, np.uint8)

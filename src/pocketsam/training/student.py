@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pocketsam.config import ModelConfig
+from pocketsam.errors import ModelError
 from pocketsam.models.architectures import ARCHITECTURES
 from pocketsam.models.checkpoints import load_published, load_strictly, mean_weights
 from pocketsam.models.mask_decoder import Attention
@@ -71,16 +72,22 @@ def _initialise(sam: Sam, paths: list[Path], encoder_only: bool) -> None:
         for name, tensor in tensors.items()
         if (same_encoder if name.startswith("image_encoder.") else not encoder_only)
     }
+    if not chosen:
+        raise ModelError(
+            f"{paths[0]}: is of another encoder, and holds nothing else to start from; change model or init"
+        )
     load_strictly(sam, own | chosen, paths[0])
 
 
 def _config(recipe: Recipe, sam: Sam, teacher: Teacher | None, decoder_is_frozen: bool) -> ModelConfig:
     """A student sees photos as its teacher does, but for the size.
 
-    With a decoder that learns, mask 0 is valid for every prompt and any of the four masks for a lone click.
+    With a decoder that learns, mask 0 is valid for every prompt and any of the four masks for a lone click;
+    EfficientSAM's users are given masks 1 to 3 for every prompt, so its network learns these.
     """
     config = teacher.config if teacher else ARCHITECTURES[recipe.model].config
-    if not decoder_is_frozen:
+    of_efficient_sam = teacher is None and sam.variant == "efficient_sam"
+    if not (decoder_is_frozen or of_efficient_sam):
         config = replace(config, click_masks=(0, 1, 2, 3), prompt_masks=(0,))
     return replace(
         config,

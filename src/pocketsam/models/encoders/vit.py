@@ -14,7 +14,16 @@ from torch.nn import functional as F
 
 from pocketsam.models.encoders.base import ImageEncoder
 from pocketsam.models.encoders.sam_vit import MLP, PATCH, PatchEmbed
-from pocketsam.models.layers import Shapes, check_heads, count, neck
+from pocketsam.models.layers import (
+    Shapes,
+    check_heads,
+    count,
+    initialise_linear,
+    neck,
+    sine_positions,
+    take,
+    to_patches,
+)
 
 HEAD_WIDTH = 64
 
@@ -58,9 +67,12 @@ class ViT(ImageEncoder):
     ) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(width)
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + pretrained_side**2, width))
+        positions = torch.cat([torch.zeros(1, width), sine_positions(pretrained_side, width)])
+        self.pos_embed = nn.Parameter(positions[None])
         self.blocks = nn.ModuleList(Block(width, width // HEAD_WIDTH, hidden) for _ in range(depth))
         self.neck = neck(width)
+        self.apply(initialise_linear)
+        nn.init.xavier_uniform_(self.patch_embed.proj.weight.flatten(1))  # linear, too
 
     @classmethod
     def matches(cls, shapes: Shapes) -> bool:
@@ -80,10 +92,18 @@ class ViT(ImageEncoder):
         learned = learned.unflatten(2, (math.isqrt(learned.shape[2]), -1))
         return F.interpolate(learned, (side, side), mode="bicubic", align_corners=False)
 
-    def tokens(self, x: Tensor) -> Tensor:
-        """Every patch as a token with its position, row by row: (B, 3, S, S) -> (B, L, width), L = (S/16)²."""
-        x = self.patch_embed(x)
-        return (x + self.positions(x.shape[2])).flatten(2).transpose(1, 2)
+    def tokens(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Every patch as a token with its position, row by row: (B, 3, S, S) -> (B, L, width), L = (S/16)².
+
+        kept (B, V): the numbers of those patches that become tokens, in this order; the others are not computed.
+        """
+        positions = self.positions(x.shape[2] // PATCH).flatten(2).transpose(1, 2)
+        if kept is None:
+            return cast(Tensor, self.patch_embed(x).flatten(2).transpose(1, 2) + positions)
+        projection = self.patch_embed.proj
+        patches = take(to_patches(x, PATCH), kept)
+        embedded = F.linear(patches, projection.weight.flatten(1), projection.bias)
+        return embedded + take(positions.expand(len(x), -1, -1), kept)
 
     def attend(self, tokens: Tensor) -> Tensor:
         """The blocks: (B, L, width) -> the same shape.

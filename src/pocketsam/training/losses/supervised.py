@@ -45,6 +45,7 @@ class Supervised(nn.Module):
         objects: masks an image, where it is the teacher that finds them.
         mask_feedback: how often a correction has the former logits as its mask input.
         lone_corrections: how often such a correction comes alone, without the prompts that led to the mask.
+        always_multimask: whether every prompt is taken as ambiguous, as EfficientSAM takes it.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class Supervised(nn.Module):
         centre_clicks: float = 0.0,
         mask_feedback: float = 1.0,
         lone_corrections: float = 0.0,
+        always_multimask: bool = False,
     ) -> None:
         super().__init__()
         self.sam, self.normalise, self.teacher = sam, normalise, teacher
         self.rounds, self.clicks, self.pixel_loss, self.objects = rounds, clicks, pixel_loss, objects
         self.pad_points_to, self.centre_clicks = pad_points_to, centre_clicks
         self.mask_feedback, self.lone_corrections = mask_feedback, lone_corrections
+        self.always_multimask = always_multimask
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """batch: image (B, 3, S, S) uint8, seed (B,); masks (B, N, S/4, S/4) uint8 and boxes (B, N, 4) or, with a
@@ -77,7 +80,8 @@ class Supervised(nn.Module):
         points, labels, target = self._first(batch, self.clicks[step % len(self.clicks)], rng)
         inside = target > 0.5
         embedding = self.sam.encode(self.normalise(batch["image"]))
-        ambiguous = (labels >= 0).sum(-1) == 1  # one real point, and no box: a box is two
+        one_point = (labels >= 0).sum(-1) == 1  # and no box: a box is two
+        ambiguous = torch.full_like(one_point, True) if self.always_multimask else one_point
         mask_input, has_mask, parts = None, None, []
         for i in range(self.rounds):
             prompts = pad_points(points, labels, self.pad_points_to)
@@ -91,7 +95,7 @@ class Supervised(nn.Module):
                 point, label = correction(mask_input > 0, inside, rng, self.centre_clicks)
                 labels = self._forget(labels, has_mask, rng)
                 points, labels = torch.cat([points, point], 2), torch.cat([labels, label], 2)
-                ambiguous = torch.zeros_like(ambiguous)
+                ambiguous = torch.full_like(ambiguous, self.always_multimask)
         mean = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
         return {"loss": mean["mask_loss"] + mean["iou_loss"], **{k: v.detach() for k, v in mean.items()}}
 

@@ -19,6 +19,8 @@ _TABLE = (
     "supervised:CoupledRecipe",
     "decoupled:DecoupledRecipe",
     "full_stage:FullStageRecipe",
+    "sami:SamiRecipe",
+    "sami:MaeRecipe",
     "classification:ClassificationRecipe",
 )
 """FILE:CLASS of the recipes of a method, or of several that share a class."""

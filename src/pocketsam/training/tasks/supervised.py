@@ -62,5 +62,6 @@ def build(recipe: SupervisedRecipe | CoupledRecipe) -> "Task":
         recipe.centre_clicks,
         recipe.mask_feedback,
         recipe.lone_corrections,
+        always_multimask=0 not in config.prompt_masks,
     )
     return Task(sam, config, loss, samples, prompt_validator(recipe, config))

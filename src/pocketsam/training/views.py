@@ -1,0 +1,154 @@
+"""The stream of samples of masked pretraining: a crop of a photo, which patches are masked, a teacher's embedding.
+
+The embedding is that of the whole photo, which `pocketsam embed` stored once; a crop of the photo has the same crop
+of its embedding as its target, brought to the encoder's grid.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pocketsam.config import Resize
+from pocketsam.data.datasets import open_dataset
+from pocketsam.data.sa1b import Shards
+from pocketsam.embeddings.signature import CELL, Signature
+from pocketsam.embeddings.store import EmbeddingStore
+from pocketsam.errors import InputError
+from pocketsam.predict.geometry import Geometry
+from pocketsam.training.augment import scaled
+from pocketsam.training.samples import Item, SampleStream
+
+LONGEST = 4 / 3
+"""The largest ratio of a crop's sides (MAE, appendix A.1: a random resized crop)."""
+TRIES = 10
+SAM_CHANNELS = 256
+"""Some encoders put finer feature maps beside the embedding that SAM's mask decoder expects; they are no target."""
+
+
+class Window(NamedTuple):
+    """A crop of a photo, in its pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Views(SampleStream):
+    """All samples of a run, by number.
+
+    Each holds name (str), seed (), image (3, S, S) uint8, order (L,) int64, the numbers of its patches in a random
+    order, and, with embeddings, target (channels, S/16, S/16) float16.
+
+    Args:
+        paths: the photos: shards, folders, folders of class folders, or any other layout; no masks are read.
+        seed: of the run.
+        size: S, in pixels.
+        min_area: the smallest crop, as a fraction of the photo's area. flip: the probability that left becomes right.
+        embeddings: where `pocketsam embed` stored a teacher's; only shards and folders can have any.
+
+    Raises:
+        DataError: there are no photos, or one has no embedding.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        seed: int,
+        size: int,
+        min_area: float,
+        flip: float,
+        embeddings: str | None = None,
+    ) -> None:
+        self.dataset = open_dataset(list(paths), labelled=False)
+        super().__init__(seed, len(self.dataset))
+        self.size, self.min_area, self.flip = size, min_area, flip
+        self.store = EmbeddingStore(embeddings) if embeddings else None
+        if self.store:
+            self.store.require(self._shards.entries)
+
+    @property
+    def channels(self) -> int:
+        """Of the target: those of the stored embeddings, of which SAM's 256 come first; 0 without any."""
+        return min(SAM_CHANNELS, self.store.signature.embedding_channels) if self.store else 0
+
+    def make(self, number: int, rng: np.random.Generator) -> Item:
+        """See `SampleStream.make`."""
+        index = self.photo_of(number)
+        sample = self.dataset.read(index)
+        height, width = sample.image.shape[:2]
+        window = random_window(height, width, self.min_area, rng)
+        mirrored = rng.random() < self.flip
+        order = rng.permutation((self.size // CELL) ** 2)
+        image = scaled(crop(sample.image, window), self.size)[:, :: -1 if mirrored else 1]
+        item: Item = {
+            "name": sample.place or sample.name,
+            "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
+            "order": torch.from_numpy(order),
+        }
+        if self.store:
+            item["target"] = self._target(self.store, index, height, width, window, mirrored)
+        return item
+
+    def _target(
+        self, store: EmbeddingStore, index: int, height: int, width: int, window: Window, mirrored: bool
+    ) -> torch.Tensor:
+        """The teacher's embedding of a window of a photo, on the encoder's grid: (channels, S/16, S/16) float16."""
+        embedding = store.read(self._shards[index])[: self.channels]
+        rows_filled, columns_filled = _cells(store.signature, height, width)
+        side = self.size // CELL
+        rows = resampling(window.top / height, window.height / height, rows_filled, side)
+        columns = resampling(window.left / width, window.width / width, columns_filled, side)
+        if mirrored:
+            columns = columns[::-1]
+        inside = embedding[:, : rows.shape[1], : columns.shape[1]]
+        return torch.from_numpy((rows @ inside @ columns.T).astype(np.float16))
+
+    @property
+    def _shards(self) -> Shards:
+        if not isinstance(self.dataset, Shards):
+            raise InputError("embeddings are those of shards or folders of photos; give these to train on")
+        return self.dataset
+
+
+def random_window(height: int, width: int, min_area: float, rng: np.random.Generator) -> Window:
+    """A window of a photo: its share of the area is uniform, the ratio of its sides log-uniform.
+
+    The whole photo, where none was found that fits.
+    """
+    for _ in range(TRIES):
+        area = height * width * rng.uniform(min_area, 1)
+        ratio = np.exp(rng.uniform(-np.log(LONGEST), np.log(LONGEST)))
+        h, w = round(float(np.sqrt(area / ratio))), round(float(np.sqrt(area * ratio)))
+        if 0 < h <= height and 0 < w <= width:
+            return Window(int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w)
+    return Window(0, 0, height, width)
+
+
+def crop(image: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
+    """The part of an image (H, W, 3) in a window."""
+    return image[window.top : window.top + window.height, window.left : window.left + window.width]
+
+
+def _cells(signature: Signature, height: int, width: int) -> tuple[float, float]:
+    """How many rows and columns of a teacher's embedding a photo fills; the rest of them is padding."""
+    geometry = Geometry(height, width, signature.image_size, cast(Resize, signature.resize))
+    rows, columns = geometry.resized
+    return rows / CELL, columns / CELL
+
+
+def resampling(start: float, length: float, filled: float, count: int) -> NDArray[np.float32]:
+    """How `count` cells of a window are mixed from those of one axis of an embedding: (count, cells), rows sum to 1.
+
+    Linear interpolation that averages where it shrinks, as `torch.nn.functional.interpolate(antialias=True)` does.
+
+    start, length: of the window, as fractions of the photo. filled: how many cells the photo fills.
+    """
+    step = length * filled / count
+    centres = start * filled + (np.arange(count) + 0.5) * step - 0.5
+    cells = np.arange(np.ceil(filled))
+    weights = np.clip(1 - np.abs(centres[:, None] - cells) / max(step, 1.0), 0, None)
+    return np.asarray(weights / weights.sum(1, keepdims=True), np.float32)

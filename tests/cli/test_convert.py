@@ -101,6 +101,18 @@ def test_half_precision_files_of_both_forms_are_of_one_model(tmp_path):
     assert len(found) == 1
 
 
+def test_a_state_dict_is_as_it_came(checkpoint, tmp_path):
+    """Of EfficientSAM the published names and, around them, the published "model"."""
+    own = build("patches", 64).state_dict()
+    torch.save(own, tmp_path / "mine.pth")
+    for source, name in ((tmp_path / "mine.pth", "mine"), (checkpoint, "efficient_sam_ti")):
+        done = pocketsam("convert", source, "-o", tmp_path, "--to", "pt")
+        assert done.exit_code == 0, done.output
+        written = torch.load(tmp_path / f"{name}.pt", weights_only=True)
+        assert written.keys() == (own.keys() if name == "mine" else {"model"})
+    assert "image_encoder.blocks.0.mlp.fc1.weight" in written["model"]
+
+
 def test_a_folder_never_holds_two_models(tmp_path):
     torch.save(build("patches", 64).state_dict(), tmp_path / "x.pt")
     for words in (("--to", "onnx"), ()):
@@ -126,6 +138,8 @@ def test_a_folder_never_holds_two_models(tmp_path):
         (("{checkpoint}", "--set", "confident_logit=NaN"), "--set: confident_logit is nan, no number"),
         (("{checkpoint}", "--set", "points_per_side=0"), "--set: points_per_side is 0, not from 1 to 1024"),
         (("{checkpoint}", "--to", "onnx", "-o", "{folder}/x.safetensors"), "is one file, and ONNX files are"),
+        (("{checkpoint}", "--to", "pt", "-o", "{folder}/x.safetensors"), "is no place for a .pt file"),
+        (("{checkpoint}", "--to", "pt", "-o", "{folder}/text.safetensors/x"), "cannot be written"),
         (("pocket",), "holds no model.safetensors to convert"),
         (("{folder}/truncated.pth",), "truncated.pth: is damaged"),
         (("{folder}/text.safetensors",), "text.safetensors: is damaged"),

@@ -1,0 +1,283 @@
+"""EfficientSAM's comparisons of pretraining, at a size for two CPU cores: one command, two tables and two pictures.
+
+    python benchmarks/sami.py --photos path/to/photos --classes caltech100.tar -o docs/experiments/sami.md
+
+The same ViT-Tiny starts from SAMI, from MAE and from random weights, and is then trained for every task in TASKS.
+The ablations change one thing of SAMI, and are measured by one task, with the first seed. Pretraining sees photos
+without their labels; none of them is among those that a task is measured on. The teacher is `pocket` at 256 x 256
+pixels.
+
+Every pretraining and every task is a run of its own in --folder. What is done already is not done again, and a killed
+run goes on. Several of these commands may work on the same folder at the same time: each takes runs that no other one
+works on, and the last one to end writes the whole tables.
+"""
+
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import mean
+from typing import Annotated
+
+import typer
+from filelock import FileLock, Timeout
+from sami_pictures import draw_attention, draw_curves
+
+from pocketsam.embeddings.job import embed
+from pocketsam.models.checkpoints import FILE_NAME, load_model, save_model
+from pocketsam.segmenter import Segmenter
+from pocketsam.training.loop import LOG_FILE, train
+from pocketsam.training.recipe import read_recipe
+
+RECIPES = Path("recipes")
+TEACHER, TEACHER_SIZE = Path("checkpoints/pocket") / FILE_NAME, 256
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A recipe in `recipes/`, and what is changed in it; without one, random weights."""
+
+    recipe: str = ""
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a pretrained encoder is trained for. scores: of its validation, by the names of their columns.
+
+    changes: of the recipe; {photos} and {classes} stand for the data.
+    """
+
+    recipe: str
+    scores: dict[str, str]
+    changes: tuple[str, ...] = field(
+        default=('train=["{photos}/train-00[0-3].tar"]', 'val=["{photos}/val-000.tar"]')
+    )
+
+
+SAMI, MAE = "SAMI", "MAE"
+COMPARED = {
+    SAMI: Pretraining("sami/1-pretrain.yaml"),
+    MAE: Pretraining("sami/mae.yaml"),
+    "no pretraining": Pretraining(),
+}
+ABLATIONS = {
+    "all-token decoder": Pretraining("sami/1-pretrain.yaml", ("decoder=all tokens",)),
+    "cosine": Pretraining("sami/1-pretrain.yaml", ("loss=cosine",)),
+    "50 % masked": Pretraining("sami/1-pretrain.yaml", ("mask_ratio=0.5",)),
+    "85 % masked": Pretraining("sami/1-pretrain.yaml", ("mask_ratio=0.85",)),
+}
+TASKS = {
+    "segment anything": Task(
+        "sami/2-segment.yaml", {"box": "val/box", "1 click": "val/1 click", "3 clicks": "val/3 clicks"}
+    ),
+    "classification": Task(
+        "transfer/classification.yaml",
+        {"top-1": "val/top-1"},
+        (
+            "model=vit_tiny",
+            "image_size=128",
+            "steps=1200",
+            "encoder_rate=1",
+            'train=["{classes}/train"]',
+            'val=["{classes}/val"]',
+        ),
+    ),
+}
+ABLATED = "classification"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the runs are, what they are made of, and what is changed in all of their recipes."""
+
+    folder: Path
+    photos: Path
+    classes: Path
+    changes: tuple[str, ...]
+
+    def run(self, name: str, seed: int) -> Path:
+        """The folder of a run."""
+        return self.folder / f"{name.replace(' %', '').replace(' ', '-')}-{seed}"
+
+
+def main(
+    photos: Annotated[
+        Path, typer.Option(help="The folder of train-*.tar, unlabelled-*.tar and val-000.tar.")
+    ],
+    classes: Annotated[Path, typer.Option(help="A tar file of train/CLASS/*.jpg and val/CLASS/*.jpg.")],
+    folder: Annotated[Path, typer.Option(help="Where the runs go.")] = Path("runs/sami"),
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The page with the tables.")] = None,
+    seeds: Annotated[list[int], typer.Option(help="Of the main table; may be repeated.")] = [0, 1],  # noqa: B006
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"Tasks: {', '.join(TASKS)}.", metavar="TASK")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="A field of every recipe.", metavar="KEY=VALUE")
+    ] = None,
+) -> None:
+    """Train all, measure all, and write tables and pictures."""
+    place = Place(folder, photos, classes, tuple(changes or ()))
+    prepare(place)
+    tasks = {name: task for name, task in TASKS.items() if not only or name in only}
+    ablated = {name: task for name, task in tasks.items() if name == ABLATED}
+    for seed in seeds:
+        for name, pretraining in COMPARED.items():
+            run_all(place, name, pretraining, tasks, seed)
+    for name, pretraining in ABLATIONS.items():
+        run_all(place, name, pretraining, ablated, seeds[0])
+    lines = tables(place, tasks, seeds)
+    print("\n".join(lines))
+    if output:
+        write_between_marks(output, lines)
+        pictures = output.parent.parent / "pictures" / "sami"
+        pictures.mkdir(parents=True, exist_ok=True)
+        runs = {name: place.run(name, seeds[0]) for name in (SAMI, MAE, *ABLATIONS)}
+        draw_curves(runs, pictures / "curves.png")
+        draw_attention(
+            {name: runs[name] for name in (SAMI, MAE)}, photos / "val-000.tar", pictures / "attention.jpg"
+        )
+
+
+def prepare(place: Place) -> None:
+    """The teacher's embeddings of all photos that pretraining sees; the photos of the classes as class folders."""
+    with FileLock(place.folder.with_name(f".{place.folder.name}.lock")):
+        place.folder.mkdir(parents=True, exist_ok=True)
+        unpack_classes(place)
+        teacher = place.folder / "teacher" / FILE_NAME
+        if not teacher.exists():
+            sam, config = load_model(TEACHER)
+            save_model(teacher, sam.state_dict(), replace(config, image_size=TEACHER_SIZE))
+        summary = embed(
+            Segmenter(teacher.parent).engine, pretraining_photos(place), place.folder / "embeddings", 8
+        )
+        print(f"{place.folder / 'embeddings'}: {summary}", flush=True)
+
+
+def pretraining_photos(place: Place) -> list[Path]:
+    """Shards, of which train-004 holds the photos that detectors are measured on, and the class folders."""
+    shards = [*place.photos.glob("train-00[0-3].tar"), *place.photos.glob("unlabelled-*.tar")]
+    return [*sorted(shards), place.folder / "classes"]
+
+
+def unpack_classes(place: Place) -> None:
+    """train/CLASS/NAME.jpg of the tar file, as classes/CLASS/NAME.jpg."""
+    done = place.folder / "classes.done"
+    if done.exists():
+        return
+    with tarfile.open(place.classes) as tar:
+        for member in tar:
+            part, *rest = Path(member.name).parts
+            if part == "train" and member.isfile() and len(rest) == 2:
+                member.name = "/".join(rest)
+                tar.extract(member, place.folder / "classes", filter="data")
+    done.touch()
+
+
+def run_all(place: Place, name: str, pretraining: Pretraining, tasks: Mapping[str, Task], seed: int) -> None:
+    """Pretrain an encoder, and train it for the tasks, but for what another process is doing."""
+    init = "[]"
+    if pretraining.recipe and tasks:
+        encoder = pretrain(place, name, pretraining, seed)
+        if encoder is None:
+            return
+        init = str(encoder)
+    for task_name, task in tasks.items():
+        out = place.run(f"{name}-{task_name}", seed)
+        changes = [change.format(photos=place.photos, classes=place.classes) for change in task.changes]
+        changes = [f"out={out}", f"seed={seed}", f"init={init}", *changes, *place.changes]
+        steps = read_recipe(RECIPES / task.recipe, changes).steps
+        finish(out, task.recipe, [*changes, f"validate_every={steps}"])
+
+
+def pretrain(place: Place, name: str, pretraining: Pretraining, seed: int) -> Path | None:
+    """The file of a pretrained encoder; None where another process is making it."""
+    out = place.run(name, seed)
+    photos = json.dumps([str(path) for path in pretraining_photos(place)])
+    changes = [f"out={out}", f"seed={seed}", f"train={photos}", *pretraining.changes]
+    if name != MAE:
+        changes.append(f"embeddings={place.folder / 'embeddings'}")
+    return finish(out, pretraining.recipe, [*changes, *place.changes])
+
+
+def finish(out: Path, recipe: str, changes: Sequence[str]) -> Path | None:
+    """The result of a run, which is trained to its end first; None where another process is training it."""
+    result, done = out / FILE_NAME, out / "done"
+    if done.exists():
+        return result
+    with alone(out) as mine:
+        if not mine:
+            return None
+        print(f"{out}", flush=True)
+        train(read_recipe(RECIPES / recipe, list(changes)), quiet=True)
+        done.touch()
+    return result
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[bool]:
+    """Whether no other process works on a run."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            yield True
+    except Timeout:
+        yield False
+
+
+def tables(place: Place, tasks: dict[str, Task], seeds: Sequence[int]) -> list[str]:
+    """The main table, and that of the ablations, in Markdown."""
+    columns = {column: (task, score) for task, one in tasks.items() for column, score in one.scores.items()}
+    ablated = {column: place_of for column, place_of in columns.items() if place_of[0] == ABLATED}
+    return [
+        *table(place, COMPARED, columns, seeds),
+        "",
+        *table(place, [SAMI, *ABLATIONS], ablated, seeds[:1]),
+    ]
+
+
+def table(
+    place: Place, rows: Iterable[str], columns: Mapping[str, tuple[str, str]], seeds: Sequence[int]
+) -> list[str]:
+    """Percent: the mean over the seeds and, in brackets, each of them."""
+    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for name in rows:
+        cells = [
+            cell([score_of(place.run(f"{name}-{task}", seed), score) for seed in seeds])
+            for task, score in columns.values()
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def score_of(out: Path, score: str) -> float | None:
+    """What a finished run scored at its end."""
+    if not (out / "done").exists():
+        return None
+    lines = [json.loads(line) for line in (out / LOG_FILE).read_text().splitlines()]
+    return next((line[score] for line in reversed(lines) if score in line), None)
+
+
+def cell(values: Sequence[float | None]) -> str:
+    known = [100 * value for value in values if value is not None]
+    if not known:
+        return "–"
+    each = ", ".join(f"{value:.1f}" for value in known)
+    return f"**{mean(known):.1f}** ({each})" if len(known) > 1 else each
+
+
+BEGIN, END = "<!-- table -->", "<!-- end of table -->"
+
+
+def write_between_marks(path: Path, lines: list[str]) -> None:
+    """Replace the tables in a page, or begin one."""
+    page = path.read_text() if path.exists() else f"{BEGIN}\n{END}\n"
+    before, rest = page.split(BEGIN)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(before + "\n".join([BEGIN, *lines, END]) + rest.split(END)[1])
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -5,4 +5,5 @@ predictions  the masks of a photo by boxes, by clicks and in everything mode, as
 pictures     the sheet of examples
 studies      a file for each study, and their table
 corruptions  ImageNet-C's corruptions of photos
+attacks      adversarial changes of photos, with PyTorch
 """

@@ -25,9 +25,9 @@ class Tile(NamedTuple):
     points: Sequence[tuple[float, float]] = ()
 
 
-def sheet(tiles: Sequence[Tile], columns: int = COLUMNS) -> bytes:
-    """A JPEG file with all tiles, in rows."""
-    panels = [_panel(tile) for tile in tiles]
+def sheet(tiles: Sequence[Tile], columns: int = COLUMNS, side: int = SIDE) -> bytes:
+    """A JPEG file with all tiles, in rows. side: the longer one of a tile, in pixels."""
+    panels = [_panel(tile, side) for tile in tiles]
     height = max(panel.shape[0] for panel in panels) + CAPTION + GAP
     columns, width = min(columns, len(tiles)), max(panel.shape[1] for panel in panels) + GAP
     rows = -(-len(tiles) // columns)
@@ -42,9 +42,9 @@ def sheet(tiles: Sequence[Tile], columns: int = COLUMNS) -> bytes:
     return file.getvalue()
 
 
-def _panel(tile: Tile) -> NDArray[np.uint8]:
+def _panel(tile: Tile, side: int) -> NDArray[np.uint8]:
     """The image at the tile's size, with masks and points."""
-    scale = SIDE / max(tile.image.shape[:2])
+    scale = side / max(tile.image.shape[:2])
     size = max(1, round(scale * tile.image.shape[1])), max(1, round(scale * tile.image.shape[0]))
     view = np.asarray(cv2.resize(tile.image, size, interpolation=cv2.INTER_AREA), np.uint8)
     small = [

@@ -5,7 +5,10 @@ from typing import cast
 
 from pocketsam.robustness.study import Study
 
-_TABLE = ("corruptions:Corruptions",)
+_TABLE = (
+    "corruptions:Corruptions",
+    "attacks:Attacks",
+)
 """FILE:CLASS of each study, in the order in which help lists them."""
 
 

@@ -24,7 +24,7 @@ from pocketsam.data.datasets import evenly_spread, open_dataset
 from pocketsam.models.checkpoints import FILE_NAME, load_tensors
 from pocketsam.models.encoders.sam_vit import PATCH
 from pocketsam.models.encoders.vit import ViT
-from pocketsam.models.layers import Normalise, count
+from pocketsam.models.layers import Normalise
 from pocketsam.training.augment import scaled
 from pocketsam.training.loop import LOG_FILE
 from pocketsam.utils.rle import decode
@@ -94,11 +94,7 @@ def draw_attention(runs: Mapping[str, Path], photos: Path, path: Path) -> None:
 def load_encoder(path: Path) -> ViT:
     """The encoder of a pretraining's file."""
     tensors = {name.removeprefix("image_encoder."): tensor for name, tensor in load_tensors(path)[0].items()}
-    _, positions, width = tensors["pos_embed"].shape
-    hidden = tensors["blocks.0.mlp.lin1.weight"].shape[0]
-    encoder = ViT(
-        width, count({name: () for name in tensors}, "blocks"), hidden, round((positions - 1) ** 0.5)
-    )
+    encoder = ViT.like({name: tuple(tensor.shape) for name, tensor in tensors.items()})
     encoder.load_state_dict(tensors, strict=False)  # without its neck
     return encoder.eval()
 

@@ -131,6 +131,8 @@ def test_the_encoder_segments_anything_in_efficient_sams_layout(shard: Path, sto
     encoder = train(recipe(shard, "pretrained"))
     weights = load_file(encoder)
     assert weights and all(name.startswith("image_encoder.") for name in weights)
+    with pytest.raises(ModelError, match=r"model\.safetensors: holds an image encoder alone"):
+        load_model(encoder)
     asked = parse_recipe(
         {
             "model": "efficient_sam_ti",

@@ -16,7 +16,8 @@ from pocketsam.embeddings.job import find_shards
 from pocketsam.embeddings.signature import Signature
 from pocketsam.embeddings.writer import ShardWriter, create_store
 from pocketsam.errors import InputError
-from pocketsam.training.views import LONGEST, Views, random_window, resampling
+from pocketsam.training.augment import random_window
+from pocketsam.training.views import Views, resampling
 from shards import blocks, jpeg, paint, write_shard
 
 MASKS = blocks((2, 2, 28, 28), (32, 5, 56, 36))
@@ -53,12 +54,11 @@ def test_a_window_keeps_a_slope(start: float, length: float, filled: float, coun
     height=st.integers(1, 500), width=st.integers(1, 500), area=st.floats(0.05, 1), seed=st.integers(0, 999)
 )
 def test_windows_lie_in_the_photo(height: int, width: int, area: float, seed: int) -> None:
-    window = random_window(height, width, area, np.random.default_rng(seed))
-    assert 0 <= window.top < window.top + window.height <= height
-    assert 0 <= window.left < window.left + window.width <= width
-    if (window.height, window.width) != (height, width) and min(height, width) > 100:
-        assert window.height * window.width >= area * height * width * 0.95
-        assert 1 / LONGEST / 1.05 < window.width / window.height < LONGEST * 1.05
+    x0, y0, x1, y1 = random_window(height, width, area, np.random.default_rng(seed))
+    assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
+    if (x1 - x0, y1 - y0) != (width, height) and min(height, width) > 100:
+        assert (x1 - x0) * (y1 - y0) >= area * height * width * 0.95
+        assert 0.7 < (x1 - x0) / (y1 - y0) < 1.4
 
 
 def store_of_places(shard: Path, resize: str, side: int = 16) -> Path:

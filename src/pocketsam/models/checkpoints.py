@@ -96,6 +96,10 @@ def load_model(path: Path, config: ModelConfig | None = None) -> tuple[Sam, Mode
     """
     tensors, metadata = load_published(path)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if shapes and all(name.startswith("image_encoder.") for name in shapes):
+        raise ModelError(
+            f"{path}: holds an image encoder alone, as from pretraining; train a model with it as init"
+        )
     found = architecture_of(shapes)
     config = config or _describe(path, metadata, shapes)
     if config.architecture and config.architecture != found:

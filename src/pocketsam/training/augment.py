@@ -17,6 +17,9 @@ from pocketsam.training.config import Augmentation
 
 Image = NDArray[np.uint8]
 CROP_TRIES = 3
+WINDOW_TRIES = 10
+WINDOW_ASPECT = 4 / 3
+"""Of a random window the longer side over the shorter one, at most."""
 PADDING = (124, 116, 104)
 """SAM's mean colour, which normalisation turns into the zeros that it pads with."""
 NO_MASKS, NO_BOXES = np.zeros((0, 0, 0), np.uint8), np.zeros((0, 4), np.float32)
@@ -128,6 +131,23 @@ def crop_window(masks: Image, how: Augmentation, rng: np.random.Generator) -> tu
     x0 = int(np.clip(x - rng.integers(w), 0, width - w))
     y0 = int(np.clip(y - rng.integers(h), 0, height - h))
     return x0, y0, x0 + w, y0 + h
+
+
+def random_window(
+    height: int, width: int, min_area: float, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """A window x0, y0, x1, y1 of random area and aspect (arXiv 1409.4842, section 6); the photo, where none fits.
+
+    min_area: the smallest one, as a fraction of the photo's.
+    """
+    for _ in range(WINDOW_TRIES):
+        area = height * width * rng.uniform(min_area, 1)
+        aspect = np.exp(rng.uniform(-np.log(WINDOW_ASPECT), np.log(WINDOW_ASPECT)))
+        w, h = round(float(np.sqrt(area * aspect))), round(float(np.sqrt(area / aspect)))
+        if 0 < w <= width and 0 < h <= height:
+            x0, y0 = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+            return x0, y0, x0 + w, y0 + h
+    return 0, 0, width, height
 
 
 def paste(image: Image, masks: Image, other: Sample, rng: np.random.Generator) -> tuple[Image, Image]:

@@ -14,14 +14,11 @@ from numpy.typing import NDArray
 
 from pocketsam.config import Resize
 from pocketsam.data.class_folders import ClassFolders
-from pocketsam.training.augment import NO_BOXES, NO_MASKS, Target, flip, square, vary
+from pocketsam.training.augment import NO_BOXES, NO_MASKS, Target, flip, random_window, square, vary
 from pocketsam.training.config import Augmentation
 from pocketsam.training.samples import Item, SampleStream
 
 Image: TypeAlias = NDArray[np.uint8]
-
-ASPECT = (3 / 4, 4 / 3)
-CROP_TRIES = 10
 
 
 class ClassifiedSamples(SampleStream):
@@ -89,14 +86,7 @@ class ClassifiedSamples(SampleStream):
 def random_crop(
     height: int, width: int, how: Augmentation, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """The whole photo, or a window x0, y0, x1, y1 of random area and aspect (arXiv 1409.4842, section 6)."""
+    """The whole photo, or a random window of it: x0, y0, x1, y1."""
     if rng.random() < how.whole:
         return 0, 0, width, height
-    for _ in range(CROP_TRIES):
-        area = height * width * rng.uniform(how.min_crop**2, 1)
-        aspect = np.exp(rng.uniform(*np.log(ASPECT)))
-        w, h = round(float(np.sqrt(area * aspect))), round(float(np.sqrt(area / aspect)))
-        if 0 < w <= width and 0 < h <= height:
-            x0, y0 = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-            return x0, y0, x0 + w, y0 + h
-    return 0, 0, width, height
+    return random_window(height, width, how.min_crop**2, rng)

@@ -5,7 +5,7 @@ of its embedding as its target, brought to the encoder's grid.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,23 +18,11 @@ from pocketsam.embeddings.signature import CELL, Signature
 from pocketsam.embeddings.store import EmbeddingStore
 from pocketsam.errors import InputError
 from pocketsam.predict.geometry import Geometry
-from pocketsam.training.augment import scaled
+from pocketsam.training.augment import random_window, scaled
 from pocketsam.training.samples import Item, SampleStream
 
-LONGEST = 4 / 3
-"""The largest ratio of a crop's sides (MAE, appendix A.1: a random resized crop)."""
-TRIES = 10
 SAM_CHANNELS = 256
 """Some encoders put finer feature maps beside the embedding that SAM's mask decoder expects; they are no target."""
-
-
-class Window(NamedTuple):
-    """A crop of a photo, in its pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
 
 
 class Views(SampleStream):
@@ -80,10 +68,10 @@ class Views(SampleStream):
         index = self.photo_of(number)
         sample = self.dataset.read(index)
         height, width = sample.image.shape[:2]
-        window = random_window(height, width, self.min_area, rng)
+        x0, y0, x1, y1 = window = random_window(height, width, self.min_area, rng)
         mirrored = rng.random() < self.flip
         order = rng.permutation((self.size // CELL) ** 2)
-        image = scaled(crop(sample.image, window), self.size)[:, :: -1 if mirrored else 1]
+        image = scaled(sample.image[y0:y1, x0:x1], self.size)[:, :: -1 if mirrored else 1]
         item: Item = {
             "name": sample.place or sample.name,
             "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
@@ -94,14 +82,21 @@ class Views(SampleStream):
         return item
 
     def _target(
-        self, store: EmbeddingStore, index: int, height: int, width: int, window: Window, mirrored: bool
+        self,
+        store: EmbeddingStore,
+        index: int,
+        height: int,
+        width: int,
+        window: tuple[int, int, int, int],
+        mirrored: bool,
     ) -> torch.Tensor:
         """The teacher's embedding of a window of a photo, on the encoder's grid: (channels, S/16, S/16) float16."""
+        x0, y0, x1, y1 = window
         embedding = store.read(self._shards[index])[: self.channels]
         rows_filled, columns_filled = _cells(store.signature, height, width)
         side = self.size // CELL
-        rows = resampling(window.top / height, window.height / height, rows_filled, side)
-        columns = resampling(window.left / width, window.width / width, columns_filled, side)
+        rows = resampling(y0 / height, (y1 - y0) / height, rows_filled, side)
+        columns = resampling(x0 / width, (x1 - x0) / width, columns_filled, side)
         if mirrored:
             columns = columns[::-1]
         inside = embedding[:, : rows.shape[1], : columns.shape[1]]
@@ -112,25 +107,6 @@ class Views(SampleStream):
         if not isinstance(self.dataset, Shards):
             raise InputError("embeddings are those of shards or folders of photos; give these to train on")
         return self.dataset
-
-
-def random_window(height: int, width: int, min_area: float, rng: np.random.Generator) -> Window:
-    """A window of a photo: its share of the area is uniform, the ratio of its sides log-uniform.
-
-    The whole photo, where none was found that fits.
-    """
-    for _ in range(TRIES):
-        area = height * width * rng.uniform(min_area, 1)
-        ratio = np.exp(rng.uniform(-np.log(LONGEST), np.log(LONGEST)))
-        h, w = round(float(np.sqrt(area / ratio))), round(float(np.sqrt(area * ratio)))
-        if 0 < h <= height and 0 < w <= width:
-            return Window(int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w)
-    return Window(0, 0, height, width)
-
-
-def crop(image: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
-    """The part of an image (H, W, 3) in a window."""
-    return image[window.top : window.top + window.height, window.left : window.left + window.width]
 
 
 def _cells(signature: Signature, height: int, width: int) -> tuple[float, float]:

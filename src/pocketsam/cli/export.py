@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pocketsam.cli.options import Model
+from pocketsam.cli.options import Model, show_files
+from pocketsam.utils.install import importing
 
 export = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -42,3 +43,23 @@ def web(
     typer.echo(
         f"{output}: {size / 1e6:.0f} MB; to see it: python -m http.server -d {output} --bind 127.0.0.1"
     )
+
+
+@export.command("segment-anything")
+def segment_anything(
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The folder of the files.", metavar="FOLDER")
+    ] = Path("segment-anything"),
+    model: Model = "pocket",
+) -> None:
+    """Write two ONNX files in the layout of segment_anything's export, which AnyLabeling and others load.
+
+    NAME.encoder.onnx takes a photo, NAME.decoder.onnx one object's clicks and box; config.yaml names both for
+    AnyLabeling and X-AnyLabeling.
+    """
+    from pocketsam.engines.source import onnx_folder
+    from pocketsam.zoo import locate
+
+    with importing("export", "exporting"):
+        from pocketsam.export.segment_anything import export_segment_anything
+    show_files(export_segment_anything(onnx_folder(*locate(model)), output))

@@ -8,6 +8,7 @@ import copy
 import json
 import tempfile
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from pocketsam.graphs import (
     VERSION,
     VERSION_KEY,
     GraphSpec,
+    TensorSpec,
     sizes,
 )
 from pocketsam.models.checkpoints import digest
@@ -99,7 +101,7 @@ def export_onnx(sam: Sam, config: ModelConfig, folder: Path, half: bool = False)
     metadata = {METADATA_KEY: config.to_json(), VERSION_KEY: str(VERSION)}
     paths = []
     for name, (module, example) in _graphs(sam).items():
-        model = _trace(module, example, GRAPHS[name], sizes(config))
+        model = trace(module, example, GRAPHS[name], sizes(config))
         fold_padding(model)
         fold_resizing(model)
         if half:
@@ -160,9 +162,14 @@ def write_model(path: Path, model: onnx.ModelProto, mark: str) -> None:
             former.unlink()
 
 
-def _trace(
-    module: nn.Module, inputs: tuple[Tensor, ...], graph: GraphSpec, known: dict[str, int]
+def trace(
+    module: nn.Module, inputs: tuple[Tensor, ...], graph: GraphSpec, known: Mapping[str, int]
 ) -> onnx.ModelProto:
+    """A module as the graph that `graph` describes. inputs: an example. known: the sizes of axes that are fixed."""
+    dynamic = {
+        tensor.name: {i: axis for i, axis in enumerate(tensor.shape(known)) if isinstance(axis, str)}
+        for tensor in graph.inputs + graph.outputs
+    }
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
         # The tracer warns of every shape that becomes a constant; they are meant to.
         warnings.simplefilter("ignore")
@@ -173,7 +180,7 @@ def _trace(
             path,
             input_names=graph.input_names,
             output_names=graph.output_names,
-            dynamic_axes={t.name: t.dynamic_axes for t in graph.inputs + graph.outputs if t.dynamic_axes},
+            dynamic_axes={name: axes for name, axes in dynamic.items() if axes},
             opset_version=OPSET,
             dynamo=False,
         )
@@ -182,10 +189,14 @@ def _trace(
     # leaves the shapes of outputs open.
     for values, tensors in ((model.graph.input, graph.inputs), (model.graph.output, graph.outputs)):
         del values[:]
-        for tensor in tensors:
-            kind = helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
-            values.append(helper.make_tensor_value_info(tensor.name, kind, tensor.shape(known)))
+        values.extend(value_info(tensor, known) for tensor in tensors)
     return model
+
+
+def value_info(tensor: TensorSpec, known: Mapping[str, int]) -> onnx.ValueInfoProto:
+    """A tensor as ONNX files declare it."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
+    return helper.make_tensor_value_info(tensor.name, kind, tensor.shape(known))
 
 
 def halve(model: onnx.ModelProto) -> None:

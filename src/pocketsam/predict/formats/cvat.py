@@ -58,13 +58,17 @@ def _image(
 def _masks(one: LabelledObject) -> list[Element]:
     if not areas([one.rle])[0]:
         return []
-    mask, x0, y0 = decode_box(one.rle)
+    runs, (x0, y0, width, height) = runs_of(one.rle)
+    box = {"left": x0, "top": y0, "width": width, "height": height}
+    return [element("mask", {"label": one.name, **_common(one), "rle": ", ".join(map(str, runs)), **box})]
+
+
+def runs_of(rle: RLE) -> tuple[list[int], tuple[int, int, int, int]]:
+    """A mask as CVAT keeps it: the run lengths of its box, row by row, and the box as left, top, width, height."""
+    mask, x0, y0 = decode_box(rle)
     height, width = mask.shape
     ends = np.flatnonzero(np.diff(mask.ravel().astype(np.int8), prepend=0))
-    runs = np.diff(ends, prepend=0, append=mask.size)
-    box = {"left": x0, "top": y0, "width": width, "height": height}
-    rle = ", ".join(map(str, runs.tolist()))
-    return [element("mask", {"label": one.name, **_common(one), "rle": rle, **box})]
+    return np.diff(ends, prepend=0, append=mask.size).tolist(), (x0, y0, width, height)
 
 
 def _polygons(one: LabelledObject) -> list[Element]:

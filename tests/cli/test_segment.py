@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from commands import files, run
+from pocketsam.predict.formats.reading import read_labels
 
 
 @pytest.fixture
@@ -160,6 +161,48 @@ def test_a_prompts_file_with_one_missing_photo_finishes_the_others(pocketsam, tw
     assert code == 2
     assert "out/a.masks.json" in out
     assert err.splitlines()[0] == "pocketsam: photos/c.png: there is no such file; check the path"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["all.json", "all.polygons.json", "all.cvat.xml", "all.labelstudio.json", "all.yolo.zip", "all.voc.zip"],
+)
+def test_masks_of_many_photos_go_into_one_file(pocketsam, two_photos, name):
+    Path("photos/p.csv").write_text(
+        'photo,boxes,name\nb.png,"5,5,20,20",cap\nb.png,"30,10,50,30",shoe\na.png,"5,5,20,20",\n'
+    )
+    code, out, err = pocketsam("--prompts", "photos/p.csv", "-o", name)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == f"{name}: 3 masks in 2 photos"
+    assert files() == sorted([name, "photos/a.png", "photos/b.png", "photos/p.csv"])
+    labels, _ = read_labels(name, photos="photos")
+    assert {photo.file_name[0]: tuple(sorted(photo.names)) for photo in labels.photos} == {
+        "b": ("cap", "shoe"),
+        "a": ("object",),
+    }
+
+
+def test_one_file_has_photos_without_masks_and_leaves_out_those_that_fail(pocketsam, two_photos, engine):
+    engine.reach = (0, 0, 0, 0)
+    code, _, err = pocketsam(
+        "photos/a.png", "photos/b.png", "missing.png", "--point", "20,20", "--same-prompts", "-o", "all.json"
+    )
+    assert code == 2
+    assert "missing.png: there is no such file" in err
+    document = json.loads(Path("all.json").read_text())
+    assert [image["file_name"] for image in document["images"]] == ["a.png", "b.png"]
+    assert document["annotations"] == []
+
+
+def test_photos_of_one_name_are_told_apart_in_one_file(pocketsam, two_photos):
+    Path("more").mkdir()
+    Image.new("RGB", (60, 40)).save("more/a.png")
+    assert (
+        pocketsam("photos/a.png", "more/a.png", "--point", "20,20", "--same-prompts", "-o", "all.json")[0]
+        == 0
+    )
+    images = json.loads(Path("all.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == ["photos/a.png", "more/a.png"]
 
 
 def test_all_masks_are_written_on_demand(pocketsam, samples):

@@ -17,8 +17,9 @@ from commands import run
 from pocketsam import Segmenter
 from pocketsam.config import EFFICIENT_SAM, METADATA_KEY, SAM
 from pocketsam.engines.onnx import OnnxEngine
+from pocketsam.export.frames import FRAME
 from pocketsam.export.onnx import export_onnx
-from pocketsam.export.segment_anything import DECODER, ENCODER, FRAME, export_segment_anything
+from pocketsam.export.segment_anything import DECODER_INPUTS, DECODER_OUTPUTS, export_segment_anything
 from pocketsam.graphs import VERSION, VERSION_KEY
 from pocketsam.models.architectures import ARCHITECTURES
 from pocketsam.models.sam import Sam
@@ -49,12 +50,15 @@ class Program:
         return embedding
 
     def decode(self, embedding, size, points, labels, mask=None):
-        height, width = size
-        scale = FRAME / max(size)
-        resized = np.array([int(width * scale + 0.5), int(height * scale + 0.5)])
+        """embedding: of our engine."""
+        resized = np.floor(np.array(size) * (FRAME / max(size)) + 0.5)
+        if self.decoder.get_inputs()[0].shape[1] > embedding.shape[1]:
+            content = np.zeros((1, 1, *embedding.shape[2:]), np.float32)
+            content[0, 0, 0, :2] = resized
+            embedding = np.concatenate([embedding, content], 1)
         given = {
             "image_embeddings": embedding,
-            "point_coords": np.array([[*points, (0, 0)]]) * (resized / (width, height)),
+            "point_coords": np.array([[*points, (0, 0)]]) * (resized / size)[::-1],
             "point_labels": np.array([[*labels, -1]]),
             "mask_input": np.zeros((1, 1, 256, 256)) if mask is None else mask,
             "has_mask_input": np.array([float(mask is not None)]),
@@ -140,7 +144,8 @@ def test_the_encoder_prepares_the_photo_as_we_do(exported):
     if segmenter.engine.config.resize == "squash":
         photo = photo_of((side, side))
     embedding = segmenter.open(photo).embedding
-    assert np.abs(program.encode(photo) - embedding).max() <= 1e-3 * embedding.std()
+    encoded = program.encode(photo)[:, : embedding.shape[1]]
+    assert np.abs(encoded - embedding).max() <= 1e-3 * embedding.std()
 
 
 def test_large_photos_are_shrunk_as_we_do(exported):
@@ -150,10 +155,33 @@ def test_large_photos_are_shrunk_as_we_do(exported):
         np.uint8
     )
     embedding = segmenter.open(photo).embedding
-    difference = program.encode(photo) - embedding
+    difference = program.encode(photo)[:, : embedding.shape[1]] - embedding
     assert (
         np.sqrt((difference**2).mean()) <= 0.02 * embedding.std()
     )  # our pixels are rounded to whole numbers
+
+
+def test_a_black_frame_around_a_photo_changes_nothing(exported):
+    """AnyLabeling places each photo in a frame of 1024 × 684 pixels."""
+    program, segmenter = exported
+    if segmenter.engine.config.resize == "pad":
+        pytest.skip("padding stays, as in the published models")
+    size = 684, 513  # three quarters of 684, so that nothing is rounded
+    photo = np.clip(np.float32(photo_of(size)), 1, 255)
+    framed = np.zeros((684, 1024, 3), np.float32)
+    framed[:, :513] = photo
+    packed = program.encode(framed)
+    np.testing.assert_array_equal(packed[0, -1, 0, :2], size)
+    points, labels = np.array([[250.0, 300.0], [0, 0]]), np.array([1.0, -1])
+    given = {"point_coords": points[None], "point_labels": labels[None], "has_mask_input": np.zeros(1)}
+    masks = []
+    for embedded, orig in ((packed, framed.shape[:2]), (program.encode(photo), photo.shape[:2])):
+        scale = FRAME / max(orig)
+        inputs = given | {"image_embeddings": embedded, "point_coords": points[None] * scale}
+        inputs |= {"mask_input": np.zeros((1, 1, 256, 256)), "orig_im_size": np.array(orig)}
+        masks.append(program.decoder.run(None, {name: np.float32(x) for name, x in inputs.items()})[0])
+    assert masks[0].shape == (1, 1, 684, 1024)
+    assert np.abs(masks[0][..., :513] - masks[1]).max() <= 1e-3 * masks[1].std()
 
 
 def test_the_command_writes_files_as_the_layout_says(tmp_path, monkeypatch, capsys, samples):
@@ -162,11 +190,13 @@ def test_the_command_writes_files_as_the_layout_says(tmp_path, monkeypatch, caps
     assert "pocket.encoder.onnx" in printed
     settings = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert settings["type"] == "segment_anything"
-    for key, spec in (("encoder_model_path", ENCODER), ("decoder_model_path", DECODER)):
-        session = ort.InferenceSession(tmp_path / settings[key])
-        assert [value.name for value in session.get_inputs()] == spec.input_names
-        assert [value.name for value in session.get_outputs()] == spec.output_names
-        assert all(value.type == "tensor(float)" for value in session.get_inputs())
+    decoder = ort.InferenceSession(tmp_path / settings["decoder_model_path"])
+    names = [value.name for value in decoder.get_inputs()]
+    assert names == ["image_embeddings", *(tensor.name for tensor in DECODER_INPUTS)]
+    assert [value.name for value in decoder.get_outputs()] == [tensor.name for tensor in DECODER_OUTPUTS]
+    assert all(value.type == "tensor(float)" for value in decoder.get_inputs())
+    encoder = ort.InferenceSession(tmp_path / settings["encoder_model_path"])
+    assert encoder.get_inputs()[0].shape[2:] == [3]
     check_against_samexporter(tmp_path, samples)
 
 

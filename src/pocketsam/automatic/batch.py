@@ -5,7 +5,6 @@
 The journal holds every photo that is done, so that a killed run goes on where it stopped.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass
@@ -21,7 +20,14 @@ from pocketsam.predict.formats.coco import object_of
 from pocketsam.predict.formats.labelled import Classes, LabelledPhoto
 from pocketsam.predict.formats.result import DEFAULT_NAME
 from pocketsam.predict.formats.writing import WRITABLE, write_labels
-from pocketsam.predict.photo_files import PhotoOutcome, failure, find_photos, make_folder, unique_names
+from pocketsam.predict.photo_files import (
+    PhotoOutcome,
+    failure,
+    find_photos,
+    make_folder,
+    names_in_one_file,
+    unique_names,
+)
 from pocketsam.utils.journal import Journal
 from pocketsam.utils.prefetch import prefetch
 from pocketsam.utils.words import count
@@ -204,10 +210,8 @@ def _find(photo: Future[OpenPhoto], target: _Target, options: dict[str, Any]) ->
 
 
 def _labels(photos: Sequence[Path], journal: Journal) -> Iterator[LabelledPhoto]:
-    """The masks of each photo, from the journal. Photos of the same name are told apart by their paths."""
-    shared = Counter(photo.name for photo in photos)
-    for photo in photos:
-        name = photo.name if shared[photo.name] == 1 else photo.as_posix()
+    """The masks of each photo, from the journal."""
+    for photo, name in zip(photos, names_in_one_file(photos), strict=True):
         height, width = journal.entries[str(photo)]["size"]
         found = journal.read(str(photo))["annotations"]
         objects = tuple(object_of(one, lambda _: DEFAULT_NAME, (height, width)) for one in found)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 DATA = (
     "Photos with masks: tar shards or folders of NAME.jpg beside NAME.json (SA-1B), a COCO or LVIS .json,"
-    " images/ with labels/, the Data Science Bowl's layout."
+    " the files of annotation tools (LabelMe, CVAT, Label Studio, YOLO, VOC), images/ with labels/, the Data Science"
+    " Bowl's layout."
 )
 
 

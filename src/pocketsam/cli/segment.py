@@ -55,7 +55,8 @@ def segment(
     output: Annotated[
         Path | None,
         output_option(
-            f"A folder, or a file whose suffix chooses the format: {SUFFIXES}."
+            f"A folder, or a file whose suffix chooses the format: {SUFFIXES}. COCO, CVAT, Label Studio, YOLO and VOC"
+            " files take several photos."
             " If not given: NAME.overlay.jpg and NAME.masks.json, in the working directory."
         ),
     ] = None,
@@ -76,17 +77,25 @@ def segment(
     of its own. NAME is the object's class in files that contain classes; shoe:1 and shoe:2 are two objects of the
     class shoe. Exit code 2 means an error, or that no object was found.
     """
-    from pocketsam.predict.batch import plan, segment_photos
+    from pocketsam.predict.batch import is_shared, plan, segment_into, segment_photos
     from pocketsam.predict.photo_files import check_all_done
     from pocketsam.predict.prompt_words import read_words
 
     objects = read_words(points or [], negatives or [], boxes or [])
     jobs = plan(photos or [], prompts, objects, mask, output, same_prompts=same_prompts)
     segmenter = open_model(model, running, one_image=len(jobs) == 1)
+    if output is not None and is_shared(output, len(jobs)):
+        results = segment_into(segmenter, jobs, output, multimask, refine)
+    else:
+        results = segment_photos(segmenter, jobs, multimask, refine)
     outcomes = []
-    for outcome in segment_photos(segmenter, jobs, multimask, refine):
+    for outcome in results:
         outcomes.append(outcome)
         _show(outcome, is_only=len(jobs) == 1)
+    if is_shared(output, len(jobs)) and not all(outcome.error for outcome in outcomes):
+        typer.echo(
+            f"{output}: {count(sum(one.masks for one in outcomes), 'mask')} in {count(len(jobs), 'photo')}"
+        )
     check_all_done(outcomes)
     if not any(outcome.masks for outcome in outcomes):  # each object is named above
         raise typer.Exit(2)
@@ -97,7 +106,7 @@ def _show(outcome: "Outcome", is_only: bool) -> None:
     error = [outcome.error] if outcome.error and not is_only else []
     for line in (*outcome.warnings, *error):
         typer.echo(f"pocketsam: {line}", err=True)
-    if outcome.files:
+    if outcome.masks:
         low, high = (f"{value:.2f}" for value in outcome.predicted_iou)
         iou = low if low == high else f"{low} to {high}"
         typer.echo(f"{outcome.photo}: {count(outcome.masks, 'mask')}, predicted IoU {iou}")

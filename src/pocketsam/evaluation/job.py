@@ -51,7 +51,10 @@ class Run(Running):
     model: str = "pocket"
     output: Path | None = None
     photos: Path | None = field(
-        default=None, metadata=option(Path, "The photos of a COCO or LVIS .json.", metavar="FOLDER")
+        default=None,
+        metadata=option(
+            Path, "The photos of a COCO or LVIS .json, or of an annotation tool's files.", metavar="FOLDER"
+        ),
     )
     limit: int | None = field(
         default=None, metadata=option(int, "Measure only the first N photos.", metavar="N", minimum=1)

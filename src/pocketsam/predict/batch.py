@@ -1,10 +1,10 @@
 """Prompts on many photos: a job for each photo, which is segmented and written to the job's files.
 
-photos, prompts → jobs → opened, one after the other → masks → the files of each photo
+photos, prompts → jobs → opened, one after the other → masks → the files of each photo, or one file of all
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,11 +12,20 @@ import numpy as np
 
 from pocketsam.errors import InputError
 from pocketsam.predict.formats import format_of, means_a_file
+from pocketsam.predict.formats.labelled import Classes, LabelledPhoto, labelled
+from pocketsam.predict.formats.writing import write_labels
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import load_mask
 from pocketsam.predict.masks import Masks
 from pocketsam.predict.objects import ObjectPrompt, arguments, cut_boxes, text
-from pocketsam.predict.photo_files import PhotoOutcome, failure, find_photos, make_folder, unique_names
+from pocketsam.predict.photo_files import (
+    PhotoOutcome,
+    failure,
+    find_photos,
+    make_folder,
+    names_in_one_file,
+    unique_names,
+)
 from pocketsam.predict.prompt_files import read_prompts
 from pocketsam.utils.files import check_writable
 
@@ -39,7 +48,7 @@ class PhotoOpener(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """A photo, the objects in it, a file with the mask of the only object, and the files to write."""
+    """A photo, the objects in it, a file with the mask of the only object, and the files to write for it alone."""
 
     photo: Path
     objects: Sequence[ObjectPrompt]
@@ -53,11 +62,13 @@ class Outcome(PhotoOutcome):
 
     predicted_iou: the lowest and the highest of its masks. files: that were written.
     warnings: a line for each object that was not found, and each box that was cut off.
+    labels: its masks, unless the photo failed.
     """
 
     predicted_iou: tuple[float, float] = (0.0, 0.0)
     files: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
+    labels: LabelledPhoto | None = None
 
 
 def plan(
@@ -129,6 +140,27 @@ def segment_photos(
             yield Outcome(job.photo, error=failure(job.photo, error))
 
 
+def segment_into(
+    segmenter: PhotoOpener,
+    jobs: Sequence[Job],
+    file: Path,
+    multimask: bool = False,
+    refine: bool = False,
+) -> Iterator[Outcome]:
+    """The outcome of each job, as `segment_photos` gives it; after the last, one file has the masks of all photos.
+
+    A photo without masks is in it, too. Nothing is written where all photos failed.
+    """
+    done = []
+    outcomes = segment_photos(segmenter, jobs, multimask, refine)
+    for outcome, name in zip(outcomes, names_in_one_file([job.photo for job in jobs]), strict=True):
+        if outcome.labels is not None:
+            done.append(replace(outcome.labels, file_name=name))
+        yield outcome
+    if done:
+        write_labels(done, Classes(), file)
+
+
 def _segment_photo(photo: OpenPhoto, job: Job, multimask: bool, refine: bool) -> Outcome:
     try:
         masks = _segment_objects(photo, job, multimask=multimask, refine=refine)
@@ -140,10 +172,12 @@ def _segment_photo(photo: OpenPhoto, job: Job, multimask: bool, refine: bool) ->
     ]
     warnings += [f"{job.photo}: no object found for {job.objects[i]}" for i in masks.objects[masks.empty]]
     if masks.empty.all():
-        return Outcome(job.photo, warnings=tuple(warnings))
+        nothing = LabelledPhoto(masks.file_name, masks.size)
+        return Outcome(job.photo, warnings=tuple(warnings), labels=nothing)
     files = tuple(file for wanted in job.files for file in masks.save(wanted))
     iou = float(masks.predicted_iou.min()), float(masks.predicted_iou.max())
-    return Outcome(job.photo, len(masks), None, iou, files, tuple(warnings))
+    labels = replace(labelled(masks), image=None)
+    return Outcome(job.photo, len(masks), None, iou, files, tuple(warnings), labels)
 
 
 def _segment_objects(photo: OpenPhoto, job: Job, **options: bool) -> Masks:
@@ -163,6 +197,13 @@ def _load_mask_input(path: Path, geometry: Geometry) -> Any:
         raise InputError(f"{path}: cannot be read as .npy ({error}); save masks.logits there") from error
 
 
+def is_shared(output: Path | None, photos: int) -> bool:
+    """Whether the masks of several photos go into one file."""
+    if output is None or photos < 2 or output.is_dir() or not means_a_file(output):
+        return False
+    return format_of(output)[0].many != "files"
+
+
 def _plan_outputs(photos: Sequence[Path], output: Path | None) -> list[list[Path]]:
     """The files to write for each photo. Raises InputError when there is no place for them."""
     if len(photos) == 1 and output is not None and output.suffix and not output.is_dir():
@@ -171,6 +212,9 @@ def _plan_outputs(photos: Sequence[Path], output: Path | None) -> list[list[Path
         if output.exists() and photos[0].exists() and output.samefile(photos[0]):
             raise InputError(f"{output}: is the photo itself; choose another name for the result")
         return [[output]]
+    if output is not None and is_shared(output, len(photos)):
+        check_writable(output.parent, missing=True)
+        return [[] for _ in photos]
     if output is not None and not output.is_dir() and means_a_file(output):
         raise InputError(f"{output}: is one file, but there are {len(photos)} photos; give a folder")
     folder = output or Path()

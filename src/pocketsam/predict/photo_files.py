@@ -1,5 +1,6 @@
 """Work on many photos: finding them, naming their results, and saying what became of each."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -54,6 +55,12 @@ def unique_names(photos: Sequence[Path]) -> list[str]:
         taken.add(name.lower())
         names.append(name)
     return names
+
+
+def names_in_one_file(photos: Sequence[Path]) -> list[str]:
+    """What to call each photo in a file of all of them: its name or, where several share it, its path."""
+    shared = Counter(photo.name for photo in photos)
+    return [photo.name if shared[photo.name] == 1 else photo.as_posix() for photo in photos]
 
 
 def make_folder(folder: Path, photos: int) -> None:

@@ -54,6 +54,19 @@ def read_labels(
     return replace(labels, photos=_checked(path, labels.photos)), format
 
 
+def format_at(folder: Path) -> Format | None:
+    """The format of the labels in a folder, from its layout, or from the first JSON or XML file in it; None without.
+
+    Raises InputError when that file is damaged.
+    """
+    own = _own_layout(folder, None)
+    if own is not None:
+        return own
+    files = sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in (".json", ".xml"))
+    shown = (file for file in files if not file.name.startswith("."))
+    return next((_format_of_file(file.name, file) for file in shown), None)
+
+
 def photos_of(path: Path, photos: str | Path | None) -> Photos:
     """The photos of the labels at `path`: those in the folder `photos`, or else those that lie with the labels.
 

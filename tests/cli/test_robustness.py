@@ -43,8 +43,8 @@ class Darker(ChangeStudy):
     name, summary, description, follows = "darker", "darker photos", "Makes photos darker.", "nothing"
     kinds: ClassVar[dict[str, tuple[str, ...]]] = {"light": ("half",)}
 
-    def apply(self, image, change, random):
-        return image // 2
+    def apply(self, sample, change, random):
+        return sample.image // 2
 
 
 def test_a_new_study_is_a_class_and_a_line_in_the_table(shard, tmp_path, monkeypatch) -> None:

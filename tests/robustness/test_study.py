@@ -27,8 +27,8 @@ class Covered(ChangeStudy):
     name, summary, description, follows = "covered", "covers rows", "Covers rows.", "nothing"
     kinds: ClassVar[dict[str, tuple[str, ...]]] = {"cover": ("more", "less")}
 
-    def apply(self, image, change, random):
-        covered = image.copy()
+    def apply(self, sample, change, random):
+        covered = sample.image.copy()
         share = change.level if change.kind == "more" else 6 - change.level
         covered[: share * SIDE // 8] = 0
         return covered

@@ -1,7 +1,7 @@
 """A study: photos are changed in several ways and to several degrees, and masks are compared with those before.
 
 Each change of a photo depends on the seed, the photo's name and the change alone, so that neither workers nor an
-interruption change a number.
+interruption change a number. The random numbers of all levels are the same, so that levels differ in nothing else.
 """
 
 from abc import abstractmethod
@@ -50,6 +50,14 @@ def _prompts(text: str) -> tuple[str, ...]:
     return names
 
 
+def level_option(*default: int) -> Any:
+    """The field of a study's levels: those that are measured by default."""
+    declared = option(
+        type=str, help="The levels of each change that are measured.", metavar="N,…", read=counts
+    )
+    return field(default=default, metadata=declared)
+
+
 class Study(EvaluationProtocol):
     """A measurement of robustness; its command is one of `pocketsam robustness`."""
 
@@ -85,12 +93,7 @@ class ChangeStudy(Study):
         default=0,
         metadata=option(type=int, help="Fixes the random clicks and changes.", metavar="N", minimum=0),
     )
-    levels: tuple[int, ...] = field(
-        default=(1, 2, 3, 4, 5),
-        metadata=option(
-            type=str, help="The levels of each change that are measured.", metavar="N,…", read=counts
-        ),
-    )
+    levels: tuple[int, ...] = level_option(1, 2, 3, 4, 5)
 
     results: ClassVar[dict[str, str]] = {
         "IoU with the clean mask": "mean IoU in % of the masks of the changed and of the unchanged photo, by level",
@@ -111,10 +114,8 @@ class ChangeStudy(Study):
             raise InputError(f"--levels {unknown[0]}: give some of {','.join(map(str, self.all_levels))}")
 
     @abstractmethod
-    def apply(
-        self, image: NDArray[np.uint8], change: Change, random: np.random.Generator
-    ) -> NDArray[np.uint8]:
-        """The image (H, W, 3) after a change."""
+    def apply(self, sample: Sample, change: Change, random: np.random.Generator) -> NDArray[np.uint8]:
+        """The sample's photo (H, W, 3) after a change."""
 
     @property
     def changes(self) -> list[Change]:
@@ -127,8 +128,8 @@ class ChangeStudy(Study):
 
     def changed(self, sample: Sample, change: Change) -> NDArray[np.uint8]:
         """The sample's photo after a change, the same in every run."""
-        random = np.random.default_rng([self.seed, change.level, *f"{change.kind}/{sample.name}".encode()])
-        return self.apply(sample.image, change, random)
+        random = np.random.default_rng([self.seed, 1, *f"{change.kind}/{sample.name}".encode()])
+        return self.apply(sample, change, random)
 
     def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
         """The masks of the photo unchanged and after each change: a row for each change and mask."""

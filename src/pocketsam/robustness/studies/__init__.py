@@ -7,6 +7,10 @@ from pocketsam.robustness.study import Study
 
 _TABLE = (
     "corruptions:Corruptions",
+    "style:Style",
+    "occlusion:Occlusion",
+    "weather:Weather",
+    "real_weather:RealWeather",
     "attacks:Attacks",
 )
 """FILE:CLASS of each study, in the order in which help lists them."""

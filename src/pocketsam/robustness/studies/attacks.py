@@ -11,7 +11,6 @@ models, and, to compare, the photo with random changes of ε.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from io import BytesIO
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,6 +28,7 @@ from pocketsam.evaluation.prompting import sample_points
 from pocketsam.evaluation.protocol import OpenModel
 from pocketsam.evaluation.results import Curves, Means, PhotoResult, Report, Row, Table, percent
 from pocketsam.predict.prompts import Prompts
+from pocketsam.robustness.others import Others, against_option, each_opened, opened, openers
 from pocketsam.robustness.pictures import Tile, sheet
 from pocketsam.robustness.study import Study
 from pocketsam.segmenter import Segmenter
@@ -116,14 +116,8 @@ class Attacks(Study):
             names_model=True,
         ),
     )
-    against: Mapping[str, OpenModel] | None = field(
-        default=None,
-        metadata=option(
-            type=list[str],
-            help="Also measure this model with the same photos (transfer); may be repeated.",
-            metavar="MODEL",
-            names_model=True,
-        ),
+    against: Others | None = field(
+        default=None, metadata=against_option("Also measure this model with the same photos (transfer)")
     )
     seed: int = field(
         default=0,
@@ -157,8 +151,7 @@ class Attacks(Study):
         chosen = dict(settings)
         if surrogate := chosen.pop("surrogate", None):
             chosen["surrogate"] = cls.opener(surrogate, engine="torch")
-        against = {name: open_model(name) for name in chosen.pop("against", ())}
-        return cls(**chosen, against=against)
+        return cls(**{**chosen, "against": openers(chosen.get("against"), open_model)})
 
     @property
     def attacks(self) -> "list[Attack]":
@@ -176,7 +169,7 @@ class Attacks(Study):
         """One object of a photo, attacked in all ways: a row each. Raises ModelError without gradients."""
         case = _Case.of(sample, self.seed)
         box = self._white_box(segmenter)
-        others = {name: _opened(opener) for name, opener in (self.against or {}).items()}
+        others = each_opened(self.against)
         clean = {name: case.mask(one, sample.image) for name, one in {"": segmenter, **others}.items()}
         if not clean[""].any():
             return PhotoResult(photo, sample.name, sample.source)
@@ -192,7 +185,7 @@ class Attacks(Study):
     def _white_box(self, segmenter: Segmenter) -> "WhiteBox":
         from pocketsam.robustness.attacks.network import WhiteBox
 
-        engine = segmenter.engine if self.surrogate is None else _opened(self.surrogate).engine
+        engine = segmenter.engine if self.surrogate is None else opened(self.surrogate).engine
         if not hasattr(engine, "sam"):
             raise ModelError(
                 f"the {engine.info.name} engine computes no gradients, which an attack needs; add --engine torch,"
@@ -330,13 +323,6 @@ class _Case:
         random = np.random.default_rng([seed, 4, *self.sample.name.encode()])
         change = int(epsilon) * random.choice([-1, 1], self.sample.image.shape)
         return np.asarray(np.clip(self.sample.image + change, 0, 255), np.uint8)
-
-
-@lru_cache(maxsize=8)
-def _opened(opener: OpenModel) -> Segmenter:
-    """A model, opened once in each process."""
-    segmenter: Segmenter = opener()
-    return segmenter
 
 
 def _of_attack(results: Sequence[PhotoResult], attack: "Attack") -> list[PhotoResult]:

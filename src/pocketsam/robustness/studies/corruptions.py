@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketsam.data.sample import Sample
 from pocketsam.robustness.corruptions import CORRUPTIONS, corrupt
 from pocketsam.robustness.study import Change, ChangeStudy
 
@@ -30,8 +31,6 @@ class Corruptions(ChangeStudy):
         group: tuple(functions) for group, functions in CORRUPTIONS.items()
     }
 
-    def apply(
-        self, image: NDArray[np.uint8], change: Change, random: np.random.Generator
-    ) -> NDArray[np.uint8]:
+    def apply(self, sample: Sample, change: Change, random: np.random.Generator) -> NDArray[np.uint8]:
         """See `ChangeStudy.apply`."""
-        return corrupt(image, change.kind, change.level, random)
+        return corrupt(sample.image, change.kind, change.level, random)

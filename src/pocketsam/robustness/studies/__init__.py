@@ -11,6 +11,8 @@ _TABLE = (
     "occlusion:Occlusion",
     "weather:Weather",
     "real_weather:RealWeather",
+    "glass:Glass",
+    "texture:TextureAgainstShape",
     "attacks:Attacks",
 )
 """FILE:CLASS of each study, in the order in which help lists them."""

@@ -1,6 +1,7 @@
 """EfficientSAM's comparisons of pretraining, at a size for two CPU cores: one command, two tables and two pictures.
 
-    python benchmarks/sami.py --photos path/to/photos --classes caltech100.tar -o docs/experiments/sami.md
+    python benchmarks/sami.py --photos path/to/photos --classes caltech100.tar --animals path/to/animals \
+        -o docs/experiments/sami.md
 
 The same ViT-Tiny starts from SAMI, from MAE and from random weights, and is then trained for every task in TASKS.
 The ablations change one thing of SAMI, and are measured by one task, with the first seed. Pretraining sees photos
@@ -16,7 +17,7 @@ import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import Annotated
@@ -47,14 +48,16 @@ class Pretraining:
 class Task:
     """What a pretrained encoder is trained for. scores: of its validation, by the names of their columns.
 
-    changes: of the recipe; {photos} and {classes} stand for the data.
+    changes: of the recipe; {photos}, {classes} and {animals} stand for the data.
     """
 
     recipe: str
     scores: dict[str, str]
-    changes: tuple[str, ...] = field(
-        default=('train=["{photos}/train-00[0-3].tar"]', 'val=["{photos}/val-000.tar"]')
-    )
+    changes: tuple[str, ...]
+
+    def needs(self, data: str) -> bool:
+        """Whether it is trained on these data."""
+        return any(f"{{{data}}}" in change for change in self.changes)
 
 
 SAMI, MAE = "SAMI", "MAE"
@@ -69,22 +72,25 @@ ABLATIONS = {
     "50 % masked": Pretraining("sami/1-pretrain.yaml", ("mask_ratio=0.5",)),
     "85 % masked": Pretraining("sami/1-pretrain.yaml", ("mask_ratio=0.85",)),
 }
+_OF_VIT = ("model=vit_tiny", "encoder_rate=1")
+_ANIMALS = ('train=["{animals}/instances_train.json"]', 'val=["{animals}/instances_val.json"]')
 TASKS = {
     "segment anything": Task(
-        "sami/2-segment.yaml", {"box": "val/box", "1 click": "val/1 click", "3 clicks": "val/3 clicks"}
+        "sami/2-segment.yaml",
+        {"box": "val/box", "1 click": "val/1 click", "3 clicks": "val/3 clicks"},
+        ('train=["{photos}/train-00[0-3].tar"]', 'val=["{photos}/val-000.tar"]'),
     ),
     "classification": Task(
         "transfer/classification.yaml",
         {"top-1": "val/top-1"},
-        (
-            "model=vit_tiny",
-            "image_size=128",
-            "steps=1200",
-            "encoder_rate=1",
-            'train=["{classes}/train"]',
-            'val=["{classes}/val"]',
-        ),
+        (*_OF_VIT, "steps=1200", 'train=["{classes}/train"]', 'val=["{classes}/val"]'),
     ),
+    "detection": Task(
+        "transfer/detection.yaml",
+        {"box AP": "val/box AP", "mask AP": "val/mask AP"},
+        (*_OF_VIT, *_ANIMALS),
+    ),
+    "semantic segmentation": Task("transfer/semantic.yaml", {"mIoU": "val/mIoU"}, (*_OF_VIT, *_ANIMALS)),
 }
 ABLATED = "classification"
 
@@ -96,6 +102,7 @@ class Place:
     folder: Path
     photos: Path
     classes: Path
+    animals: Path | None
     changes: tuple[str, ...]
 
     def run(self, name: str, seed: int) -> Path:
@@ -108,6 +115,12 @@ def main(
         Path, typer.Option(help="The folder of train-*.tar, unlabelled-*.tar and val-000.tar.")
     ],
     classes: Annotated[Path, typer.Option(help="A tar file of train/CLASS/*.jpg and val/CLASS/*.jpg.")],
+    animals: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of instances_train.json, instances_val.json and their images/; if given."
+        ),
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Where the runs go.")] = Path("runs/sami"),
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The page with the tables.")] = None,
     seeds: Annotated[list[int], typer.Option(help="Of the main table; may be repeated.")] = [0, 1],  # noqa: B006
@@ -119,9 +132,10 @@ def main(
     ] = None,
 ) -> None:
     """Train all, measure all, and write tables and pictures."""
-    place = Place(folder, photos, classes, tuple(changes or ()))
+    place = Place(folder, photos, classes, animals, tuple(changes or ()))
     prepare(place)
     tasks = {name: task for name, task in TASKS.items() if not only or name in only}
+    tasks = {name: task for name, task in tasks.items() if animals or not task.needs("animals")}
     ablated = {name: task for name, task in tasks.items() if name == ABLATED}
     for seed in seeds:
         for name, pretraining in COMPARED.items():
@@ -136,9 +150,7 @@ def main(
         pictures.mkdir(parents=True, exist_ok=True)
         runs = {name: place.run(name, seeds[0]) for name in (SAMI, MAE, *ABLATIONS)}
         draw_curves(runs, pictures / "curves.png")
-        draw_attention(
-            {name: runs[name] for name in (SAMI, MAE)}, photos / "val-000.tar", pictures / "attention.jpg"
-        )
+        draw_attention({name: runs[name] for name in (SAMI, MAE)}, pictures / "attention.jpg")
 
 
 def prepare(place: Place) -> None:
@@ -186,7 +198,8 @@ def run_all(place: Place, name: str, pretraining: Pretraining, tasks: Mapping[st
         init = str(encoder)
     for task_name, task in tasks.items():
         out = place.run(f"{name}-{task_name}", seed)
-        changes = [change.format(photos=place.photos, classes=place.classes) for change in task.changes]
+        data = {"photos": place.photos, "classes": place.classes, "animals": place.animals}
+        changes = [change.format(**data) for change in task.changes]
         changes = [f"out={out}", f"seed={seed}", f"init={init}", *changes, *place.changes]
         steps = read_recipe(RECIPES / task.recipe, changes).steps
         finish(out, task.recipe, [*changes, f"validate_every={steps}"])
@@ -277,7 +290,8 @@ autoencoders (MAE) on ImageNet and SA-1B. Here is the same comparison at a size 
 is `pocket` at 256 × 256 pixels. [Pretrain an encoder](../how-to/pretrain-an-encoder.md) describes the methods.
 
 ```
-python benchmarks/sami.py --photos path/to/photos --classes caltech100.tar -o docs/experiments/sami.md
+python benchmarks/sami.py --photos path/to/photos --classes caltech100.tar --animals path/to/animals \\
+    -o docs/experiments/sami.md
 ```
 
 trains and measures everything, and writes the tables here. Figures are percent: the mean over the seeds and, in
@@ -288,9 +302,9 @@ brackets, that of each seed. The second table changes one thing of SAMI at a tim
 
 ![the loss of each pretraining, 1 at the start](../pictures/sami/curves.png)
 
-What counts in the last block of the encoder for one patch, in the middle of the largest object:
+What counts in the last block of the encoder for the patch at the red point:
 
-![five photos, and the attention of three encoders](../pictures/sami/attention.jpg)
+![three photos, and the attention of three encoders](../pictures/sami/attention.jpg)
 """
 
 

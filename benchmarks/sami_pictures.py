@@ -1,7 +1,7 @@
 """Pictures of masked pretraining: how its loss fell, and what the pretrained encoder attends to.
 
 `benchmarks/sami.py` draws them. The attention of other encoders:
-python benchmarks/sami_pictures.py RUN... --photos photos.tar -o attention.jpg
+python benchmarks/sami_pictures.py RUN... -o attention.jpg
 """
 
 import json
@@ -20,28 +20,26 @@ from numpy.typing import NDArray
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from pocketsam.data.datasets import evenly_spread, open_dataset
+from pocketsam.data.sample import read_photo
 from pocketsam.models.checkpoints import FILE_NAME, load_tensors
 from pocketsam.models.encoders.sam_vit import PATCH
 from pocketsam.models.encoders.vit import ViT
 from pocketsam.models.layers import Normalise
 from pocketsam.training.augment import scaled
 from pocketsam.training.loop import LOG_FILE
-from pocketsam.utils.rle import decode
 
 SIZE = 224
 """Pixels a side of the photos that the encoder is given."""
-PHOTOS = 5
+SAMPLES = Path("samples")
+QUERIES = {"tshirt.jpg": (0.46, 0.5), "sneakers.jpg": (0.45, 0.6), "cap.jpg": (0.5, 0.45)}
+"""Photos, and a point of each object, (x, y) as fractions of the sides."""
 
 
 def main(
     runs: Annotated[list[Path], typer.Argument(help="Folders of pretraining runs.", metavar="RUN...")],
-    photos: Annotated[
-        Path, typer.Option(help="Photos with masks: the query is the middle of the largest one.")
-    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="A picture.")] = Path("attention.jpg"),
 ) -> None:
-    draw_attention({run.name: run for run in runs}, photos, output)
+    draw_attention({run.name: run for run in runs}, output)
 
 
 def draw_curves(runs: Mapping[str, Path], path: Path) -> None:
@@ -62,21 +60,13 @@ def draw_curves(runs: Mapping[str, Path], path: Path) -> None:
     print(f"Written to {path}")
 
 
-def draw_attention(runs: Mapping[str, Path], photos: Path, path: Path) -> None:
-    """Of each photo the middle of its largest object, and how much every patch counts for it in the last block."""
-    dataset = open_dataset([photos])
-    samples = [dataset.read(i).promptable() for i in evenly_spread(len(dataset), PHOTOS)]
+def draw_attention(runs: Mapping[str, Path], path: Path) -> None:
+    """How much every patch of a photo counts for the one at the query, in the last block of each encoder."""
     encoders = {"random weights": ViT()} | {name: load_encoder(run / FILE_NAME) for name, run in runs.items()}
-    figure, axes = plt.subplots(
-        len(samples),
-        1 + len(encoders),
-        figsize=(2.2 * (1 + len(encoders)), 2.2 * len(samples)),
-        layout="constrained",
-    )
-    for row, sample in zip(axes, samples, strict=True):
-        image = scaled(sample.image, SIZE)
-        largest = max((decode(rle) for rle in sample.rles), key=np.count_nonzero)
-        query = middle(cv2.resize(largest.astype(np.uint8), (SIZE, SIZE), interpolation=cv2.INTER_NEAREST))
+    columns, rows = 1 + len(encoders), len(QUERIES)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.2 * columns, 2.2 * rows), layout="constrained")
+    for row, (name, (x, y)) in zip(axes, QUERIES.items(), strict=True):
+        image, query = scaled(read_photo(SAMPLES / name), SIZE), (int(x * SIZE), int(y * SIZE))
         row[0].imshow(image)
         row[0].plot(*query, "o", color="red", markeredgecolor="white")
         for axis, encoder in zip(row[1:], encoders.values(), strict=True):
@@ -115,13 +105,6 @@ def attention(encoder: ViT, image: NDArray[np.uint8], query: tuple[int, int]) ->
     return np.asarray(
         cv2.resize(weights.view(side, side).numpy(), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
     )
-
-
-def middle(mask: NDArray[np.uint8]) -> tuple[int, int]:
-    """The pixel (x, y) of a mask that lies farthest from its border."""
-    padded = cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    y, x = np.unravel_index(int(padded.argmax()), padded.shape)
-    return int(x), int(y)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _TABLE = (
     "supervised:SupervisedRecipe",
     "supervised:CoupledRecipe",
+    "adversarial:AdversarialRecipe",
     "decoupled:DecoupledRecipe",
     "full_stage:FullStageRecipe",
     "sami:SamiRecipe",

@@ -34,8 +34,8 @@ class CoupledRecipe(MaskRecipe, DistillationRecipe):
         return self
 
 
-def build(recipe: SupervisedRecipe | CoupledRecipe) -> "Task":
-    """See `tasks.build_task`."""
+def build(recipe: MaskRecipe) -> "Task":
+    """See `tasks.build_task`. recipe: of one of the methods of this file, or of another that learns from masks."""
     from pocketsam.models.layers import Normalise
     from pocketsam.training.losses.supervised import Supervised
     from pocketsam.training.samples import Samples

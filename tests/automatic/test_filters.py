@@ -1,13 +1,9 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from naive import naive_nms
 from pocketsam.automatic.filters import (
     is_clearly_unstable,
     is_cut_off,
-    nms,
     stability_score,
 )
 from pocketsam.utils.boxes import outermost_pixels
@@ -21,23 +17,6 @@ def test_a_mask_without_a_pixel_has_no_stability_and_no_box():
 def test_the_stability_of_a_slope():
     logits = np.tile(np.arange(-5, 5, dtype=np.float32), (3, 1))
     assert stability_score(logits, 1.0) == pytest.approx(3 / 5)  # 2, 3, 4 against 0, 1, 2, 3, 4
-
-
-COORDINATE = st.integers(0, 12)
-
-
-BOX = st.builds(lambda x, y, w, h: (x, y, x + w, y + h), *[COORDINATE] * 4)
-
-
-@given(
-    boxes=st.lists(BOX, max_size=12),
-    scores=st.lists(st.sampled_from([0.1, 0.5, 0.9]), min_size=12, max_size=12),
-    threshold=st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]),
-)
-def test_nms_is_the_double_loop(boxes, scores, threshold):
-    scores = scores[: len(boxes)]
-    kept = nms(np.array(boxes, np.int64).reshape(-1, 4), np.array(scores), threshold)
-    assert kept.tolist() == naive_nms(boxes, scores, threshold)
 
 
 def test_a_mask_is_cut_off_at_an_edge_of_its_crop_that_is_none_of_the_photos():

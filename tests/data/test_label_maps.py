@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pocketsam.data.categories import CategorySet, class_map
+from pocketsam.data.datasets import open_dataset
 from pocketsam.data.label_maps import LabelMaps
 from pocketsam.data.sample import DataError
 from shards import blocks, jpeg, paint
@@ -108,3 +110,34 @@ def test_a_folder_without_maps_or_with_two_photos_for_one_is_refused(tmp_path: P
     (tmp_path / "images" / "a.png").touch()
     with pytest.raises(DataError, match=r"a\.png: a\.jpg has the same name"):
         LabelMaps(tmp_path)
+
+
+def test_ade20k_has_its_photos_and_maps_in_two_trees(tmp_path: Path) -> None:
+    for tree, ending, value in (("images", "jpg", 90), ("annotations", "png", 2)):
+        folder = tmp_path / tree / "training"
+        folder.mkdir(parents=True)
+        Image.fromarray(np.full((6, 8), value, np.uint8)).save(folder / f"a.{ending}")
+    (tmp_path / "objectInfo150.txt").write_text(
+        "Idx\tRatio\tTrain\tVal\tStuff\tName\n1\t.1\t9\t9\t1\twall\n2\t.1\t9\t9\t1\tbuilding, edifice\n"
+    )
+    data = open_dataset([tmp_path / "annotations" / "training"])
+    assert isinstance(data, LabelMaps)
+    assert data.categories == [{"id": 1, "name": "wall"}, {"id": 2, "name": "building"}]
+    sample = data.read(0)
+    assert (sample.ids, sample.categories, sample.masks().all()) == ([2], [2], True)
+    assert sample.image.shape == (6, 8, 3)
+
+
+def test_values_are_named_by_a_list(tmp_path: Path) -> None:
+    for name, value in (("images", 90), ("labels", 3)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((6, 8), value, np.uint8)).save(tmp_path / name / "a.png")
+    with pytest.raises(DataError, match=r"has no classes.txt, whose line i names the value i"):
+        CategorySet([tmp_path])
+    (tmp_path / "classes.txt").write_text("sky\nroad\n")
+    with pytest.raises(DataError, match=r"a.png: the value 3 has no name"):
+        CategorySet([tmp_path], background=True).read(0)
+    (tmp_path / "classes.txt").write_text("sky\nroad\ntree\n")
+    data = CategorySet([tmp_path], background=True)
+    assert data.classes == ("background", "sky", "road", "tree")
+    assert (class_map(data.read(0), 0) == 3).all()

@@ -1,6 +1,9 @@
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pocketsam.utils.boxes import outermost_pixels, tight_box
+from naive import naive_nms
+from pocketsam.utils.boxes import nms, outermost_pixels, tight_box
 from shards import blocks
 
 
@@ -36,3 +39,20 @@ def test_the_whole_image_and_a_single_pixel():
 def test_an_empty_mask_has_a_box_of_zeros():
     for empty in (np.zeros((4, 4), bool), np.zeros((0, 0), bool)):
         assert tight_box(empty).tolist() == outermost_pixels(empty).tolist() == [0, 0, 0, 0]
+
+
+COORDINATE = st.integers(0, 12)
+
+
+BOX = st.builds(lambda x, y, w, h: (x, y, x + w, y + h), *[COORDINATE] * 4)
+
+
+@given(
+    boxes=st.lists(BOX, max_size=12),
+    scores=st.lists(st.sampled_from([0.1, 0.5, 0.9]), min_size=12, max_size=12),
+    threshold=st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]),
+)
+def test_nms_is_the_double_loop(boxes, scores, threshold):
+    scores = scores[: len(boxes)]
+    kept = nms(np.array(boxes, np.int64).reshape(-1, 4), np.array(scores), threshold)
+    assert kept.tolist() == naive_nms(boxes, scores, threshold)

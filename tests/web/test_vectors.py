@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketsam.automatic.filters import nms
 from pocketsam.automatic.generator import segment_everything
 from pocketsam.automatic.options import Options
 from pocketsam.automatic.schedule import Schedule, point_grid
@@ -23,6 +22,7 @@ from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import preprocess
 from pocketsam.predict.prompts import Prompts
 from pocketsam.predict.regions import clean_logits
+from pocketsam.utils.boxes import nms
 from pocketsam.utils.rle import areas, boxes, decode, encode
 from predictors import OneStep
 

@@ -5,7 +5,6 @@ mask fills almost the same box. Where the user wants it, small holes are filled 
 """
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from pocketsam.automatic.proposals import Proposals
 from pocketsam.automatic.schedule import Crop
 from pocketsam.predict.regions import fill_small_holes, remove_small_islands
-from pocketsam.utils.boxes import outermost_pixels
+from pocketsam.utils.boxes import nms, outermost_pixels
 from pocketsam.utils.rle import decode, encode
 
 EDGE_PIXELS = 20
@@ -42,27 +41,6 @@ def is_cut_off(box: NDArray[np.int64], crop: Crop, photo_size: tuple[int, ...]) 
     near_crop = abs(box - np.array(crop)) <= EDGE_PIXELS
     near_photo = abs(box - np.array((0, 0, width, height))) <= EDGE_PIXELS
     return bool((near_crop & ~near_photo).any())
-
-
-def nms(boxes: NDArray[Any], scores: NDArray[Any], threshold: float) -> NDArray[np.intp]:
-    """Non-maximum suppression: the indices of the boxes (N, 4) XYXY to keep, best first; scores (N,).
-
-    A box goes if its IoU with a better one that stays is greater than the threshold; of equals the first stays.
-    """
-    boxes = boxes.astype(np.float64)
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    waiting, kept = np.argsort(-np.asarray(scores, np.float64), kind="stable"), []
-    while waiting.size:
-        best, waiting = waiting[0], waiting[1:]
-        kept.append(best)
-        corner = np.maximum(boxes[best, :2], boxes[waiting, :2])
-        sides = np.minimum(boxes[best, 2:], boxes[waiting, 2:]) - corner
-        overlap = sides.clip(min=0).prod(axis=1)
-        union = areas[best] + areas[waiting] - overlap
-        # Two boxes one pixel wide have no area here, and no IoU: both stay.
-        iou = np.divide(overlap, union, out=np.zeros_like(union), where=union > 0)
-        waiting = waiting[iou <= threshold]
-    return np.array(kept, np.intp)
 
 
 def without_small_regions(proposals: Proposals, smallest: float, same: float) -> Proposals:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from pocketsam.automatic.filters import (
     is_clearly_unstable,
     is_cut_off,
-    nms,
     stability_score,
     without_small_regions,
 )
@@ -32,7 +31,7 @@ from pocketsam.predict.image import preprocess
 from pocketsam.predict.prompts import Prompts
 from pocketsam.predict.regions import clean_logits
 from pocketsam.utils.blas import one_blas_thread
-from pocketsam.utils.boxes import outermost_pixels
+from pocketsam.utils.boxes import nms, outermost_pixels
 from pocketsam.utils.rle import RLE, encode_at
 
 Report: TypeAlias = Callable[[float], None]

@@ -22,6 +22,8 @@ from pocketsam.utils.files import write
 from pocketsam.utils.rle import RLE, areas, boxes
 
 KEYS = ("images", "annotations", "categories")
+CROWD = "is a crowd, not one object"
+"""Why such an annotation is left out, unlike others that are at fault."""
 
 
 class CocoSet:
@@ -78,7 +80,7 @@ class CocoSet:
         left_out = [] if i else list(self._strays)
         for annotation in self._annotations.get(self.image_ids[i], []):
             if annotation.get("iscrowd"):
-                left_out.append(f"{place}: annotation {annotation['id']} is a crowd, not one object")
+                left_out.append(f"{place}: annotation {annotation['id']} {CROWD}")
                 continue
             try:
                 rles.append(to_rle(annotation.get("segmentation"), *photo.shape[:2]))
@@ -96,6 +98,21 @@ class CocoSet:
         return sum(
             not annotation.get("iscrowd") for annotation in self._annotations.get(self.image_ids[i], [])
         )
+
+    def faults(self) -> dict[int, str]:
+        """Why annotations cannot teach what and where an object is, by their ids; no photo or mask is read.
+
+        They are of a category that the file does not have, or their `bbox` has no area. Crowds are not objects.
+        """
+        known = {category["id"] for category in self.categories}
+        found = {}
+        for i, image in enumerate(self.image_ids):
+            for annotation in self._annotations.get(image, []):
+                why = "" if annotation.get("iscrowd") else _fault(annotation, known)
+                if why:
+                    place = f"{self.path}: {self.names[i]}: annotation {annotation['id']}"
+                    found[annotation["id"]] = f"{place} {why}"
+        return found
 
     def truth(self, photos: Sequence[int]) -> tuple[dict[str, Any], list[str]]:
         """The document of the photos numbered so, as COCO's and LVIS's evaluation count with it; no photo is read.
@@ -256,9 +273,8 @@ def _true_annotation(
     annotation: dict[str, Any], height: int, width: int, categories: set[int]
 ) -> dict[str, Any]:
     """The annotation with a checked mask. Raises ValueError where evaluation cannot use it."""
-    category = annotation.get("category_id")
-    if not isinstance(category, int) or category not in categories:
-        raise ValueError(f"is of category {category}, which is not in the file")
+    if stray := _stray_category(annotation, categories):
+        raise ValueError(stray)
     found = _measured(to_rle(annotation.get("segmentation"), height, width))
     if not found["area"]:
         raise ValueError("has no pixels")
@@ -267,6 +283,25 @@ def _true_annotation(
     if not isinstance(area, int | float) or not 0 < area < math.inf:  # some converters write 0
         given["area"] = found["area"]
     return {**found, **given, "segmentation": found["segmentation"]}
+
+
+def _stray_category(annotation: dict[str, Any], categories: set[int]) -> str:
+    """What is wrong with an annotation's category, or ""."""
+    category = annotation.get("category_id")
+    known = isinstance(category, int) and category in categories
+    return "" if known else f"is of category {category}, which is not in the file"
+
+
+def _fault(annotation: dict[str, Any], categories: set[int]) -> str:
+    """What is wrong with an annotation's category or box, or ""."""
+    if stray := _stray_category(annotation, categories):
+        return stray
+    box = annotation.get("bbox")
+    try:
+        has_area = box is None or (len(box) == 4 and box[2] > 0 and box[3] > 0)
+    except TypeError:
+        has_area = False
+    return "" if has_area else f"has the box {box}, which has no area"
 
 
 def _measured(rle: RLE) -> dict[str, Any]:

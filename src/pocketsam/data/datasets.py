@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pocketsam.data.coco import CocoSet
-from pocketsam.data.label_maps import LabelMaps
+from pocketsam.data.label_maps import LabelMaps, is_split
 from pocketsam.data.labels import Labels, is_labels
 from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import Dataset
@@ -45,6 +45,8 @@ def evenly_spread(total: int, count: int) -> list[int]:
 
 
 def _reader(path: Path) -> type[CocoSet] | type[Labels] | type[LabelMaps] | type[ScienceBowl] | type[Shards]:
+    if is_split(path):
+        return LabelMaps
     if is_labels(path):
         return Labels
     if path.suffix.lower() == ".json":

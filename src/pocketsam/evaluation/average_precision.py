@@ -1,4 +1,4 @@
-"""Average precision and recall of masks, by the rules of COCO and of LVIS.
+"""Average precision and recall of masks and boxes, by the rules of COCO and of LVIS.
 
 COCO (arXiv 1405.0312, and its evaluation page): a detection is right where its mask's IoU with a true mask of its
 category, not taken yet, reaches a threshold; AP is the area under the curve of precision against recall, averaged
@@ -12,7 +12,7 @@ so each category is counted alone.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,9 @@ from pocketsam.utils.install import how_to_install
 from pocketsam.utils.rle import areas
 
 Detection = Mapping[str, Any]
-"""A line of a COCO results file: image_id, category_id, score, and segmentation, an RLE; the rest is not read."""
+"""A line of a COCO results file: image_id, category_id, score, and segmentation, an RLE, or bbox, XYWH."""
+Shape: TypeAlias = Literal["segm", "bbox"]
+"""What of an object is compared: its mask or its box."""
 
 COCO_LIMIT = 100
 """The most confident detections of a category that count in a photo."""
@@ -36,13 +38,15 @@ _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 
 
 def average_precision(
-    document: Mapping[str, Any], results: Sequence[Detection], *, lvis: bool
+    document: Mapping[str, Any], results: Sequence[Detection], *, lvis: bool, of: Shape = "segm"
 ) -> dict[str, float | None]:
-    """AP of detected masks, from 0 to 1: AP, AP50, AP75, APs, APm, APl and, by LVIS's rules, APr, APc, APf.
+    """AP of detected objects, from 0 to 1: AP, AP50, AP75, APs, APm, APl and, by LVIS's rules, APr, APc, APf.
+
+    of: what is compared, masks ("segm") or boxes ("bbox", XYWH).
 
     document: the truth in COCO's or LVIS's layout; every annotation has an `area`, which decides its size.
-    results: detections in the photos of the document. A detection's size is its mask's, as in common practice,
-    and not that of its box. lvis: LVIS's rules; else COCO's.
+    results: detections in the photos of the document. A detection's size is that of its mask, as in common practice,
+    or of its box, whichever is compared. lvis: LVIS's rules; else COCO's.
     None where no true mask counts. Neither argument is modified.
     Raises InputError when faster-coco-eval is not installed.
     """
@@ -52,7 +56,7 @@ def average_precision(
     means = {name: Mean() for name in names}
     for category in document["categories"]:
         part = {**document, "categories": [category], "annotations": truth[category["id"]]}
-        values = _category_precision(part, found[category["id"]], lvis)
+        values = _category_precision(part, found[category["id"]], lvis, of)
         values[f"AP{category.get('frequency')}"] = values["AP"]
         for name, mean in means.items():
             mean.add(values.get(name))
@@ -101,13 +105,13 @@ def _judged(document: Mapping[str, Any], results: Iterable[Detection]) -> list[D
 
 
 def _category_precision(
-    document: Mapping[str, Any], results: Sequence[Detection], lvis: bool
+    document: Mapping[str, Any], results: Sequence[Detection], lvis: bool, of: Shape
 ) -> dict[str, float | None]:
     """What is measured of the document's one category."""
     if not document["annotations"]:
         return {"AP": None}
     limit = LVIS_LIMIT if lvis else COCO_LIMIT
-    precision = _count(document, results, [limit], lvis=lvis)["precision"][:, :, 0, :, 0]
+    precision = _count(document, results, [limit], lvis=lvis, of=of)["precision"][:, :, 0, :, 0]
     return {
         "AP": _mean(precision[..., _ALL]),
         "AP50": _mean(precision[_AT_50, :, _ALL]),
@@ -125,6 +129,7 @@ def _count(
     *,
     lvis: bool = False,
     use_categories: bool = True,
+    of: Shape = "segm",
 ) -> dict[str, NDArray[np.float64]]:
     """The counter's precision (thresholds, recalls, categories, areas, limits) and recall (without recalls).
 
@@ -133,7 +138,7 @@ def _count(
     require_counter()
     from faster_coco_eval import COCO, COCOeval_faster
 
-    truth, found = _truth(document["annotations"], lvis), _detections(results)
+    truth, found = _truth(document["annotations"], lvis), _detections(results, of)
     used = {one["image_id"] for one in [*truth, *found]}
     images = [dict(image) for image in document["images"] if image["id"] in used]
     # For LVIS the counter needs a frequency, but sees too few categories to do anything with it.
@@ -142,7 +147,7 @@ def _count(
     counter = COCOeval_faster(
         COCO({**frame, "annotations": truth}),
         COCO({**frame, "annotations": found}),
-        "segm",
+        of,
         lvis_style=lvis,
         print_function=lambda line: None,
     )
@@ -161,14 +166,14 @@ def _truth(annotations: Sequence[Mapping[str, Any]], lvis: bool) -> list[dict[st
     ]
 
 
-def _detections(results: Sequence[Detection]) -> list[dict[str, Any]]:
+def _detections(results: Sequence[Detection], of: Shape) -> list[dict[str, Any]]:
     """For the counter, which writes into them."""
-    read = ("image_id", "category_id", "segmentation", "score")
+    read = ("image_id", "category_id", "segmentation" if of == "segm" else "bbox", "score")
     return [
         {
             **{key: one[key] for key in read},
             "id": number,
-            "area": int(areas([one["segmentation"]])[0]),
+            "area": int(areas([one["segmentation"]])[0]) if of == "segm" else one["bbox"][2] * one["bbox"][3],
             "iscrowd": 0,
         }
         for number, one in enumerate(results, start=1)

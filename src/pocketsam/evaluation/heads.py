@@ -70,3 +70,13 @@ def _open(model: str, task: str, **opening: Any) -> HeadPredictor:
             f"--model {model}: has a head for {predictor.engine.head.task}, not for {task}; measure that"
         )
     return predictor
+
+
+def model_classes(of_data: Sequence[str], of_model: Sequence[str]) -> list[int]:
+    """The number that a model gives each class of the data. Raises InputError for a class that it does not know."""
+    for name in of_data:
+        if name not in of_model:
+            raise InputError(
+                f"the class {name} of the data is none of the {len(of_model)} classes of the model"
+            )
+    return [of_model.index(name) for name in of_data]

@@ -51,12 +51,12 @@ class Case(NamedTuple):
 
 
 def worst_cases(results: Sequence[PhotoResult], score: str, count: int) -> list[Case]:
-    """The masks with the lowest `score`, worst first; those without the score do not count."""
+    """The masks with the lowest `score`, worst first; those without the score, or without a mask, do not count."""
     cases = [
         Case(value, photo, row)
         for photo in results
         for row in photo.rows
-        if (value := row.scores.get(score)) is not None
+        if (value := row.scores.get(score)) is not None and (row.truth or row.answer)
     ]
     return sorted(cases, key=lambda case: case.score)[:count]
 

@@ -56,7 +56,7 @@ def augment(
     if other is not None and other.rles:
         image, masks = paste(image, masks, other, rng)
     for _ in range(CROP_TRIES):
-        target = _resize(*_reframe(image, masks, how, rng), size, objects, rng)
+        target = _resize(*reframe(image, masks, how, rng), size, objects, rng)
         if target is not None:
             return vary(flip(target, size, how, rng), how, rng)
     return None
@@ -90,7 +90,7 @@ def square(image: Image) -> Image:
     return padded
 
 
-def _reframe(image: Image, masks: Image, how: Augmentation, rng: np.random.Generator) -> tuple[Image, Image]:
+def reframe(image: Image, masks: Image, how: Augmentation, rng: np.random.Generator) -> tuple[Image, Image]:
     """A photo (H, W, 3) and its masks (K, H, W): shrunk, or cropped, or as they are."""
     if how.zoom_out and rng.random() < how.zoom_out:
         return zoom_out(image, masks, how.min_crop, rng)

@@ -149,7 +149,7 @@ class Recipe(Part):
     def _several(cls, init: object) -> object:
         return [init] if isinstance(init, str) else init or []
 
-    @field_validator("out", "embeddings", "encoder_weights", check_fields=False)
+    @field_validator("out", "embeddings", "encoder_weights", "photos", check_fields=False)
     @classmethod
     def _expand(cls, path: str | None) -> str | None:
         return None if path is None else _expanded(path)
@@ -224,6 +224,11 @@ class HeadRecipe(Recipe):
     """Every photo once an epoch."""
     augmentation: Augmentation = Augmentation(paste=0)
 
+    @field_validator("augmentation", mode="before")
+    @classmethod
+    def _without_pasting(cls, given: object) -> object:
+        return {"paste": 0, **given} if isinstance(given, dict) else given
+
     @model_validator(mode="after")
     def _can_be_learned(self) -> "HeadRecipe":
         if self.train == DRAWN:
@@ -236,6 +241,16 @@ class HeadRecipe(Recipe):
     def keeps_statistics(self) -> bool:
         """Whether the encoder starts from trained weights: its batch normalisation then keeps their statistics."""
         return bool(self.init or self.encoder_weights)
+
+
+class CategoryRecipe(HeadRecipe):
+    """What methods have in common that learn the classes of masks: of a COCO JSON or of label maps."""
+
+    photos: str | None = None
+    """The folder of a JSON's photos; if it is not given, where COCO has them."""
+    leave_out: bool = False
+    """Annotations at fault (an unknown category, a box without area, a damaged mask) are left out, instead of
+    stopping the run."""
 
 
 def _expanded(path: str) -> str:

@@ -13,6 +13,8 @@ _TABLE = (
     "proposals:Everything",
     "efficiency:Efficiency",
     "classification:Classification",
+    "detection:Detection",
+    "semantic:Semantic",
 )
 """FILE:CLASS of each protocol, in the order in which help lists them."""
 

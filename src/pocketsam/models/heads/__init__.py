@@ -6,5 +6,7 @@ the losses' and the predictions' tensors of the encoder's feature maps.
 
 HEADS = {
     "classification": "classifier:Classifier",
+    "detection": "detector:Detector",
+    "semantic": "mask_transformer:MaskTransformer",
 }
 """FILE:CLASS of the head of each task."""

@@ -23,6 +23,8 @@ _TABLE = (
     "sami:SamiRecipe",
     "sami:MaeRecipe",
     "classification:ClassificationRecipe",
+    "detection:DetectionRecipe",
+    "semantic:SemanticRecipe",
 )
 """FILE:CLASS of the recipes of a method, or of several that share a class."""
 

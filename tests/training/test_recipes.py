@@ -16,7 +16,7 @@ def test_a_recipe_can_be_read(path: Path, tmp_path: Path, monkeypatch: pytest.Mo
     for name in ("train-000.tar", "unlabelled-000.tar", "val-000.tar"):
         (tmp_path / name).touch()
     monkeypatch.setenv("POCKETSAM_DATA", str(tmp_path))
-    for name in ("CLASSES", "IMAGENET", "ANIMALS", "COCO", "ADE20K"):
+    for name in ("CLASSES", "IMAGENET", "SA1B", "ANIMALS", "COCO", "ADE20K"):
         monkeypatch.setenv(f"POCKETSAM_{name}", str(tmp_path))
     monkeypatch.setenv("FORMER_POCKET", str(tmp_path / "former.safetensors"))
     monkeypatch.setenv("EFFICIENTNET_LITE2", str(tmp_path / "efficientnet-lite2.pth"))

@@ -83,6 +83,7 @@ class CategorySet:
             rles=[sample.rles[k] for k in kept],
             ids=[sample.ids[k] for k in kept],
             categories=[self.class_of[sample.categories[k]] for k in kept],
+            left_out=(*sample.left_out, *(self._faults[id] for id in sample.ids if id in self._faults)),
         )
 
     def mask_count(self, i: int) -> int:

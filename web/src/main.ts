@@ -8,10 +8,12 @@ import { ObjectList } from "./list.js";
 import { addStroke, fromMask, fromSaved, maskOf, newObject, Objects, toSave, type PhotoObject } from "./objects.js";
 import { Preview } from "./preview.js";
 import { Proposals } from "./proposals.js";
-import { area } from "./rle.js";
 import { drafts, Saver } from "./saver.js";
 import { announce, attempt, cancelWork, element, toast, whileBusy, withProgress } from "./status.js";
-import { View, type Shape } from "./view.js";
+import { type Shape } from "./painter.js";
+import { renderPhotos, renderToolbar } from "./toolbar.js";
+import { View } from "./view.js";
+import { counted, describe } from "./words.js";
 
 const canvas = element<HTMLCanvasElement>("canvas");
 const photoSelect = element<HTMLSelectElement>("photo");
@@ -67,7 +69,7 @@ async function openPhoto(index: number): Promise<void> {
   objects.reset([]);
   savedObjects = objects.all;
   view.show(null);
-  renderPhotos();
+  renderPhotos(photos, current);
   redraw();
   history.replaceState(null, "", `#${entry.id}`);
   await saver.idle();
@@ -103,7 +105,7 @@ async function addFiles(added: Iterable<File>): Promise<void> {
     });
   }
   if (!first) return;
-  renderPhotos();
+  renderPhotos(photos, current);
   await attempt(() => openPhoto(photos.length > before ? before : photos.findIndex((one) => one.id === first)));
 }
 
@@ -156,7 +158,7 @@ function prompt(object: PhotoObject): void {
       if (turn !== opening) return;
       if (mask.empty) toast("No object was found there.");
       objects.setMask(object, maskOf(mask));
-      describe(object.key);
+      tell(object.key);
     } catch (error) {
       if (turn === opening && objects.active?.points === points && objects.active.box === box) objects.undo();
       throw error;
@@ -180,7 +182,7 @@ function stroked(points: api.Point[], radius: number, adds: boolean): void {
   }
   const object = addStroke(target(), { points, radius, adds: paints }, view.photo!.width, view.photo!.height);
   objects.put(object);
-  describe(object.key);
+  tell(object.key);
 }
 
 /** Shows the mask that a click would give. */
@@ -198,12 +200,8 @@ function hovered(point: api.Point | null, adds: boolean): void {
 }
 
 /** Says to screen readers what an object is now. */
-function describe(key: number): void {
-  const { name, mask } = objects.all.find((one) => one.key === key) ?? {};
-  if (!mask || !view.photo) return;
-  const share = Math.round((100 * area(mask.rle)) / (view.photo.width * view.photo.height));
-  const score = mask.predictedIou ? `, predicted IoU ${Math.round(100 * mask.predictedIou)} %` : "";
-  announce(`${name}: ${share} % of the photo${score}.`);
+function tell(key: number): void {
+  if (view.photo) describe(objects.all.find((one) => one.key === key), view.photo.width * view.photo.height);
 }
 
 function accept(): void {
@@ -254,10 +252,6 @@ function cancel(): void {
 
 // what is shown
 
-function counted(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? "" : "s"}`;
-}
-
 function changed(): void {
   if (!segmenting) save(); // else when the mask is there
   redraw();
@@ -285,32 +279,12 @@ function redraw(): void {
   renderButtons();
 }
 
-function renderPhotos(): void {
-  photoSelect.replaceChildren(...photos.map((photo, i) => new Option(photo.name, String(i))));
-  photoSelect.value = String(current);
-  element("position").textContent = photos.length ? `${current + 1} of ${photos.length}` : "";
-  document.title = photos[current] ? `${photos[current]!.name} · PocketSAM` : "PocketSAM";
-  document.body.classList.toggle("empty", photos.length === 0);
-}
-
 function renderButtons(): void {
-  document.body.classList.toggle("proposing", proposals.open);
-  document.body.classList.toggle("brushing", brushing);
-  const disable = (name: string, off: boolean) => { element<HTMLButtonElement>(name).disabled = off; };
-  const press = (name: string, on: boolean) => element(name).setAttribute("aria-pressed", String(on));
-  const none = current < 0;
-  disable("undo", !objects.canUndo || proposals.open);
-  disable("redo", !objects.canRedo || proposals.open);
-  disable("previous", current <= 0);
-  disable("next", current >= photos.length - 1);
-  disable("everything", none || proposals.open);
-  const several = backend?.exportAll !== undefined && photos.length > 1;
-  element("all-photos").closest("label")!.hidden = !several;
-  disable("export", none || !(several || objects.all.some((one) => one.mask)));
-  disable("accept", !objects.active && !proposals.open);
-  press("add", !removing);
-  press("remove", removing);
-  press("brush", brushing);
+  renderToolbar({
+    proposing: proposals.open, brushing, removing, current, photos: photos.length,
+    canUndo: objects.canUndo, canRedo: objects.canRedo, active: objects.active !== null,
+    masks: objects.all.some((one) => one.mask), exportsAll: backend?.exportAll !== undefined,
+  });
 }
 
 // buttons and keys
@@ -375,13 +349,13 @@ function listen(): void {
 
 async function begin(): Promise<void> {
   listen();
-  renderPhotos();
+  renderPhotos(photos, current);
   redraw();
   const [model, found] = await Promise.all([backend.model(), backend.photos()]);
   element("model").textContent = model.name;
   renderFormats(model, (suffix) => void attempt(() => exportAs(suffix)));
   photos = found;
-  renderPhotos();
+  renderPhotos(photos, current);
   const last = photos.findIndex((photo) => photo.id === location.hash.slice(1));
   if (photos.length) await openPhoto(Math.max(0, last));
 }

@@ -2,7 +2,8 @@
 
 import type { Mask, Point } from "./backend.js";
 import { COLOURS } from "./objects.js";
-import type { Shape, View } from "./view.js";
+import type { Shape } from "./painter.js";
+import type { View } from "./view.js";
 
 export class Proposals {
   private masks: Mask[] = [];

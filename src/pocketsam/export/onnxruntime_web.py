@@ -1,6 +1,6 @@
 """ONNX Runtime Web, which runs models in a browser: the files that a site needs, from npm or from a folder.
 
-They have 14 MB, so they are not part of this package.
+They have 41 MB, so they are not part of this package. A browser loads 14 MB of them or, where it has WebGPU, 27 MB.
 """
 
 import os
@@ -18,7 +18,14 @@ BYTES = 33_106_585
 REGISTRY = "https://registry.npmjs.org"
 """npm's own, where the user's settings name no other."""
 
-FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+FILES = (
+    "ort.wasm.min.mjs",
+    "ort-wasm-simd-threaded.mjs",
+    "ort-wasm-simd-threaded.wasm",
+    "ort.webgpu.min.mjs",
+    "ort-wasm-simd-threaded.asyncify.mjs",
+    "ort-wasm-simd-threaded.asyncify.wasm",
+)
 """Those of the package's folder `dist` that a site needs."""
 
 

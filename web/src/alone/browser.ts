@@ -2,7 +2,7 @@
 
 import type { Backend, Mask, ModelDetails, PhotoDetails, PhotoEntry, Polygons, Prompt } from "../backend.js";
 import { FORMATS, exported } from "./formats.js";
-import type { Reply, Request, Setup, Work } from "./messages.js";
+import type { Ready, Reply, Request, Setup, Work } from "./messages.js";
 import type { Progress } from "./model.js";
 import { outlinesOf } from "./masks.js";
 import { decode } from "./photo.js";
@@ -11,7 +11,7 @@ import { Store } from "./store.js";
 interface Waiting { resolve(result: unknown): void; reject(error: Error): void; done?(part: number): void }
 
 /** What becomes of the model. */
-export interface Events { loading(progress: Progress): void; ready(): void; failed(line: string): void }
+export interface Events { loading(progress: Progress): void; ready(ready: Ready): void; failed(line: string): void }
 
 export class BrowserBackend implements Backend {
   private worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
@@ -20,10 +20,10 @@ export class BrowserBackend implements Backend {
 
   private constructor(private site: URL, readonly store: Store, private events: Events) {}
 
-  static async start(site: URL, threads: number, events: Events): Promise<BrowserBackend> {
+  static async start(site: URL, setup: Omit<Setup, "site">, events: Events): Promise<BrowserBackend> {
     const backend = new BrowserBackend(site, await Store.open(site), events);
     backend.worker.onmessage = ({ data }: MessageEvent<Reply>) => backend.receive(data);
-    backend.worker.postMessage({ site: site.href, threads } satisfies Setup);
+    backend.worker.postMessage({ site: site.href, ...setup } satisfies Setup);
     return backend;
   }
 
@@ -90,7 +90,7 @@ export class BrowserBackend implements Backend {
 
   private receive(reply: Reply): void {
     if ("loading" in reply) this.events.loading(reply.loading);
-    else if ("ready" in reply) this.events.ready();
+    else if ("ready" in reply) this.events.ready(reply.ready);
     else if ("failed" in reply) this.events.failed(reply.failed);
     else if ("done" in reply) this.waiting.get(reply.call)?.done?.(reply.done);
     else {

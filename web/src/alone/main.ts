@@ -2,6 +2,7 @@
 
 import { start } from "../main.js";
 import { BrowserBackend } from "./browser.js";
+import type { Ready, Setup } from "./messages.js";
 import type { Progress } from "./model.js";
 
 const site = new URL(".", location.href);
@@ -31,6 +32,11 @@ function threads(): number {
   return Number(options.get("threads")) || Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS);
 }
 
+function gpu(): Setup["gpu"] {
+  const given = options.get("gpu");
+  return given === "no" || given === "any" ? given : "real";
+}
+
 const note = document.getElementById("note")!;
 
 function say(line: string): void {
@@ -43,13 +49,18 @@ const events = {
   loading({ loaded, total }: Progress): void {
     say(`${PRIVATE} Loading the model: ${Math.floor((100 * loaded) / total)} % of ${Math.ceil(total / 1e6)} MB.`);
   },
-  ready(): void {
+  ready(ready: Ready): void {
     document.body.dataset.model = "ready";
     const cached = navigator.serviceWorker?.controller ? " This page works offline, too." : "";
-    say(PRIVATE + cached);
+    say(`${PRIVATE}${cached} ${device(ready)}`);
   },
   failed: say,
 };
+
+function device({ gpu, threads }: Ready): string {
+  const cpu = `WebAssembly with ${threads} ${threads === 1 ? "thread" : "threads"}`;
+  return gpu ? `It uses the graphics processor (WebGPU), and ${cpu}.` : `It uses ${cpu}.`;
+}
 
 /** A button of the help that removes what the browser keeps. */
 function offerRemoval(backend: BrowserBackend): void {
@@ -67,7 +78,7 @@ function offerRemoval(backend: BrowserBackend): void {
 note.hidden = false;
 say(PRIVATE);
 await isolate();
-const backend = await BrowserBackend.start(site, threads(), events);
+const backend = await BrowserBackend.start(site, { threads: threads(), gpu: gpu() }, events);
 offerRemoval(backend);
 start(backend);
 

@@ -10,8 +10,13 @@ export interface Work {
   everything(id: string): Mask[];
 }
 
-/** How the worker is set up: where the site is, and how many threads it may use. */
-export interface Setup { site: string; threads: number }
+/**
+ * How the worker is set up: where the site is, how many threads it may use, and which GPU: a real one, also one that is emulated, or none.
+ */
+export interface Setup { site: string; threads: number; gpu: "real" | "any" | "no" }
+
+/** What computes: the model's name, whether the encoder runs on the GPU, and how many threads the rest has. */
+export interface Ready { name: string; gpu: boolean; threads: number }
 
 export type Request =
   | { [M in keyof Work]: { call: number; method: M; arguments: Parameters<Work[M]> } }[keyof Work]
@@ -22,5 +27,5 @@ export type Reply =
   | { call: number; error: string }
   | { call: number; done: number }
   | { loading: Progress }
-  | { ready: string }
+  | { ready: Ready }
   | { failed: string };

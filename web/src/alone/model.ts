@@ -15,6 +15,9 @@ const MASK_INPUTS = ["hypernetwork_weights", "cell_scale", "cell_coefficients", 
 /** What the decoder needs of a photo. */
 export type PreparedImage = Tensors;
 
+/** What runs the encoder. The decoder's graphs are small, and are fed anew for each click: they run in WebAssembly. */
+export type Device = "webgpu" | "wasm";
+
 export interface Progress { loaded: number; total: number }
 
 export class Model {
@@ -24,12 +27,13 @@ export class Model {
   private constructor(
     private ort: typeof Ort,
     readonly config: ModelConfig,
+    readonly device: Device,
     private sessions: Record<Graph, Ort.InferenceSession>,
     private predictIouFile: Uint8Array,
   ) {}
 
   /** The model in a folder. `report` gets the bytes that have come. */
-  static async load(ort: typeof Ort, folder: URL, report: (progress: Progress) => void): Promise<Model> {
+  static async load(ort: typeof Ort, folder: URL, device: Device, report: (progress: Progress) => void): Promise<Model> {
     const progress = GRAPHS.map(() => ({ loaded: 0, total: 0 }));
     const sum = (key: keyof Progress) => progress.reduce((all, one) => all + one[key], 0);
     const files = await Promise.all(GRAPHS.map((name, i) =>
@@ -39,8 +43,20 @@ export class Model {
       })));
     const { config } = await (await fetchFile(new URL("model.json", folder))).json();
     const sessions: Partial<Record<Graph, Ort.InferenceSession>> = {};
-    for (const [i, name] of GRAPHS.entries()) sessions[name] = await open(ort, files[i]!, 1); // one by one: memory
-    return new Model(ort, config, sessions as Record<Graph, Ort.InferenceSession>, files[2]!);
+    for (const [i, name] of GRAPHS.entries()) { // one by one: memory
+      sessions[name] = await open(ort, files[i]!, 1, name === "encoder" ? device : "wasm");
+    }
+    const model = new Model(ort, config, device, sessions as Record<Graph, Ort.InferenceSession>, files[2]!);
+    if (device === "webgpu") await model.warmUp();
+    return model;
+  }
+
+  /** Has the GPU translate its programs before the first photo. Throws where it cannot run them. */
+  private async warmUp(): Promise<void> {
+    const { image_size: size } = this.config;
+    const image = new this.ort.Tensor("float32", new Float32Array(3 * size * size), [1, 3, size, size]);
+    const { image_embeddings } = await this.run(this.sessions.encoder, { image });
+    if (!(image_embeddings!.data as Float32Array).every(Number.isFinite)) throw new Error("its numbers are not finite");
   }
 
   /** An image (1, 3, S, S) to what the decoder needs of it. */
@@ -75,7 +91,7 @@ export class Model {
   private async predictIou(
     prepared: PreparedImage, points: Float32Array, labels: Int32Array, objects: number,
   ): Promise<{ iou: Float32Array; objects: Tensors[] }> {
-    const session = await (this.tile ??= open(this.ort, this.predictIouFile, TILE));
+    const session = await (this.tile ??= open(this.ort, this.predictIouFile, TILE, "wasm"));
     const iou = new Float32Array(4 * objects);
     const rows: Tensors[] = [];
     const length = labels.length / objects;
@@ -127,9 +143,9 @@ export class Model {
 }
 
 /** A session for a number of objects, with which nearly all shapes are known. */
-function open(ort: typeof Ort, file: Uint8Array, objects: number): Promise<Ort.InferenceSession> {
+function open(ort: typeof Ort, file: Uint8Array, objects: number, device: Device): Promise<Ort.InferenceSession> {
   return ort.InferenceSession.create(file, {
-    executionProviders: ["wasm"],
+    executionProviders: [device],
     freeDimensionOverrides: { objects },
     logSeverityLevel: 3,
   });

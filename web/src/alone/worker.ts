@@ -5,7 +5,7 @@ import { segmentEverything } from "./everything.js";
 import { Geometry } from "./geometry.js";
 import { binarise, describe } from "./masks.js";
 import type { Reply, Request, Setup } from "./messages.js";
-import { Model, type PreparedImage } from "./model.js";
+import { type Device, Model, type PreparedImage } from "./model.js";
 import { readPhoto } from "./photo.js";
 import { cleanLogits } from "./regions.js";
 import { choose, tokens } from "./prompts.js";
@@ -13,6 +13,7 @@ import { Store } from "./store.js";
 
 const MOST_OPEN = 4; // photos that stay encoded, about 13 MB each
 
+interface Adapter { info?: { isFallbackAdapter?: boolean } }
 interface OpenPhoto { geometry: Geometry; prepared: PreparedImage; name: string }
 
 const port = self as unknown as { postMessage(reply: Reply): void; onmessage: ((event: MessageEvent) => void) | null };
@@ -21,11 +22,32 @@ const cancelled = new Set<number>(); // calls
 let model: Promise<Model>;
 let store: Promise<Store>;
 
-async function load({ site, threads }: Setup): Promise<Model> {
-  const ort = await import(new URL("onnxruntime-web/ort.wasm.min.mjs", site).href);
+/** The model with its encoder on the GPU, where that works, or else in WebAssembly alone. */
+async function load(setup: Setup): Promise<Model> {
+  if (await hasGpu(setup.gpu)) {
+    try {
+      return await loadWith("webgpu", setup);
+    } catch (error) {
+      console.warn("The model does not run on the GPU, so it runs in WebAssembly:", error);
+    }
+  }
+  return loadWith("wasm", setup);
+}
+
+/** ONNX Runtime Web has a build for each; that with WebGPU is larger, so that only browsers that can use it load it. */
+async function loadWith(device: Device, { site, threads }: Setup): Promise<Model> {
+  const ort = await import(new URL(`onnxruntime-web/ort.${device}.min.mjs`, site).href);
   ort.env.wasm.wasmPaths = new URL("onnxruntime-web/", site).href;
   ort.env.wasm.numThreads = threads;
-  return Model.load(ort, new URL("model/", site), (loading) => port.postMessage({ loading }));
+  return Model.load(ort, new URL("model/", site), device, (loading) => port.postMessage({ loading }));
+}
+
+/** Whether there is such a GPU. Where a processor emulates one, WebAssembly is faster. */
+async function hasGpu(wanted: Setup["gpu"]): Promise<boolean> {
+  if (wanted === "no") return false;
+  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<Adapter | null> } };
+  const adapter = await gpu?.requestAdapter().catch(() => null);
+  return Boolean(adapter) && (wanted === "any" || !adapter!.info?.isFallbackAdapter);
 }
 
 function opened(id: string): Promise<OpenPhoto> {
@@ -88,7 +110,7 @@ port.onmessage = ({ data: setup }: MessageEvent<Setup>) => {
   store = Store.open(new URL(setup.site));
   model = load(setup);
   model.then(
-    ({ config }) => port.postMessage({ ready: config.name }),
+    ({ config, device }) => port.postMessage({ ready: { name: config.name, gpu: device === "webgpu", threads: setup.threads } }),
     (error: Error) => port.postMessage({ failed: error.message }),
   );
   port.onmessage = ({ data: request }: MessageEvent<Request>) => void answer(request);

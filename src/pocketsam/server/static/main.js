@@ -6,10 +6,11 @@ import { ObjectList } from "./list.js";
 import { addStroke, fromMask, fromSaved, maskOf, newObject, Objects, toSave } from "./objects.js";
 import { Preview } from "./preview.js";
 import { Proposals } from "./proposals.js";
-import { area } from "./rle.js";
 import { drafts, Saver } from "./saver.js";
 import { announce, attempt, cancelWork, element, toast, whileBusy, withProgress } from "./status.js";
+import { renderPhotos, renderToolbar } from "./toolbar.js";
 import { View } from "./view.js";
+import { counted, describe } from "./words.js";
 const canvas = element("canvas");
 const photoSelect = element("photo");
 const brushSize = element("brush-size");
@@ -60,7 +61,7 @@ async function openPhoto(index) {
     objects.reset([]);
     savedObjects = objects.all;
     view.show(null);
-    renderPhotos();
+    renderPhotos(photos, current);
     redraw();
     history.replaceState(null, "", `#${entry.id}`);
     await saver.idle();
@@ -101,7 +102,7 @@ async function addFiles(added) {
     }
     if (!first)
         return;
-    renderPhotos();
+    renderPhotos(photos, current);
     await attempt(() => openPhoto(photos.length > before ? before : photos.findIndex((one) => one.id === first)));
 }
 // prompts
@@ -153,7 +154,7 @@ function prompt(object) {
             if (mask.empty)
                 toast("No object was found there.");
             objects.setMask(object, maskOf(mask));
-            describe(object.key);
+            tell(object.key);
         }
         catch (error) {
             if (turn === opening && objects.active?.points === points && objects.active.box === box)
@@ -180,7 +181,7 @@ function stroked(points, radius, adds) {
     }
     const object = addStroke(target(), { points, radius, adds: paints }, view.photo.width, view.photo.height);
     objects.put(object);
-    describe(object.key);
+    tell(object.key);
 }
 /** Shows the mask that a click would give. */
 function hovered(point, adds) {
@@ -199,13 +200,9 @@ function hovered(point, adds) {
         preview.clear();
 }
 /** Says to screen readers what an object is now. */
-function describe(key) {
-    const { name, mask } = objects.all.find((one) => one.key === key) ?? {};
-    if (!mask || !view.photo)
-        return;
-    const share = Math.round((100 * area(mask.rle)) / (view.photo.width * view.photo.height));
-    const score = mask.predictedIou ? `, predicted IoU ${Math.round(100 * mask.predictedIou)} %` : "";
-    announce(`${name}: ${share} % of the photo${score}.`);
+function tell(key) {
+    if (view.photo)
+        describe(objects.all.find((one) => one.key === key), view.photo.width * view.photo.height);
 }
 function accept() {
     if (proposals.open) {
@@ -259,9 +256,6 @@ function cancel() {
     }
 }
 // what is shown
-function counted(count, what) {
-    return `${count} ${what}${count === 1 ? "" : "s"}`;
-}
 function changed() {
     if (!segmenting)
         save(); // else when the mask is there
@@ -286,31 +280,12 @@ function redraw() {
     list.render();
     renderButtons();
 }
-function renderPhotos() {
-    photoSelect.replaceChildren(...photos.map((photo, i) => new Option(photo.name, String(i))));
-    photoSelect.value = String(current);
-    element("position").textContent = photos.length ? `${current + 1} of ${photos.length}` : "";
-    document.title = photos[current] ? `${photos[current].name} · PocketSAM` : "PocketSAM";
-    document.body.classList.toggle("empty", photos.length === 0);
-}
 function renderButtons() {
-    document.body.classList.toggle("proposing", proposals.open);
-    document.body.classList.toggle("brushing", brushing);
-    const disable = (name, off) => { element(name).disabled = off; };
-    const press = (name, on) => element(name).setAttribute("aria-pressed", String(on));
-    const none = current < 0;
-    disable("undo", !objects.canUndo || proposals.open);
-    disable("redo", !objects.canRedo || proposals.open);
-    disable("previous", current <= 0);
-    disable("next", current >= photos.length - 1);
-    disable("everything", none || proposals.open);
-    const several = backend?.exportAll !== undefined && photos.length > 1;
-    element("all-photos").closest("label").hidden = !several;
-    disable("export", none || !(several || objects.all.some((one) => one.mask)));
-    disable("accept", !objects.active && !proposals.open);
-    press("add", !removing);
-    press("remove", removing);
-    press("brush", brushing);
+    renderToolbar({
+        proposing: proposals.open, brushing, removing, current, photos: photos.length,
+        canUndo: objects.canUndo, canRedo: objects.canRedo, active: objects.active !== null,
+        masks: objects.all.some((one) => one.mask), exportsAll: backend?.exportAll !== undefined,
+    });
 }
 // buttons and keys
 function setTool(tool) {
@@ -373,13 +348,13 @@ function listen() {
 }
 async function begin() {
     listen();
-    renderPhotos();
+    renderPhotos(photos, current);
     redraw();
     const [model, found] = await Promise.all([backend.model(), backend.photos()]);
     element("model").textContent = model.name;
     renderFormats(model, (suffix) => void attempt(() => exportAs(suffix)));
     photos = found;
-    renderPhotos();
+    renderPhotos(photos, current);
     const last = photos.findIndex((photo) => photo.id === location.hash.slice(1));
     if (photos.length)
         await openPhoto(Math.max(0, last));

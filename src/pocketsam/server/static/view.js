@@ -1,19 +1,7 @@
-// The canvas: the photo with its masks, zoom and pan, and what a pointer does on it.
+// The canvas: where the photo is on it, zoom and pan, and what a pointer does. `painter.ts` draws it.
+import { Painter } from "./painter.js";
 const DRAG = 5; // CSS pixels; less is a click
 const TOOLS = 66; // CSS pixels at the bottom that the tools hide
-const paths = new WeakMap();
-export function pathOf(polygons) {
-    let path = paths.get(polygons);
-    if (!path) {
-        path = new Path2D();
-        for (const ring of polygons.flat()) {
-            ring.forEach(([x, y], i) => (i ? path.lineTo(x, y) : path.moveTo(x, y)));
-            path.closePath();
-        }
-        paths.set(polygons, path);
-    }
-    return path;
-}
 /** A line without the points that are nearer than `step` to the one before; its ends stay. At most 2000 points. */
 function thinned(path, step) {
     const kept = [];
@@ -37,7 +25,7 @@ export class View {
     /** Where keys click, while the canvas has the keyboard. */
     cross = null;
     panning = false; // the space bar is down
-    context;
+    painter;
     scale = 1;
     origin = [0, 0];
     fitted = true;
@@ -49,7 +37,7 @@ export class View {
     constructor(canvas, gestures) {
         this.canvas = canvas;
         this.gestures = gestures;
-        this.context = canvas.getContext("2d");
+        this.painter = new Painter(canvas.getContext("2d"));
         new ResizeObserver(() => this.resize()).observe(canvas);
         canvas.addEventListener("pointerdown", (event) => this.down(event));
         canvas.addEventListener("pointermove", (event) => this.move(event));
@@ -108,11 +96,7 @@ export class View {
     }
     /** Whether a point of the photo lies in a mask. */
     contains(polygons, [x, y]) {
-        this.context.save();
-        this.context.resetTransform();
-        const inside = this.context.isPointInPath(pathOf(polygons), x, y, "evenodd");
-        this.context.restore();
-        return inside;
+        return this.painter.contains(polygons, x, y);
     }
     /** Where a pixel of the photo is, in CSS pixels of the page. */
     toPage([x, y]) {
@@ -132,125 +116,25 @@ export class View {
             this.redraw();
     }
     draw() {
-        const { context, photo } = this;
-        const ratio = window.devicePixelRatio || 1;
-        context.resetTransform();
-        context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-        if (!photo)
+        const { painter, drag } = this;
+        painter.begin(this.scale, this.origin);
+        if (!this.photo)
             return;
-        context.setTransform(ratio * this.scale, 0, 0, ratio * this.scale, ratio * this.origin[0], ratio * this.origin[1]);
-        context.imageSmoothingEnabled = this.scale * ratio < 4;
-        context.imageSmoothingQuality = this.scale * ratio < 1 ? "high" : "low"; // which is as good, and faster
-        context.drawImage(photo, 0, 0);
+        painter.photo(this.photo);
         for (const shape of this.shapes)
-            this.drawShape(shape);
+            painter.shape(shape);
         if (this.preview)
-            this.drawShape(this.preview);
+            painter.shape(this.preview);
         if (this.marks)
-            this.drawMarks(this.marks);
-        if (this.drag?.kind === "stroke")
-            this.drawStroke(this.drag);
+            painter.marks(this.marks);
+        if (drag?.kind === "stroke")
+            painter.brushStroke(drag.path, this.radius, drag.adds);
         if (this.cross)
-            this.drawCross(this.cross);
+            painter.cross(this.cross);
         if (this.rubber)
-            this.drawBox(this.rubber, true);
+            painter.box(this.rubber, true);
         if (this.brush && this.pointer)
-            this.drawBrush(this.pointer, this.brush);
-    }
-    drawShape({ polygons, colour, strong, faint, dashed }) {
-        const { context } = this;
-        const path = pathOf(polygons);
-        if (dashed) {
-            context.globalAlpha = 0.2;
-            context.fillStyle = colour;
-            context.fill(path, "evenodd");
-            context.globalAlpha = 1;
-            this.stroke(path, "#000000a0", 3);
-            this.dash(path, "#ffffff", 2);
-            return;
-        }
-        context.globalAlpha = faint ? 0.12 : strong ? 0.5 : 0.4;
-        context.fillStyle = colour;
-        context.fill(path, "evenodd");
-        context.globalAlpha = faint ? 0.5 : 1;
-        context.lineJoin = "round";
-        if (strong)
-            this.stroke(path, "#ffffff", 4);
-        this.stroke(path, colour, 2);
-        context.globalAlpha = 1;
-    }
-    drawMarks({ points, labels, box }) {
-        if (box)
-            this.drawBox(box, false);
-        points.forEach(([x, y], i) => {
-            const mark = new Path2D();
-            mark.arc(x, y, 6 / this.scale, 0, 2 * Math.PI);
-            this.context.fillStyle = labels[i] ? "#1eaa46" : "#e12d2d";
-            this.context.fill(mark);
-            this.stroke(mark, "#ffffff", 2);
-            const sign = new Path2D(); // not by colour alone: + adds, − removes
-            const arm = 3 / this.scale;
-            sign.moveTo(x - arm, y);
-            sign.lineTo(x + arm, y);
-            if (labels[i]) {
-                sign.moveTo(x, y - arm);
-                sign.lineTo(x, y + arm);
-            }
-            this.stroke(sign, "#ffffff", 1.5);
-        });
-    }
-    drawBox([x0, y0, x1, y1], dashed) {
-        const path = new Path2D();
-        path.rect(x0, y0, x1 - x0, y1 - y0);
-        this.stroke(path, "#00000080", 3);
-        if (dashed)
-            this.dash(path, "#ffffff", 1.5);
-        else
-            this.stroke(path, "#ffffff", 1.5);
-    }
-    drawStroke({ path, adds }) {
-        const { context } = this;
-        context.globalAlpha = 0.6;
-        context.lineCap = context.lineJoin = "round";
-        const line = new Path2D();
-        path.forEach(([x, y]) => line.lineTo(x, y));
-        line.lineTo(...path[0]);
-        path.slice(1).reverse().forEach(([x, y]) => line.lineTo(x, y)); // so that a single point is a dot, too
-        this.stroke(line, adds ? "#1eaa46" : "#e12d2d", 2 * this.radius * this.scale);
-        context.globalAlpha = 1;
-        context.lineCap = "butt";
-    }
-    drawBrush([x, y], diameter) {
-        const ratio = window.devicePixelRatio || 1;
-        const circle = new Path2D();
-        circle.arc(x, y, diameter / 2, 0, 2 * Math.PI);
-        this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
-        for (const [colour, width] of [["#000000a0", 3], ["#ffffff", 1.5]]) {
-            this.context.strokeStyle = colour;
-            this.context.lineWidth = width;
-            this.context.stroke(circle);
-        }
-    }
-    drawCross([x, y]) {
-        const arm = 14 / this.scale;
-        const path = new Path2D();
-        path.moveTo(x - arm, y);
-        path.lineTo(x + arm, y);
-        path.moveTo(x, y - arm);
-        path.lineTo(x, y + arm);
-        this.stroke(path, "#000000", 4);
-        this.stroke(path, "#ffffff", 2);
-    }
-    dash(path, colour, width) {
-        this.context.setLineDash([6 / this.scale, 4 / this.scale]);
-        this.stroke(path, colour, width);
-        this.context.setLineDash([]);
-    }
-    /** A line of a width in CSS pixels. */
-    stroke(path, colour, width) {
-        this.context.strokeStyle = colour;
-        this.context.lineWidth = width / this.scale;
-        this.context.stroke(path);
+            painter.brush(this.pointer, this.brush);
     }
     down(event) {
         if (!this.photo)

@@ -15,10 +15,10 @@ export class BrowserBackend {
         this.store = store;
         this.events = events;
     }
-    static async start(site, threads, events) {
+    static async start(site, setup, events) {
         const backend = new BrowserBackend(site, await Store.open(site), events);
         backend.worker.onmessage = ({ data }) => backend.receive(data);
-        backend.worker.postMessage({ site: site.href, threads });
+        backend.worker.postMessage({ site: site.href, ...setup });
         return backend;
     }
     async model() {
@@ -75,7 +75,7 @@ export class BrowserBackend {
         if ("loading" in reply)
             this.events.loading(reply.loading);
         else if ("ready" in reply)
-            this.events.ready();
+            this.events.ready(reply.ready);
         else if ("failed" in reply)
             this.events.failed(reply.failed);
         else if ("done" in reply)

@@ -27,6 +27,10 @@ function threads() {
         return 1;
     return Number(options.get("threads")) || Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS);
 }
+function gpu() {
+    const given = options.get("gpu");
+    return given === "no" || given === "any" ? given : "real";
+}
 const note = document.getElementById("note");
 function say(line) {
     note.textContent = line;
@@ -36,13 +40,17 @@ const events = {
     loading({ loaded, total }) {
         say(`${PRIVATE} Loading the model: ${Math.floor((100 * loaded) / total)} % of ${Math.ceil(total / 1e6)} MB.`);
     },
-    ready() {
+    ready(ready) {
         document.body.dataset.model = "ready";
         const cached = navigator.serviceWorker?.controller ? " This page works offline, too." : "";
-        say(PRIVATE + cached);
+        say(`${PRIVATE}${cached} ${device(ready)}`);
     },
     failed: say,
 };
+function device({ gpu, threads }) {
+    const cpu = `WebAssembly with ${threads} ${threads === 1 ? "thread" : "threads"}`;
+    return gpu ? `It uses the graphics processor (WebGPU), and ${cpu}.` : `It uses ${cpu}.`;
+}
 /** A button of the help that removes what the browser keeps. */
 function offerRemoval(backend) {
     const button = document.createElement("button");
@@ -59,7 +67,7 @@ function offerRemoval(backend) {
 note.hidden = false;
 say(PRIVATE);
 await isolate();
-const backend = await BrowserBackend.start(site, threads(), events);
+const backend = await BrowserBackend.start(site, { threads: threads(), gpu: gpu() }, events);
 offerRemoval(backend);
 start(backend);
 // For tests and benchmarks.

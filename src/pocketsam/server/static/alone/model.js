@@ -5,18 +5,20 @@ const MASK_INPUTS = ["hypernetwork_weights", "cell_scale", "cell_coefficients", 
 export class Model {
     ort;
     config;
+    device;
     sessions;
     predictIouFile;
     turn = Promise.resolve();
     tile = null;
-    constructor(ort, config, sessions, predictIouFile) {
+    constructor(ort, config, device, sessions, predictIouFile) {
         this.ort = ort;
         this.config = config;
+        this.device = device;
         this.sessions = sessions;
         this.predictIouFile = predictIouFile;
     }
     /** The model in a folder. `report` gets the bytes that have come. */
-    static async load(ort, folder, report) {
+    static async load(ort, folder, device, report) {
         const progress = GRAPHS.map(() => ({ loaded: 0, total: 0 }));
         const sum = (key) => progress.reduce((all, one) => all + one[key], 0);
         const files = await Promise.all(GRAPHS.map((name, i) => download(new URL(`${name}.onnx`, folder), (one) => {
@@ -25,9 +27,21 @@ export class Model {
         })));
         const { config } = await (await fetchFile(new URL("model.json", folder))).json();
         const sessions = {};
-        for (const [i, name] of GRAPHS.entries())
-            sessions[name] = await open(ort, files[i], 1); // one by one: memory
-        return new Model(ort, config, sessions, files[2]);
+        for (const [i, name] of GRAPHS.entries()) { // one by one: memory
+            sessions[name] = await open(ort, files[i], 1, name === "encoder" ? device : "wasm");
+        }
+        const model = new Model(ort, config, device, sessions, files[2]);
+        if (device === "webgpu")
+            await model.warmUp();
+        return model;
+    }
+    /** Has the GPU translate its programs before the first photo. Throws where it cannot run them. */
+    async warmUp() {
+        const { image_size: size } = this.config;
+        const image = new this.ort.Tensor("float32", new Float32Array(3 * size * size), [1, 3, size, size]);
+        const { image_embeddings } = await this.run(this.sessions.encoder, { image });
+        if (!image_embeddings.data.every(Number.isFinite))
+            throw new Error("its numbers are not finite");
     }
     /** An image (1, 3, S, S) to what the decoder needs of it. */
     async prepare(image) {
@@ -56,7 +70,7 @@ export class Model {
         };
     }
     async predictIou(prepared, points, labels, objects) {
-        const session = await (this.tile ??= open(this.ort, this.predictIouFile, TILE));
+        const session = await (this.tile ??= open(this.ort, this.predictIouFile, TILE, "wasm"));
         const iou = new Float32Array(4 * objects);
         const rows = [];
         const length = labels.length / objects;
@@ -104,9 +118,9 @@ export class Model {
     }
 }
 /** A session for a number of objects, with which nearly all shapes are known. */
-function open(ort, file, objects) {
+function open(ort, file, objects, device) {
     return ort.InferenceSession.create(file, {
-        executionProviders: ["wasm"],
+        executionProviders: [device],
         freeDimensionOverrides: { objects },
         logSeverityLevel: 3,
     });

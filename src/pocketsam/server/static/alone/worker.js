@@ -13,11 +13,32 @@ const photos = new Map();
 const cancelled = new Set(); // calls
 let model;
 let store;
-async function load({ site, threads }) {
-    const ort = await import(new URL("onnxruntime-web/ort.wasm.min.mjs", site).href);
+/** The model with its encoder on the GPU, where that works, or else in WebAssembly alone. */
+async function load(setup) {
+    if (await hasGpu(setup.gpu)) {
+        try {
+            return await loadWith("webgpu", setup);
+        }
+        catch (error) {
+            console.warn("The model does not run on the GPU, so it runs in WebAssembly:", error);
+        }
+    }
+    return loadWith("wasm", setup);
+}
+/** ONNX Runtime Web has a build for each; that with WebGPU is larger, so that only browsers that can use it load it. */
+async function loadWith(device, { site, threads }) {
+    const ort = await import(new URL(`onnxruntime-web/ort.${device}.min.mjs`, site).href);
     ort.env.wasm.wasmPaths = new URL("onnxruntime-web/", site).href;
     ort.env.wasm.numThreads = threads;
-    return Model.load(ort, new URL("model/", site), (loading) => port.postMessage({ loading }));
+    return Model.load(ort, new URL("model/", site), device, (loading) => port.postMessage({ loading }));
+}
+/** Whether there is such a GPU. Where a processor emulates one, WebAssembly is faster. */
+async function hasGpu(wanted) {
+    if (wanted === "no")
+        return false;
+    const { gpu } = navigator;
+    const adapter = await gpu?.requestAdapter().catch(() => null);
+    return Boolean(adapter) && (wanted === "any" || !adapter.info?.isFallbackAdapter);
 }
 function opened(id) {
     const found = photos.get(id) ?? encode(id);
@@ -75,6 +96,6 @@ async function answer(request) {
 port.onmessage = ({ data: setup }) => {
     store = Store.open(new URL(setup.site));
     model = load(setup);
-    model.then(({ config }) => port.postMessage({ ready: config.name }), (error) => port.postMessage({ failed: error.message }));
+    model.then(({ config, device }) => port.postMessage({ ready: { name: config.name, gpu: device === "webgpu", threads: setup.threads } }), (error) => port.postMessage({ failed: error.message }));
     port.onmessage = ({ data: request }) => void answer(request);
 };

@@ -1,0 +1,153 @@
+// What is drawn on the canvas: the photo, masks, clicks and boxes, the brush.
+
+import type { Box, Point, Polygons } from "./backend.js";
+
+/** A mask. strong: it is the active one. faint: others count now. dashed: a preview, which is an outline alone. */
+export interface Shape { polygons: Polygons; colour: string; strong?: boolean; faint?: boolean; dashed?: boolean }
+export interface Marks { points: Point[]; labels: number[]; box: Box | null }
+const paths = new WeakMap<Polygons, Path2D>();
+
+export function pathOf(polygons: Polygons): Path2D {
+  let path = paths.get(polygons);
+  if (!path) {
+    path = new Path2D();
+    for (const ring of polygons.flat()) {
+      ring.forEach(([x, y], i) => (i ? path!.lineTo(x, y) : path!.moveTo(x, y)));
+      path.closePath();
+    }
+    paths.set(polygons, path);
+  }
+  return path;
+}
+
+/** Draws in pixels of the photo; lines have widths in CSS pixels. */
+export class Painter {
+  private scale = 1; // CSS pixels of a pixel of the photo
+
+  constructor(private context: CanvasRenderingContext2D) {}
+
+  /** Clears the canvas. scale, origin: where on it the photo lies, in CSS pixels. */
+  begin(scale: number, [x, y]: Point): void {
+    const { context } = this;
+    const ratio = window.devicePixelRatio || 1;
+    this.scale = scale;
+    context.resetTransform();
+    context.clearRect(0, 0, context.canvas.width, context.canvas.height);
+    context.setTransform(ratio * scale, 0, 0, ratio * scale, ratio * x, ratio * y);
+  }
+
+  photo(photo: ImageBitmap): void {
+    const scale = this.scale * (window.devicePixelRatio || 1);
+    this.context.imageSmoothingEnabled = scale < 4;
+    this.context.imageSmoothingQuality = scale < 1 ? "high" : "low"; // which is as good, and faster
+    this.context.drawImage(photo, 0, 0);
+  }
+
+  /** Whether a point of the photo lies in a mask. */
+  contains(polygons: Polygons, x: number, y: number): boolean {
+    const { context } = this;
+    context.save();
+    context.resetTransform();
+    const inside = context.isPointInPath(pathOf(polygons), x, y, "evenodd");
+    context.restore();
+    return inside;
+  }
+
+  shape({ polygons, colour, strong, faint, dashed }: Shape): void {
+    const { context } = this;
+    const path = pathOf(polygons);
+    if (dashed) {
+      context.globalAlpha = 0.2;
+      context.fillStyle = colour;
+      context.fill(path, "evenodd");
+      context.globalAlpha = 1;
+      this.stroke(path, "#000000a0", 3);
+      this.dash(path, "#ffffff", 2);
+      return;
+    }
+    context.globalAlpha = faint ? 0.12 : strong ? 0.5 : 0.4;
+    context.fillStyle = colour;
+    context.fill(path, "evenodd");
+    context.globalAlpha = faint ? 0.5 : 1;
+    context.lineJoin = "round";
+    if (strong) this.stroke(path, "#ffffff", 4);
+    this.stroke(path, colour, 2);
+    context.globalAlpha = 1;
+  }
+
+  marks({ points, labels, box }: Marks): void {
+    if (box) this.box(box, false);
+    points.forEach(([x, y], i) => {
+      const mark = new Path2D();
+      mark.arc(x, y, 6 / this.scale, 0, 2 * Math.PI);
+      this.context.fillStyle = labels[i] ? "#1eaa46" : "#e12d2d";
+      this.context.fill(mark);
+      this.stroke(mark, "#ffffff", 2);
+      const sign = new Path2D(); // not by colour alone: + adds, − removes
+      const arm = 3 / this.scale;
+      sign.moveTo(x - arm, y);
+      sign.lineTo(x + arm, y);
+      if (labels[i]) { sign.moveTo(x, y - arm); sign.lineTo(x, y + arm); }
+      this.stroke(sign, "#ffffff", 1.5);
+    });
+  }
+
+  box([x0, y0, x1, y1]: Box, dashed: boolean): void {
+    const path = new Path2D();
+    path.rect(x0, y0, x1 - x0, y1 - y0);
+    this.stroke(path, "#00000080", 3);
+    if (dashed) this.dash(path, "#ffffff", 1.5);
+    else this.stroke(path, "#ffffff", 1.5);
+  }
+
+  /** A stroke that is being painted, of a radius in pixels of the photo. */
+  brushStroke(path: readonly Point[], radius: number, adds: boolean): void {
+    const { context } = this;
+    context.globalAlpha = 0.6;
+    context.lineCap = context.lineJoin = "round";
+    const line = new Path2D();
+    path.forEach(([x, y]) => line.lineTo(x, y));
+    line.lineTo(...path[0]!);
+    path.slice(1).reverse().forEach(([x, y]) => line.lineTo(x, y)); // so that a single point is a dot, too
+    this.stroke(line, adds ? "#1eaa46" : "#e12d2d", 2 * radius * this.scale);
+    context.globalAlpha = 1;
+    context.lineCap = "butt";
+  }
+
+  /** The brush at a place, and of a diameter, in CSS pixels of the canvas. */
+  brush([x, y]: Point, diameter: number): void {
+    const ratio = window.devicePixelRatio || 1;
+    const circle = new Path2D();
+    circle.arc(x, y, diameter / 2, 0, 2 * Math.PI);
+    this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    for (const [colour, width] of [["#000000a0", 3], ["#ffffff", 1.5]] as const) {
+      this.context.strokeStyle = colour;
+      this.context.lineWidth = width;
+      this.context.stroke(circle);
+    }
+  }
+
+  cross([x, y]: Point): void {
+    const arm = 14 / this.scale;
+    const path = new Path2D();
+    path.moveTo(x - arm, y);
+    path.lineTo(x + arm, y);
+    path.moveTo(x, y - arm);
+    path.lineTo(x, y + arm);
+    this.stroke(path, "#000000", 4);
+    this.stroke(path, "#ffffff", 2);
+  }
+
+  private dash(path: Path2D, colour: string, width: number): void {
+    this.context.setLineDash([6 / this.scale, 4 / this.scale]);
+    this.stroke(path, colour, width);
+    this.context.setLineDash([]);
+  }
+
+  /** A line of a width in CSS pixels. */
+  private stroke(path: Path2D, colour: string, width: number): void {
+    this.context.strokeStyle = colour;
+    this.context.lineWidth = width / this.scale;
+    this.context.stroke(path);
+  }
+}

@@ -32,8 +32,10 @@ export class Model {
     private predictIouFile: Uint8Array,
   ) {}
 
-  /** The model in a folder. `report` gets the bytes that have come. */
-  static async load(ort: typeof Ort, folder: URL, device: Device, report: (progress: Progress) => void): Promise<Model> {
+  /** The model in a folder, which may take so many seconds to start. `report` gets the bytes that have come. */
+  static async load(
+    ort: typeof Ort, folder: URL, device: Device, patience: number, report: (progress: Progress) => void,
+  ): Promise<Model> {
     const progress = GRAPHS.map(() => ({ loaded: 0, total: 0 }));
     const sum = (key: keyof Progress) => progress.reduce((all, one) => all + one[key], 0);
     const files = await Promise.all(GRAPHS.map((name, i) =>
@@ -42,6 +44,10 @@ export class Model {
         report({ loaded: sum("loaded"), total: sum("total") });
       })));
     const { config } = await (await fetchFile(new URL("model.json", folder))).json();
+    return within(patience, Model.start(ort, config, device, files));
+  }
+
+  private static async start(ort: typeof Ort, config: ModelConfig, device: Device, files: Uint8Array[]): Promise<Model> {
     const sessions: Partial<Record<Graph, Ort.InferenceSession>> = {};
     for (const [i, name] of GRAPHS.entries()) { // one by one: memory
       sessions[name] = await open(ort, files[i]!, 1, name === "encoder" ? device : "wasm");
@@ -149,6 +155,13 @@ function open(ort: typeof Ort, file: Uint8Array, objects: number, device: Device
     freeDimensionOverrides: { objects },
     logSeverityLevel: 3,
   });
+}
+
+/** The result of work that may take so many seconds. */
+function within<T>(seconds: number, work: Promise<T>): Promise<T> {
+  if (seconds === Infinity) return work;
+  const late = new Promise<never>((_, reject) => setTimeout(() => reject(new Error(`it takes more than ${seconds} s`)), 1000 * seconds));
+  return Promise.race([work, late]);
 }
 
 async function fetchFile(url: URL): Promise<Response> {

@@ -17,8 +17,8 @@ export class Model {
         this.sessions = sessions;
         this.predictIouFile = predictIouFile;
     }
-    /** The model in a folder. `report` gets the bytes that have come. */
-    static async load(ort, folder, device, report) {
+    /** The model in a folder, which may take so many seconds to start. `report` gets the bytes that have come. */
+    static async load(ort, folder, device, patience, report) {
         const progress = GRAPHS.map(() => ({ loaded: 0, total: 0 }));
         const sum = (key) => progress.reduce((all, one) => all + one[key], 0);
         const files = await Promise.all(GRAPHS.map((name, i) => download(new URL(`${name}.onnx`, folder), (one) => {
@@ -26,6 +26,9 @@ export class Model {
             report({ loaded: sum("loaded"), total: sum("total") });
         })));
         const { config } = await (await fetchFile(new URL("model.json", folder))).json();
+        return within(patience, Model.start(ort, config, device, files));
+    }
+    static async start(ort, config, device, files) {
         const sessions = {};
         for (const [i, name] of GRAPHS.entries()) { // one by one: memory
             sessions[name] = await open(ort, files[i], 1, name === "encoder" ? device : "wasm");
@@ -124,6 +127,13 @@ function open(ort, file, objects, device) {
         freeDimensionOverrides: { objects },
         logSeverityLevel: 3,
     });
+}
+/** The result of work that may take so many seconds. */
+function within(seconds, work) {
+    if (seconds === Infinity)
+        return work;
+    const late = new Promise((_, reject) => setTimeout(() => reject(new Error(`it takes more than ${seconds} s`)), 1000 * seconds));
+    return Promise.race([work, late]);
 }
 async function fetchFile(url) {
     const response = await fetch(url).catch(() => null);

@@ -7,6 +7,7 @@ import { readPhoto } from "./photo.js";
 import { cleanLogits } from "./regions.js";
 import { choose, tokens } from "./prompts.js";
 import { Store } from "./store.js";
+const GPU_SECONDS = 60; // to translate its programs; a graphics processor that takes longer is of no use
 const MOST_OPEN = 4; // photos that stay encoded, about 13 MB each
 const port = self;
 const photos = new Map();
@@ -17,20 +18,20 @@ let store;
 async function load(setup) {
     if (await hasGpu(setup.gpu)) {
         try {
-            return await loadWith("webgpu", setup);
+            return await loadWith("webgpu", setup, setup.gpu === "any" ? Infinity : GPU_SECONDS);
         }
         catch (error) {
             console.warn("The model does not run on the GPU, so it runs in WebAssembly:", error);
         }
     }
-    return loadWith("wasm", setup);
+    return loadWith("wasm", setup, Infinity);
 }
 /** ONNX Runtime Web has a build for each; that with WebGPU is larger, so that only browsers that can use it load it. */
-async function loadWith(device, { site, threads }) {
+async function loadWith(device, { site, threads }, patience) {
     const ort = await import(new URL(`onnxruntime-web/ort.${device}.min.mjs`, site).href);
     ort.env.wasm.wasmPaths = new URL("onnxruntime-web/", site).href;
     ort.env.wasm.numThreads = threads;
-    return Model.load(ort, new URL("model/", site), device, (loading) => port.postMessage({ loading }));
+    return Model.load(ort, new URL("model/", site), device, patience, (loading) => port.postMessage({ loading }));
 }
 /** Whether there is such a GPU. Where a processor emulates one, WebAssembly is faster. */
 async function hasGpu(wanted) {

@@ -16,13 +16,18 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
+from pocketsam.data.sample import Sample
+from pocketsam.evaluation.output import EXAMPLES
 from pocketsam.evaluation.pictures import plot
 from pocketsam.evaluation.provenance import fingerprint
-from pocketsam.evaluation.results import Curves, Table
+from pocketsam.evaluation.results import Curves, PhotoResult, Row, Table
+from pocketsam.robustness.studies import STUDIES
+from pocketsam.segmenter import Segmenter
+from pocketsam.utils.options import flag_of
 
 ROOT = Path(__file__).parents[1]
 OUT = Path("out/robustness")
@@ -162,6 +167,7 @@ def main(
     limit: Annotated[int, typer.Option(min=1, help="At most so many photos.")] = 30,
     only: Annotated[list[str] | None, typer.Option(help="Only this section; may be repeated.")] = None,
     pocket_only: Annotated[bool, typer.Option("--pocket-only", help="No model but pocket.")] = False,
+    sheets: Annotated[bool, typer.Option("--sheets", help="Draw the sheets anew, of samples/.")] = False,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ) -> None:
     models = {"pocket": "pocket"}
@@ -183,6 +189,8 @@ def main(
         if section.key == "attacks":
             others = [model for model in models.values() if model != "pocket"]
             arguments += [word for model in others for word in ("--against", model)]
+        if sheets and section.study != "real-weather":
+            draw_sheet(section, pictures)
         results = {
             name: measured(section.key, model, arguments, threads)
             for name, model in models.items()
@@ -192,7 +200,7 @@ def main(
         findings += [line for one in section.findings for line in judged(one, results)]
     digest = next(iter(results.values()))["model"]["description"]["weights"]
     summary = Table("", ["the papers found", "model", "holds", "figures"], findings).markdown().strip()
-    head = "\n".join(introduction(shards, limit, digest))
+    head = "\n".join(introduction(shards, digest))
     output.write_text("\n".join([head, "## The papers' findings\n", summary + "\n", *parts]))
     print(f"Written to {output}")
 
@@ -226,7 +234,7 @@ def measured(key: str, model: str, arguments: list[str], threads: int) -> Result
 
 
 def page_part(section: Section, arguments: list[str], results: dict[str, Result], pictures: Path) -> str:
-    """The tables of all models; the first model's curves and its sheet of examples."""
+    """The tables of all models; the first model's curves; a sheet of examples, if drawn."""
     first = next(iter(results.values()))
     lines = [
         f"## {section.title}\n",
@@ -248,11 +256,43 @@ def page_part(section: Section, arguments: list[str], results: dict[str, Result]
     if curves and (picture := plot(curves)):
         (pictures / f"{section.key}.png").write_bytes(picture)
         lines.append(f"![{section.title}: curves](pictures/robustness/{section.key}.png)\n")
-    examples = OUT / f"{section.key}-pocket" / "examples.jpg"
-    if examples.exists():
-        (pictures / f"{section.key}.jpg").write_bytes(examples.read_bytes())
+    if (pictures / f"{section.key}.jpg").exists():
         lines.append(f"![{section.title}: examples](pictures/robustness/{section.key}.jpg)\n")
     return "\n".join(lines)
+
+
+class Own:
+    """Three photos that may be shown, as samples whose mask is the one that pocket finds in a box."""
+
+    boxes: ClassVar[dict[str, tuple[int, int, int, int]]] = {
+        "tshirt": (61, 20, 446, 382),
+        "sneakers": (20, 130, 342, 371),
+        "cap": (40, 120, 360, 400),
+    }
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.segmenter = segmenter
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def read(self, i: int) -> Sample:
+        name, box = list(self.boxes.items())[i]
+        photo = self.segmenter.open(ROOT / "samples" / f"{name}.jpg")
+        return Sample(name, photo.image, photo.segment(boxes=box).rle, [0])
+
+
+def draw_sheet(section: Section, pictures: Path) -> None:
+    """The study's sheet of examples, of photos that may be shown: those of the data are not ours."""
+    segmenter = Segmenter("pocket", engine="torch", threads=1)
+    flags = dict(zip(section.options[::2], section.options[1::2], strict=True))
+    study = STUDIES[section.study]
+    given = {name: flags.get(flag_of(name)) for name in study.options()}
+    given["points"] = int(given["points"]) if given.get("points") else None
+    own = Own(segmenter)
+    results = [PhotoResult(i, name, rows=[Row(0, 1, {})]) for i, name in enumerate(own.boxes)]
+    drawn = study(**study.read(given)).pictures(results, own, lambda: segmenter)[EXAMPLES]
+    (pictures / f"{section.key}.jpg").write_bytes(drawn)
 
 
 def judged(finding: Finding, results: dict[str, Result]) -> Iterator[list[str]]:
@@ -268,15 +308,16 @@ def command(arguments: list[str]) -> str:
     return shlex.join(["pocketsam", "robustness", *shown])
 
 
-def introduction(shards: list[Path], limit: int, digest: str) -> Iterator[str]:
+def introduction(shards: list[Path], digest: str) -> Iterator[str]:
     names = " ".join(path.name for path in shards)
     yield "# Robustness\n"
-    yield f"<!-- written by: python benchmarks/robustness.py {names} --limit {limit} -o docs/robustness.md -->\n"
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    yield f"<!-- written by: python benchmarks/robustness.py {shlex.join(words)} -->\n"
     yield (
         "How much masks change when photos do, by the studies of `pocketsam robustness`"
-        " ([how to run them](how-to/evaluate.md#robustness)). Each study says how many photos it was measured on: of"
-        f" `{names}`, the first ones. With few photos, differences of some points mean nothing. The weights of"
-        f" `pocket` have the digest `{digest[:12]}`.\n"
+        " ([how to run them](how-to/evaluate.md#robustness)). Each section says how many photos it was measured on,"
+        f" the first ones of `{names}`. With few photos, differences of some points mean nothing. Studies that were"
+        f" not measured have no section. The weights of `pocket` have the digest `{digest[:12]}`.\n"
     )
 
 

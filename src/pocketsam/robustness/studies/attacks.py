@@ -278,7 +278,8 @@ class Attacks(Study):
         tiles = [Tile("clean", clean, [encode(case.mask(segmenter, clean))], click)]
         for attack in self.attacks:
             image = self._attacked(attack, box, case)
-            tiles.append(Tile(str(attack), image, [encode(case.mask(segmenter, image))], click))
+            caption = str(attack).replace("ε", "eps")  # the font has no Greek
+            tiles.append(Tile(caption, image, [encode(case.mask(segmenter, image))], click))
         change = (image.astype(int) - clean) * (127 // max(1, int(attack.epsilon))) + 128
         tiles.append(Tile("the last change, enlarged", np.clip(change, 0, 255).astype(np.uint8)))
         return {EXAMPLES: sheet(tiles, columns=4, side=260)}

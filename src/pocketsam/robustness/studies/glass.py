@@ -121,7 +121,7 @@ class Glass(Study):
                 image = pane.compose(kind)
                 mask = _clicked(segmenter.open(image), (x, y))
                 tiles.append(Tile(f"{kind}, {INTERIOR} click", image, [encode(mask)], [(x, y)]))
-        return {EXAMPLES: sheet(tiles, columns=4, side=230)}
+        return {EXAMPLES: sheet(tiles, columns=4, side=200)}
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pocketsam.config import FOREGROUND
 from pocketsam.models.architectures import build
 from pocketsam.models.sam import Sam
 from pocketsam.quantization import calibrate as module
-from pocketsam.quantization.calibrate import calibrate, random_prompts, task_loss
+from pocketsam.quantization.calibrate import calibrate, find_prompts, random_prompts, task_loss
 from pocketsam.quantization.model import QuantizedSam, fold_batch_norm
 from pocketsam.quantization.products import Handler, Product, Products, quantize_b
 from pocketsam.quantization.search import Scales
@@ -44,6 +45,18 @@ def test_more_bits_are_nearer_to_float(sam: Sam, images: list[Tensor]) -> None:
         masks, _ = quantized.decode(quantized.encode(images[0]), points, labels)
         errors.append(float((masks - exact).norm() / exact.norm()))
     assert errors[0] > 4 * errors[1] > 0
+
+
+def test_boxes_are_around_what_the_model_finds(sam: Sam, images: list[Tensor]) -> None:
+    anywhere, labels = random_prompts(64, 0, seed=3)
+    points, labels_ = find_prompts(sam, images[0], 0, seed=3)
+    clicks = labels[0, :, 0] == FOREGROUND
+    assert torch.equal(labels, labels_) and torch.equal(points[0, clicks], anywhere[0, clicks])
+    with torch.no_grad():
+        logits, iou = sam.decode(sam.encode(images[0]), points[:, clicks], labels[:, clicks])
+    for box, masks, best in zip(points[0, ~clicks], logits[0], iou[0].argmax(-1), strict=True):
+        ys, xs = torch.nonzero(masks[best] > 0, as_tuple=True)
+        assert box.tolist() == [[4 * xs.min(), 4 * ys.min()], [4 * xs.max() + 4, 4 * ys.max() + 4]]
 
 
 def test_the_gradients_are_finite_differences_of_the_task_loss(sam: Sam, images: list[Tensor]) -> None:

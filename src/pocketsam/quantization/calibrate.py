@@ -22,12 +22,15 @@ from pocketsam.quantization.quantizers import Groups, Quantizer
 from pocketsam.quantization.rows import Chosen, choose, operands, results
 from pocketsam.quantization.search import Part, Samples, Scales, find_scales, initial_scales
 from pocketsam.quantization.settings import Settings
+from pocketsam.utils.boxes import outermost_pixels
 from pocketsam.utils.journal import Journal
 
-PROMPTS = 4
-"""Random clicks, and as many random boxes, in each image."""
+PROMPTS = 8
+"""Clicks, and as many boxes, in each image."""
 GROUPED = 4
 """A row of a depthwise convolution has few weights in each of its many channels: a quarter of the rows will do."""
+CELL = 4
+"""Pixels along a side of a cell of the logits."""
 _CALLS = 1000
 """More than any product is computed for one image."""
 
@@ -110,6 +113,25 @@ def _divergence(probability: Tensor, logits: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, probability) - entropy.mean()
 
 
+@torch.no_grad()
+def find_prompts(sam: Sam, image: Tensor, pad_points_to: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Random clicks, and the boxes around what the model finds at them; see `random_prompts`.
+
+    Users draw boxes around objects. The masks of boxes anywhere are less sure: their logits are smaller, and scales
+    found for them would clip those of objects.
+    """
+    points, labels = random_prompts(sam.image_size, pad_points_to, seed)
+    logits, iou = sam.decode(sam.encode(image), points[:, :PROMPTS], labels[:, :PROMPTS])
+    best = iou[0].argmax(-1)
+    for corners, mask in zip(
+        points[0, PROMPTS:, :2], logits[0, torch.arange(PROMPTS), best] > 0, strict=True
+    ):
+        if mask.any():
+            x0, y0, x1, y1 = outermost_pixels(mask.numpy()).tolist()
+            corners[:] = torch.tensor([[x0, y0], [x1 + 1, y1 + 1]]) * CELL
+    return points, labels
+
+
 def random_prompts(image_size: int, pad_points_to: int, seed: int) -> tuple[Tensor, Tensor]:
     """Clicks and boxes anywhere in an image: points (1, N, P, 2) in pixels, labels (1, N, P)."""
     generator = torch.Generator().manual_seed(seed)
@@ -126,7 +148,7 @@ def _run(
 ) -> dict[str, _Record]:
     """Steps 1 and 2."""
     records: dict[str, _Record] = {}
-    prompts = [random_prompts(sam.image_size, pad_points_to, seed) for seed in range(len(images))]
+    prompts = [find_prompts(sam, image, pad_points_to, seed) for seed, image in enumerate(images)]
     references = []
     for number, image in enumerate(images):
         with torch.no_grad(), Products(sam, _Recorder(records, settings, number, chosen)):

@@ -6,9 +6,11 @@ convolution's kernel (its unfolded product), a cell of a transposed convolution,
 
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,32 +19,44 @@ from pocketsam.quantization.products import Product
 
 MOST_COLUMNS = 1024
 """Of an activation B; more are sampled, too."""
+MULTIPLICATIONS = 2**23
+"""Of one attention product's rows; they come from as many heads and prompts as possible, each with its own range."""
+
+
+ROWS_OF_ENTRY = 16
+"""Of a head and prompt, at least, where there are so many."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Which rows: their numbers (R,) among all rows of all batch entries or, of a "matmul", of one entry.
+    """Which rows: their numbers (R,) among all rows of all batch entries or, of a "matmul", of each chosen entry.
 
-    entry: the number of that batch entry. columns: those of B that are kept, (N,); None for all.
+    entries: the numbers of these batch entries. columns: those of B that are kept, (N,); None for all.
     """
 
     rows: Tensor
-    entry: int = 0
+    entries: Sequence[int] = ()
     columns: Tensor | None = None
 
 
 def choose(product: Product, shape: torch.Size, count: int, seed: int) -> Chosen:
-    """At most `count` rows of a product whose result has this shape; the same for the same name and seed."""
+    """Rows of a product whose result has this shape; the same for the same name and seed.
+
+    At most `count` of a convolution, and four times as many of a linear layer, whose tokens differ more. Of attention,
+    as many as can be paid for: few rows would leave out the prompt, the head or the token whose numbers are largest,
+    and a scale that clips them moves the mask.
+    """
     generator = torch.Generator().manual_seed(zlib.crc32(product.name.encode()) + seed)
     if product.kind != "matmul":
         places = math.prod(shape) // (shape[-1] if product.kind == "linear" else shape[1])
         if product.kind == "transposed_conv":
             places //= math.prod(product.stride)
-        return Chosen(_sample(places, count, generator))
-    entries = math.prod(shape[:-2])
-    entry = int(torch.randint(entries, (1,), generator=generator))
+        return Chosen(_sample(places, 4 * count if product.kind == "linear" else count, generator))
     columns = _sample(shape[-1], MOST_COLUMNS, generator) if shape[-1] > MOST_COLUMNS else None
-    return Chosen(_sample(shape[-2], count, generator), entry, columns)
+    affordable = max(count, MULTIPLICATIONS // (product.a.shape[-1] * min(shape[-1], MOST_COLUMNS)))
+    entries = torch.randperm(math.prod(shape[:-2]), generator=generator)[: -(-affordable // ROWS_OF_ENTRY)]
+    rows = _sample(shape[-2], affordable // len(entries), generator)
+    return Chosen(rows, entries.tolist(), columns)
 
 
 def operands(product: Product, chosen: Chosen) -> tuple[Tensor, Tensor]:
@@ -56,8 +70,8 @@ def operands(product: Product, chosen: Chosen) -> tuple[Tensor, Tensor]:
     if product.kind == "transposed_conv":
         return a.permute(0, 2, 3, 1).flatten(0, 2)[chosen.rows][None], weight_matrix(product)
     batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    a, b = (_entry(x.expand(*batch, *x.shape[-2:]), chosen.entry) for x in (a, b))
-    return a[chosen.rows][None], (b if chosen.columns is None else b[:, chosen.columns])[None]
+    a, b = (_entries(x.expand(*batch, *x.shape[-2:]), chosen.entries) for x in (a, b))
+    return a[:, chosen.rows], b if chosen.columns is None else b[..., chosen.columns]
 
 
 def weight_matrix(product: Product) -> Tensor:
@@ -83,8 +97,8 @@ def results(product: Product, values: Tensor, chosen: Chosen) -> Tensor:
         cells = values.unflatten(3, (-1, wide)).unflatten(2, (-1, high))  # (B, C, y, of y, x, of x)
         found: Tensor = cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(0, 2)[chosen.rows][None]
         return found
-    rows = _entry(values, chosen.entry)[chosen.rows]
-    return (rows if chosen.columns is None else rows[:, chosen.columns])[None]
+    rows = _entries(values, chosen.entries)[:, chosen.rows]
+    return rows if chosen.columns is None else rows[..., chosen.columns]
 
 
 def _patches(product: Product, a: Tensor, rows: Tensor) -> Tensor:
@@ -100,12 +114,10 @@ def _patches(product: Product, a: Tensor, rows: Tensor) -> Tensor:
     return found.permute(0, 3, 1, 2).flatten(1)
 
 
-def _entry(x: Tensor, number: int) -> Tensor:
-    """Of (…, M, N), the matrix with this number."""
-    for size in reversed(x.shape[:-2]):
-        number, place = divmod(number, size)
-        x = x.select(-3, place)
-    return x
+def _entries(x: Tensor, numbers: Sequence[int]) -> Tensor:
+    """Of (…, M, N), the matrices with these numbers: (G, M, N)."""
+    places = np.unravel_index(numbers, x.shape[:-2])
+    return x[tuple(torch.from_numpy(place) for place in places)]
 
 
 def _sample(total: int, count: int, generator: torch.Generator) -> Tensor:

@@ -24,7 +24,8 @@ class Settings:
     scale is searched for while the other operand is left in float.
     two_groups: whether the results of softmax and GELU have two scales.
     candidates: how many scales the search tries in each step, from `lowest` to `highest` times the min-max scale.
-    rows: how many rows of each product are compared per image and call.
+    rows: how many rows of each product are compared per image and call; of linear layers and attention more, see
+    `rows.choose`.
     """
 
     weight_bits: int = 8

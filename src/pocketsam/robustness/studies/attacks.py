@@ -158,11 +158,10 @@ class Attacks(Study):
         """All attacks: FGSM takes one step, whatever the numbers of steps."""
         from pocketsam.robustness.attacks.steps import Attack
 
-        every = product(self.goals, self.methods, self.epsilons, self.steps)
-        made = [
+        made = (
             Attack(method, goal, epsilon, 1 if method == "fgsm" else steps, self.step_size, self.threshold)
-            for goal, method, epsilon, steps in every
-        ]
+            for goal, method, epsilon, steps in product(self.goals, self.methods, self.epsilons, self.steps)
+        )
         return list(dict.fromkeys(made))
 
     def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
@@ -340,8 +339,7 @@ def _of_attack(results: Sequence[PhotoResult], attack: "Attack") -> list[PhotoRe
 
 
 def _jpeg(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    file = BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(image).save(file := BytesIO(), "JPEG", quality=JPEG_QUALITY)
     return np.asarray(Image.open(file))
 
 

@@ -162,13 +162,18 @@ def locate(model: str | Path) -> tuple[Path, ModelConfig | None]:
     raise ModelError(f"there is no model {str(model)!r}; {hint}")
 
 
-def locate_weights(model: str | Path, purpose: str) -> tuple[Path, ModelConfig | None]:
-    """The weights of a model, and what is known of it that they do not say. purpose: such as "quantise".
+def locate_weights(
+    model: str | Path, purpose: str, known_as: str | None = None
+) -> tuple[Path, ModelConfig | None]:
+    """The weights of a model, and what is known of it that they do not say.
 
+    purpose: such as "quantise". known_as: which published model it is, where its file name does not tell.
     Raises ModelError when there is no such model, or only files that were made of its weights.
     """
     from pocketsam.engines.source import weights_file  # brings numpy with it
 
+    if known_as is not None and known_as not in MODELS:
+        raise ModelError(f"--as {known_as}: no published model has this name; `pocketsam models` lists them")
     source, config = locate(model)
     weights = weights_file(source)
     if weights is None:
@@ -176,7 +181,7 @@ def locate_weights(model: str | Path, purpose: str) -> tuple[Path, ModelConfig |
             f"{source}: holds no weights to {purpose}, but files that are exported or quantised already; give the"
             " checkpoint that they were made of"
         )
-    return weights, config
+    return weights, MODELS[known_as].config if known_as else config
 
 
 def size_and_place(model: Model) -> tuple[int | None, str]:

@@ -140,14 +140,15 @@ def test_a_folder_never_holds_two_models(tmp_path):
         (("{checkpoint}", "--to", "onnx", "-o", "{folder}/x.safetensors"), "is one file, and ONNX files are"),
         (("{checkpoint}", "--to", "pt", "-o", "{folder}/x.safetensors"), "is no place for a .pt file"),
         (("{checkpoint}", "--to", "pt", "-o", "{folder}/text.safetensors/x"), "cannot be written"),
-        (("pocket",), "holds no model.safetensors to convert"),
+        (("pocket",), "holds no weights to convert"),
         (("{folder}/truncated.pth",), "truncated.pth: is damaged"),
         (("{folder}/text.safetensors",), "text.safetensors: is damaged"),
         (("{checkpoint}", "-o", "{folder}/text.safetensors/x"), "cannot be written"),
         (("{checkpoint}", "--to", "onnx", "-o", "{folder}/text.safetensors/x"), "cannot be written"),
     ],
 )
-def test_bad_input_gets_one_line(words, complaint, checkpoint, tmp_path):
+def test_bad_input_gets_one_line(words, complaint, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("pocketsam.engines.source.runs_from_checkout", lambda: False)  # as installed
     (tmp_path / "truncated.pth").write_bytes(checkpoint.read_bytes()[:1_000_000])
     (tmp_path / "text.safetensors").write_text("not weights")
     done = pocketsam("convert", *(word.format(checkpoint=checkpoint, folder=tmp_path) for word in words))

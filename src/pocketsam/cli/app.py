@@ -18,12 +18,12 @@ COMMANDS = {
     "models": "List the models that have a name, and where their files are.",
     "embed": "Store a teacher's embeddings of photos, for training students.",
     "train": "Train a model by a recipe.",
-    "convert": "Convert a checkpoint to safetensors or ONNX.",
+    "convert": "Convert a checkpoint to safetensors, ONNX or PyTorch.",
     "export": "Make a model ready for another place to run in, such as a browser.",
     "quantize": "Quantise a model to 8 bits or fewer, by TinySAM's method.",
     "convert-labels": "Convert annotations of photos from one format to another.",
     "evaluate": "Measure a model as the papers do.",
-    "robustness": "Measure how robust a model is: corruptions, weather, occlusion, attacks.",
+    "robustness": "Measure how robust a model is, as the papers do.",
 }
 """Each command is a file of its name. It is imported when it is needed, so that `pocketsam --help` starts at once."""
 

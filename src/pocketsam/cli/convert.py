@@ -8,7 +8,6 @@ import typer
 
 from pocketsam.cli.options import output_option, show_files
 from pocketsam.config import EVERYTHING_DEFAULTS
-from pocketsam.errors import InputError
 from pocketsam.utils.install import importing
 
 
@@ -66,19 +65,13 @@ def convert(
     which contains the model's config, ONNX files, which run without PyTorch, or a .pt file, which the code published
     with its architecture reads.
     """
-    from pocketsam.zoo import MODELS, locate
-
     with importing("export", "converting"):
         from pocketsam.export.convert import convert as write
-        from pocketsam.models.checkpoints import FILE_NAME, load_model
-    if known_as is not None and known_as not in MODELS:
-        raise InputError(f"--as {known_as}: no published model has this name; `pocketsam models` lists them")
-    path, config = locate(model)
-    if path.is_dir():
-        path = path / FILE_NAME
-        if not path.exists():
-            raise InputError(f"{path.parent}: holds no {FILE_NAME} to convert; ONNX files run as they are")
-    sam, config = load_model(path, MODELS[known_as].config if known_as else config)
+        from pocketsam.models.checkpoints import load_model
+    from pocketsam.zoo import locate_weights
+
+    path, config = locate_weights(model, "convert", known_as)
+    sam, config = load_model(path, config)
     config = config.with_defaults(defaults or [])
     forms = [form.value for form in to or [Form.safetensors]]
     converted = write(sam, config, output or Path(config.name), forms, half=half, source=path)

@@ -35,7 +35,7 @@ def output_option(help: str, metavar: str = "OUT") -> Any:
 
 
 def with_options(**declared: type | Mapping[str, Option]) -> Callable[[Command], Command]:
-    """Decorates a command, which gets declared options by these names; they stand last in its help.
+    """Decorates a command, which gets declared options by these names, and has them in its help in their place.
 
     Those of a class come as an object of it, those of a mapping as a dictionary.
     """
@@ -48,8 +48,10 @@ def with_options(**declared: type | Mapping[str, Option]) -> Callable[[Command],
                 values[name] = source(**given) if isinstance(source, type) else given
             command(**values)
 
-        wanted = [one for one in signature(command).parameters.values() if one.name not in declared]
-        wanted += [_parameter(*named) for source in declared.values() for named in _options(source).items()]
+        wanted: list[Parameter] = []
+        for one in signature(command).parameters.values():
+            source = declared.get(one.name)
+            wanted += [_parameter(*named) for named in _options(source).items()] if source else [one]
         run.__annotations__ = {one.name: one.annotation for one in wanted}
         ordered = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in wanted]
         run.__signature__ = Signature(ordered)  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ import typer
 from pocketsam.cli.options import Model, open_model, output_option, with_options
 from pocketsam.config import Running
 from pocketsam.predict.formats import FORMATS
+from pocketsam.predict.prompt_words import PromptWords
 from pocketsam.utils.words import count
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 SUFFIXES = "; ".join(f"{' '.join(format.suffixes)} ({format.what})" for format in FORMATS)
 
 
-@with_options(running=Running)
+@with_options(words=PromptWords, running=Running)
 def segment(
     photos: Annotated[
         list[Path] | None,
@@ -24,34 +25,8 @@ def segment(
             help="Photos, or folders of photos; with --prompts, the folder of its photos.", metavar="PHOTO"
         ),
     ] = None,
-    points: Annotated[
-        list[str] | None, typer.Option("--point", help="A pixel on the object.", metavar="[NAME=]X,Y")
-    ] = None,
-    negatives: Annotated[
-        list[str] | None,
-        typer.Option("--negative", help="A pixel that is not on the object.", metavar="[NAME=]X,Y"),
-    ] = None,
-    boxes: Annotated[
-        list[str] | None,
-        typer.Option("--box", help="A box around an object, in pixels.", metavar="[NAME=]X0,Y0,X1,Y1"),
-    ] = None,
-    mask: Annotated[
-        Path | None,
-        typer.Option(
-            help="A mask to start from: logits (.npy), or an image that is not 0 inside the mask.",
-            metavar="FILE",
-        ),
-    ] = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            help="The prompts of many photos: .csv with the columns photo, points, labels, boxes, name, or .json.",
-            metavar="FILE",
-        ),
-    ] = None,
-    same_prompts: Annotated[
-        bool, typer.Option("--same-prompts", help="Use the same pixels on each of several photos.")
-    ] = False,
+    *,
+    words: PromptWords,
     output: Annotated[
         Path | None,
         output_option(
@@ -68,7 +43,6 @@ def segment(
         bool, typer.Option("--refine", help="Move the outlines to the edges in the photo.")
     ] = False,
     model: Model = "pocket",
-    *,
     running: Running,
 ) -> None:
     """Segment objects in photos, by clicks or boxes.
@@ -79,10 +53,8 @@ def segment(
     """
     from pocketsam.predict.batch import is_shared, plan, segment_into, segment_photos
     from pocketsam.predict.photo_files import check_all_done
-    from pocketsam.predict.prompt_words import read_words
 
-    objects = read_words(points or [], negatives or [], boxes or [])
-    jobs = plan(photos or [], prompts, objects, mask, output, same_prompts=same_prompts)
+    jobs = plan(photos or [], words, output)
     segmenter = open_model(model, running, one_image=len(jobs) == 1)
     if output is not None and is_shared(output, len(jobs)):
         results = segment_into(segmenter, jobs, output, multimask, refine)

@@ -27,6 +27,7 @@ from pocketsam.predict.photo_files import (
     unique_names,
 )
 from pocketsam.predict.prompt_files import read_prompts
+from pocketsam.predict.prompt_words import PromptWords
 from pocketsam.utils.files import check_writable
 
 
@@ -71,28 +72,19 @@ class Outcome(PhotoOutcome):
     labels: LabelledPhoto | None = None
 
 
-def plan(
-    given: Sequence[Path],
-    prompts: Path | None,
-    objects: Sequence[ObjectPrompt],
-    mask: Path | None,
-    output: Path | None,
-    *,
-    same_prompts: bool = False,
-) -> list[Job]:
+def plan(given: Sequence[Path], words: PromptWords, output: Path | None) -> list[Job]:
     """The jobs that a command line describes; errors name its options.
 
-    given: photos and folders of photos. prompts: a file with the prompts of many photos, which lie beside it or in
-    the folder that is given. objects: of a single photo or, with `same_prompts`, of each. mask: a file with the mask
-    of the only object. output: a folder or, for one photo, a file whose suffix chooses the format; None: the working
-    directory.
+    given: photos and folders of photos; with a file of prompts, the folder of its photos, if they do not lie beside
+    it. output: a folder or, for one photo, a file whose suffix chooses the format; None: the working directory.
     Raises InputError for options that exclude each other, and where a photo, a prompt or a place for the results is
     missing.
     """
-    if prompts is not None:
+    objects, mask = words.objects(), words.mask
+    if words.prompts is not None:
         if objects or mask is not None:
             raise InputError("--prompts holds all prompts; leave out --point, --negative, --box and --mask")
-        return _jobs_of_file(prompts, given, output)
+        return _jobs_of_file(words.prompts, given, output)
     if not given:
         raise InputError("there is no photo; give one, or a folder of photos")
     if not objects and mask is None:
@@ -102,7 +94,7 @@ def plan(
     if mask is not None and len(objects) > 1:
         raise InputError("--mask is the mask of one object; give it with one --box at most")
     photos = find_photos(given)
-    if len(photos) > 1 and not same_prompts:
+    if len(photos) > 1 and not words.same_prompts:
         raise InputError(
             f"there are {len(photos)} photos, but --point, --box and --mask are of one; give --prompts FILE with the"
             " prompts of each, or --same-prompts to use the same pixels on all of them"

@@ -42,7 +42,7 @@ class Chosen:
 def choose(product: Product, shape: torch.Size, count: int, seed: int) -> Chosen:
     """Rows of a product whose result has this shape; the same for the same name and seed.
 
-    At most `count` of a convolution, and four times as many of a linear layer, whose tokens differ more. Of attention,
+    At most `count` of a convolution, and four times as many of a linear layer, whose tokens differ more. Of attention
     as many as can be paid for: few rows would leave out the prompt, the head or the token whose numbers are largest,
     and a scale that clips them moves the mask.
     """

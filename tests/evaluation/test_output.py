@@ -24,7 +24,8 @@ CURVES = Curves("clicks", "clicks", "mean IoU", {"model": [(1, 20), (2, 40)]})
 
 
 def result(scores, name="photo", **more):
-    rows = [Row(i, 10, {"box": score, "click": None}) for i, score in enumerate(scores)]
+    truth = {"size": [4, 5], "counts": "0:"}
+    rows = [Row(i, 10, {"box": score, "click": None}, truth=truth) for i, score in enumerate(scores)]
     return PhotoResult(0, name, rows=rows, **more)
 
 

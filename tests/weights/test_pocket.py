@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 
@@ -16,6 +17,8 @@ from pocketsam.evaluation.metrics import ious
 from pocketsam.export.onnx import export_onnx
 from pocketsam.predict.candidates import choose
 from pocketsam.predict.image import load_image, preprocess
+from pocketsam.quantization.graph import with_initializers
+from pocketsam.quantization.onnx import narrow
 from pocketsam.segmenter import Photo
 from pocketsam.utils.boxes import tight_box
 
@@ -87,11 +90,28 @@ def test_the_files_are_small_and_described(shipped: Segmenter) -> None:
 def test_float32_onnx_is_pytorch_to_a_thousandth(torch_engine: TorchEngine, tmp_path: Path) -> None:
     export_onnx(torch_engine.sam, torch_engine.config, tmp_path)
     image = load_image(SAMPLES / "cap.jpg")
-    onnx = Segmenter(tmp_path).open(image)
+    by_onnx = Segmenter(tmp_path).open(image)
     torch_ = Segmenter(engine=torch_engine).open(image)
-    assert np.abs(onnx.embedding - torch_.embedding).max() <= 1e-3 * torch_.embedding.std()
-    for ours, theirs in zip(answers(onnx), answers(torch_), strict=True):
+    assert np.abs(by_onnx.embedding - torch_.embedding).max() <= 1e-3 * torch_.embedding.std()
+    for ours, theirs in zip(answers(by_onnx), answers(torch_), strict=True):
         assert np.abs(ours - theirs).max() <= 1e-3 * theirs.std()
+
+
+def test_openvino_computes_with_int8_weights_in_float(torch_engine: TorchEngine, tmp_path: Path) -> None:
+    """For many objects at a time, too: OpenVINO's own arithmetic with stored integers gives other masks there."""
+    export_onnx(torch_engine.sam, torch_engine.config, tmp_path)
+    for file in tmp_path.glob("decoder_*.onnx"):
+        model = with_initializers(onnx.load(file))
+        narrow(model)
+        onnx.save(model, file)
+    image = load_image(SAMPLES / "sneakers.jpg")
+    for clicks in (1, 3):
+        points = np.random.default_rng(0).integers(20, 300, (16, clicks, 2)).tolist()
+        ours, theirs = (
+            Segmenter(tmp_path, engine, threads=2).open(image).segment(points=points)
+            for engine in ("openvino", "onnx")
+        )
+        assert np.abs(ours.logits - theirs.logits).max() <= 1e-2 * theirs.logits.std()
 
 
 def test_what_is_shipped_gives_the_masks_of_pytorch(shipped: Segmenter, torch_engine: TorchEngine) -> None:

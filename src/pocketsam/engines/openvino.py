@@ -70,6 +70,8 @@ class OpenVinoEngine:
         models, self.config = open_folder(folder, _read)
         numerics = self.config.numerics_in(precision)
         self.info = EngineInfo("openvino", "cpu", numerics, threads, thread_safe=True, batch=TILE)
+        for name in models.keys() - {"encoder"}:
+            _widen_weights(models[name])
         self._models = {name: _in_precision(model, name, precision) for name, model in models.items()}
         # The sizes of dynamic axes for the usual prompt.
         self._usual = {"points": self.config.pad_points_to or 2, "embeddings": 0}
@@ -226,6 +228,23 @@ class MaskInputs(NamedTuple):
         """The inputs of `decoder_masks`."""
         rows = {tensor.name: _row(self.tile.values[tensor.name], self.row) for tensor in MASK_INPUTS}
         return self.features | rows
+
+
+def _widen_weights(model: ov.Model) -> None:
+    """Make floats of weights that are stored as INT8, for arithmetic in float.
+
+    OpenVINO would multiply by the stored integers, and by activations that it rounds to 8 bits itself. For several
+    prompts at a time, the masks are then wrong (2026.4), and without AVX-512 some graphs do not compile.
+    """
+    for constant in [op for op in model.get_ordered_ops() if op.get_type_name() == "Constant"]:
+        if constant.get_output_element_type(0) != ov.Type.i8:
+            continue
+        (convert,) = constant.output(0).get_target_inputs()
+        (multiply,) = convert.get_node().output(0).get_target_inputs()
+        product = multiply.get_node()
+        _, scale = (value.get_source_output().get_node() for value in product.inputs())
+        wide = ov.op.Constant(constant.data.astype(np.float32) * scale.data)
+        product.output(0).replace(wide.output(0))
 
 
 def _in_precision(model: ov.Model, name: str, precision: str) -> ov.Model:

@@ -242,6 +242,8 @@ def _widen_weights(model: ov.Model) -> None:
         (convert,) = constant.output(0).get_target_inputs()
         (multiply,) = convert.get_node().output(0).get_target_inputs()
         product = multiply.get_node()
+        if product.get_type_name() != "Multiply":  # another program's, with zero points
+            continue
         _, scale = (value.get_source_output().get_node() for value in product.inputs())
         wide = ov.op.Constant(constant.data.astype(np.float32) * scale.data)
         product.output(0).replace(wide.output(0))

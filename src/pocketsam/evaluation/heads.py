@@ -1,7 +1,8 @@
 """Measuring models with a head for another task: what their protocols have in common."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketsam.data.categories import CategorySet
+from pocketsam.data.sample import Dataset
 from pocketsam.errors import InputError
 from pocketsam.evaluation.protocol import EvaluationProtocol, OpenModel
 from pocketsam.evaluation.results import PhotoResult
@@ -61,6 +64,28 @@ class HeadProtocol(EvaluationProtocol):
     @abstractmethod
     def scores(self, results: Sequence[PhotoResult]) -> dict[str, float]:
         """The figures that choose the best weights of a run, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class CategoryProtocol(HeadProtocol):
+    """A measurement on masks with classes. data: the photos and their masks, the dataset that is measured."""
+
+    data: CategorySet = field(repr=False)
+
+    needs_masks: ClassVar[bool] = False
+
+    @classmethod
+    def open_data(cls, paths: Sequence[Path], photos: Path | None) -> Dataset:
+        """See `EvaluationProtocol.open_data`."""
+        return CategorySet(paths, photos, leave_out=True)
+
+    @classmethod
+    def build(
+        cls, settings: Mapping[str, Any], dataset: Dataset, open_model: Callable[[str], OpenModel]
+    ) -> "CategoryProtocol":
+        """See `EvaluationProtocol.build`."""
+        assert isinstance(dataset, CategorySet)
+        return cls(dataset, **settings)
 
 
 def _open(model: str, task: str, **opening: Any) -> HeadPredictor:

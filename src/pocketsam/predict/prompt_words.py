@@ -81,14 +81,12 @@ def _read_words(points: Sequence[str], negatives: Sequence[str], boxes: Sequence
     ]
 
 
-def _numbers(option: str, text: str, coordinates: str, length: int) -> list[float]:
+def _numbers(flag: str, text: str, coordinates: str, length: int) -> list[float]:
     try:
         numbers = [float(part) for part in coordinates.split(",")]
     except ValueError:
         numbers = []
     if len(numbers) != length:
         example = "120,300" if length == 2 else "20,40,300,280"
-        raise InputError(
-            f"{option} {text}: give {length} numbers with commas between them, such as {example}"
-        )
+        raise InputError(f"{flag} {text}: give {length} numbers with commas between them, such as {example}")
     return numbers

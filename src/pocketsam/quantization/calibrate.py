@@ -22,15 +22,13 @@ from pocketsam.quantization.quantizers import Groups, Quantizer
 from pocketsam.quantization.rows import Chosen, choose, operands, results
 from pocketsam.quantization.search import Part, Samples, Scales, find_scales, initial_scales
 from pocketsam.quantization.settings import Settings
-from pocketsam.utils.boxes import outermost_pixels
+from pocketsam.utils.boxes import tight_box
 from pocketsam.utils.journal import Journal
 
 PROMPTS = 8
 """Clicks, and as many boxes, in each image."""
 GROUPED = 4
 """A row of a depthwise convolution has few weights in each of its many channels: a quarter of the rows will do."""
-CELL = 4
-"""Pixels along a side of a cell of the logits."""
 _CALLS = 1000
 """More than any product is computed for one image."""
 
@@ -122,13 +120,12 @@ def find_prompts(sam: Sam, image: Tensor, pad_points_to: int, seed: int) -> tupl
     """
     points, labels = random_prompts(sam.image_size, pad_points_to, seed)
     logits, iou = sam.decode(sam.encode(image), points[:, :PROMPTS], labels[:, :PROMPTS])
-    best = iou[0].argmax(-1)
+    best, cell = iou[0].argmax(-1), sam.image_size / logits.shape[-1]
     for corners, mask in zip(
         points[0, PROMPTS:, :2], logits[0, torch.arange(PROMPTS), best] > 0, strict=True
     ):
         if mask.any():
-            x0, y0, x1, y1 = outermost_pixels(mask.numpy()).tolist()
-            corners[:] = torch.tensor([[x0, y0], [x1 + 1, y1 + 1]]) * CELL
+            corners[:] = cell * torch.from_numpy(tight_box(mask.numpy())).view(2, 2)
     return points, labels
 
 

@@ -21,8 +21,6 @@ MOST_COLUMNS = 1024
 """Of an activation B; more are sampled, too."""
 MULTIPLICATIONS = 2**23
 """Of one attention product's rows; they come from as many heads and prompts as possible, each with its own range."""
-
-
 ROWS_OF_ENTRY = 16
 """Of a head and prompt, at least, where there are so many."""
 

@@ -22,7 +22,7 @@ from pocketsam.evaluation.results import Curves, Mean, PhotoResult, Report, Row,
 from pocketsam.robustness.pictures import Tile, sheet
 from pocketsam.robustness.predictions import BOX, POINT, PROMPTS, Predictions, Targets, agreement, predict
 from pocketsam.segmenter import Segmenter
-from pocketsam.utils.options import counts, option
+from pocketsam.utils.options import counts, option, some_of
 
 CLEAN, TRUTH = "clean", "truth"
 """What a mask is compared with: the mask of the unchanged photo, and the ground truth."""
@@ -39,15 +39,6 @@ class Change:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.level}"
-
-
-def _prompts(text: str) -> tuple[str, ...]:
-    """Kinds of prompts with commas between them. Raises InputError for others."""
-    names = tuple(dict.fromkeys(text.split(",")))
-    unknown = [name for name in names if name not in PROMPTS]
-    if unknown:
-        raise InputError(f"there is no prompt {unknown[0]!r}; give some of {','.join(PROMPTS)}")
-    return names
 
 
 def level_option(*default: int) -> Any:
@@ -86,7 +77,7 @@ class ChangeStudy(Study):
             help="The prompts to measure: box, point (a random click in the mask), everything (the proposal that"
             " overlaps the mask most).",
             metavar="NAME,…",
-            read=_prompts,
+            read=some_of(PROMPTS, "prompt "),
         ),
     )
     seed: int = field(

@@ -3,7 +3,7 @@
 They are the fields of a dataclass whose metadata is an `option`: its type and its help, with the unit.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, replace
 from typing import Any
 
@@ -74,6 +74,22 @@ def read_options(
 def flag_of(name: str) -> str:
     """A setting's option on the command line."""
     return "--" + name.replace("_", "-")
+
+
+def some_of(names: Collection[str], what: str = "") -> Callable[[str], tuple[str, ...]]:
+    """Reads some of these names, with commas between them, each once. what: they are, with a space, for the error.
+
+    What it returns raises InputError for other names.
+    """
+
+    def read(text: str) -> tuple[str, ...]:
+        given = tuple(dict.fromkeys(text.split(",")))
+        unknown = [name for name in given if name not in names]
+        if unknown:
+            raise InputError(f"there is no {what}{unknown[0]!r}; give some of {','.join(names)}")
+        return given
+
+    return read
 
 
 def counts(text: str) -> tuple[int, ...]:

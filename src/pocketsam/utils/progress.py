@@ -58,7 +58,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         if self._bar:
             self._bar.start()
-        else:
+        elif not self.console.quiet:
             Thread(target=self._keep_printing, daemon=True).start()
         return self
 

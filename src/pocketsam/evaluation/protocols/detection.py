@@ -4,9 +4,8 @@ The measure of COCO (arXiv 1405.0312), by which EfficientSAM compares its pretra
 2312.00863, table 2).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import cv2
@@ -14,12 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from pocketsam.data.categories import CategorySet
 from pocketsam.data.coco import CocoSet
-from pocketsam.data.sample import DataError, Dataset, Sample
+from pocketsam.data.sample import DataError, Sample
 from pocketsam.evaluation.average_precision import average_precision
-from pocketsam.evaluation.heads import HeadPredictor, HeadProtocol, model_classes
-from pocketsam.evaluation.protocol import OpenModel
+from pocketsam.evaluation.heads import CategoryProtocol, HeadPredictor, model_classes
 from pocketsam.evaluation.results import PhotoResult, Report, Row, Table, percent
 from pocketsam.predict.geometry import Geometry
 from pocketsam.utils.rle import areas, boxes, encode_at
@@ -28,10 +25,8 @@ BOX_AP, MASK_AP, BOX_IOU, MASK_IOU = "box AP", "mask AP", "box IoU", "mask IoU"
 
 
 @dataclass(frozen=True)
-class Detection(HeadProtocol):
-    """data: the photos and their objects, the dataset that is measured."""
-
-    data: CategorySet = field(repr=False)
+class Detection(CategoryProtocol):
+    """Average precision of boxes and masks, by COCO's rules."""
 
     name: ClassVar[str] = "detection"
     summary: ClassVar[str] = "average precision of a detector's boxes and masks (EfficientSAM)"
@@ -44,25 +39,12 @@ class Detection(HeadProtocol):
         "AP, AP50, AP75": "AP in %: the mean over IoU thresholds from 0.5 to 0.95, at 0.5, and at 0.75",
         "APs, APm, APl": "AP in % of small (up to 32² pixels), medium (up to 96²) and large objects",
     }
-    needs_masks: ClassVar[bool] = False
     needs_counter: ClassVar[bool] = True
     task: ClassVar[str] = "detection"
 
     def __post_init__(self) -> None:
         if not isinstance(self.data.data, CocoSet):
             raise DataError("detection is measured on a COCO .json, whose categories name objects; give one")
-
-    @classmethod
-    def open_data(cls, paths: Sequence[Path], photos: Path | None) -> Dataset:
-        """See `EvaluationProtocol.open_data`."""
-        return CategorySet(paths, photos, leave_out=True)
-
-    @classmethod
-    def build(
-        cls, settings: Mapping[str, Any], dataset: Dataset, open_model: Callable[[str], OpenModel]
-    ) -> "Detection":
-        assert isinstance(dataset, CategorySet)
-        return cls(dataset, **settings)
 
     @property
     def headline(self) -> str:

@@ -6,18 +6,16 @@ The measure of ADE20K (arXiv 1608.05442, section 4.1), by which EfficientSAM com
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.data.categories import BACKGROUND, IGNORED, CategorySet, class_map
-from pocketsam.data.sample import Dataset, Sample
-from pocketsam.evaluation.heads import HeadPredictor, HeadProtocol, model_classes
-from pocketsam.evaluation.protocol import OpenModel
+from pocketsam.data.categories import BACKGROUND, IGNORED, class_map
+from pocketsam.data.sample import Sample
+from pocketsam.evaluation.heads import CategoryProtocol, HeadPredictor, model_classes
 from pocketsam.evaluation.results import PhotoResult, Report, Row, Table, percent
 from pocketsam.predict.geometry import Geometry
 from pocketsam.utils.rle import encode
@@ -28,10 +26,8 @@ AS = " as "
 
 
 @dataclass(frozen=True)
-class Semantic(HeadProtocol):
-    """data: the photos and the classes of their masks, the dataset that is measured."""
-
-    data: CategorySet = field(repr=False)
+class Semantic(CategoryProtocol):
+    """The IoU of each class, and the mean over them."""
 
     name: ClassVar[str] = "semantic"
     summary: ClassVar[str] = "mean IoU of semantic segmentation (EfficientSAM)"
@@ -44,20 +40,7 @@ class Semantic(HeadProtocol):
         MEAN_IOU: "the IoU of each class over the pixels of all photos, and the mean over the classes, in %",
         ACCURACY: "labelled pixels whose class is right, in %",
     }
-    needs_masks: ClassVar[bool] = False
     task: ClassVar[str] = "semantic"
-
-    @classmethod
-    def open_data(cls, paths: Sequence[Path], photos: Path | None) -> Dataset:
-        """See `EvaluationProtocol.open_data`."""
-        return CategorySet(paths, photos, leave_out=True)
-
-    @classmethod
-    def build(
-        cls, settings: Mapping[str, Any], dataset: Dataset, open_model: Callable[[str], OpenModel]
-    ) -> "Semantic":
-        assert isinstance(dataset, CategorySet)
-        return cls(dataset, **settings)
 
     @property
     def headline(self) -> str:

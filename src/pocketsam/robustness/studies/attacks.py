@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pocketsam.data.sample import Dataset, Sample
-from pocketsam.errors import InputError, ModelError
+from pocketsam.errors import ModelError
 from pocketsam.evaluation.metrics import iou
 from pocketsam.evaluation.output import EXAMPLES
 from pocketsam.evaluation.prompting import sample_points
@@ -33,7 +33,7 @@ from pocketsam.robustness.pictures import Tile, sheet
 from pocketsam.robustness.study import Study
 from pocketsam.segmenter import Segmenter
 from pocketsam.utils.install import importing
-from pocketsam.utils.options import counts, option
+from pocketsam.utils.options import counts, option, some_of
 from pocketsam.utils.rle import encode
 
 if TYPE_CHECKING:
@@ -49,25 +49,10 @@ DEFENCES = "JPEG", "resized"
 OTHERS = "other click", "box", "random noise"
 
 
-def _some_of(names: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-    """Reads some of these names, with commas between them."""
-
-    def read(text: str) -> tuple[str, ...]:
-        given = tuple(dict.fromkeys(text.split(",")))
-        unknown = [name for name in given if name not in names]
-        if unknown:
-            raise InputError(f"there is no {unknown[0]!r}; give some of {','.join(names)}")
-        return given
-
-    return read
-
-
 def _names(default: tuple[str, ...], names: Sequence[str], help: str) -> Any:
     return field(
         default=default,
-        metadata=option(
-            type=str, help=f"{help}: {', '.join(names)}.", metavar="NAME,…", read=_some_of(names)
-        ),
+        metadata=option(type=str, help=f"{help}: {', '.join(names)}.", metavar="NAME,…", read=some_of(names)),
     )
 
 

@@ -3,10 +3,12 @@ r"""Every study of robustness, for some models. Run, from the repository:
 python benchmarks/robustness.py val-000.tar --weather dawn/instances.json --second other.safetensors --limit 30 \
     -o docs/robustness.md
 
-The models: `pocket`; its weights at half the resolution; and, with --second, a model of another architecture. Every
-figure comes from `pocketsam robustness`, whose results lie in out/robustness. What is there already, measured by the
-same command on the same files, is not measured again, and a run that was killed goes on: remove the folder to begin
-afresh. Pictures go into pictures/robustness/ beside the page.
+The models: `pocket`; its weights at half the resolution; and, with --second, a model of another architecture. With
+--int8, the photos that attacks on `pocket` make are also given to its INT8 files (`pocketsam quantize`); with
+--panes, the glass panes of a shard, annotations of category `glasses`, are measured as well. Every figure comes from
+`pocketsam robustness`, whose results lie in out/robustness. What is there already, measured by the same command on
+the same files, is not measured again, and a run that was killed goes on: remove the folder to begin afresh. Pictures
+go into pictures/robustness/ beside the page.
 """
 
 import json
@@ -20,6 +22,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
+from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import Sample
 from pocketsam.evaluation.output import EXAMPLES
 from pocketsam.evaluation.pictures import plot
@@ -44,7 +47,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page. share: how many of the photos of `--limit` it takes, as most studies take long."""
+    """A part of the page.
+
+    share: how many of the photos of `--limit` it takes, as most studies take long. every_model: or pocket alone.
+    """
 
     key: str
     study: str
@@ -52,6 +58,7 @@ class Section:
     share: float
     options: list[str] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()
+    every_model: bool = True
 
 
 def _blur_is_worst(result: Result) -> tuple[bool, str]:
@@ -100,6 +107,14 @@ SECTIONS = (
         0.2,
         findings=(Finding("Blur is worst (Huang et al., arXiv 2305.16220)", _blur_is_worst),),
     ),
+    Section(
+        "corruptions-everything",
+        "corruptions",
+        "Corruptions, in everything mode",
+        0.1,
+        ["--prompts", "everything", "--levels", "1,3,5"],
+        every_model=False,
+    ),
     Section("style", "style", "Style", 0.2),
     Section("occlusion", "occlusion", "Occlusion", 0.2),
     Section("weather", "weather", "Adverse weather that is made", 0.2),
@@ -110,6 +125,12 @@ SECTIONS = (
         "Glass and mirrors",
         0.4,
         findings=(Finding("Glass and mirrors are often not found (Han et al.)", _glass_is_harder),),
+    ),
+    Section(
+        "real-panes",
+        "glass",
+        "Real panes of glass: the last table; those above are of panes put into these photos",
+        0.4,
     ),
     Section(
         "texture",
@@ -135,9 +156,15 @@ SECTIONS = (
         "Attacks: methods and ε",
         0.2,
         ["--engine", "torch", "--methods", "fgsm,bim,pgd,cw", "--epsilons", "1,2,4,8,16"],
+        every_model=False,
     ),
     Section(
-        "attacks-steps", "attacks", "Attacks: steps", 0.2, ["--engine", "torch", "--steps", "1,5,10,20,40"]
+        "attacks-steps",
+        "attacks",
+        "Attacks: steps",
+        0.2,
+        ["--engine", "torch", "--steps", "1,5,10,20,40"],
+        every_model=False,
     ),
     Section(
         "attacks-goals",
@@ -145,6 +172,7 @@ SECTIONS = (
         "Attacks: enlargement and manipulation",
         0.2,
         ["--engine", "torch", "--goals", "enlargement,manipulation"],
+        every_model=False,
     ),
     Section(
         "attacks-points",
@@ -152,8 +180,12 @@ SECTIONS = (
         "Attacks: at 16 random points, any of which shall give the wanted mask",
         0.2,
         ["--engine", "torch", "--goals", "removal,manipulation", "--points", "16"],
+        every_model=False,
     ),
 )
+
+SHEETS = {section.key for section in SECTIONS} - {"corruptions-everything", "real-weather", "real-panes"}
+"""The sections that have a sheet of examples."""
 
 
 def main(
@@ -161,8 +193,12 @@ def main(
     output: Annotated[Path, typer.Option("-o", "--output", help="The page.")] = Path("robustness.md"),
     weather: Annotated[Path | None, typer.Option(help="A COCO .json with boxes in real weather.")] = None,
     photos: Annotated[Path | None, typer.Option(help="The photos of --weather, if not beside it.")] = None,
+    panes: Annotated[Path | None, typer.Option(help="A shard with annotations of glass panes.")] = None,
     second: Annotated[
         Path | None, typer.Option(help="A model of another architecture, with weights.")
+    ] = None,
+    int8: Annotated[
+        Path | None, typer.Option(help="The folder of pocket's INT8 files, to attack too.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many photos.")] = 30,
     only: Annotated[list[str] | None, typer.Option(help="Only this section; may be repeated.")] = None,
@@ -177,24 +213,27 @@ def main(
         models["second architecture"] = str(second)
     pictures = output.parent / "pictures" / "robustness"
     pictures.mkdir(parents=True, exist_ok=True)
+    real_weather = [weather] if weather else []
+    real_panes = [only_glasses(panes)] if panes else []
     parts, findings = [], []
     for section in SECTIONS:
-        if (only and section.key not in only) or (section.study == "real-weather" and weather is None):
+        data = {"real-weather": real_weather, "real-panes": real_panes}.get(section.key, shards)
+        if (only and section.key not in only) or not data:
             continue
-        data = [weather] if section.study == "real-weather" else shards
         count = max(1, round(limit * section.share))
         arguments = [section.study, *map(str, data), *section.options, "--limit", str(count)]
-        if section.study == "real-weather":
+        if section.key == "real-weather":
             arguments += ["--photos", str(photos or data[0].parent)]
         if section.key == "attacks":
             others = [model for model in models.values() if model != "pocket"]
+            others += [str(int8)] if int8 else []
             arguments += [word for model in others for word in ("--against", model)]
-        if sheets and section.study != "real-weather":
+        if sheets and section.key in SHEETS:
             draw_sheet(section, pictures)
         results = {
             name: measured(section.key, model, arguments, threads)
             for name, model in models.items()
-            if section.study != "attacks" or name == "pocket" or section.key == "attacks"
+            if section.every_model or name == "pocket"
         }
         parts.append(page_part(section, arguments, results, pictures))
         findings += [line for one in section.findings for line in judged(one, results)]
@@ -213,6 +252,19 @@ def half_resolution() -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     sam, config = load_model(ROOT / "checkpoints/pocket" / FILE_NAME)
     save_model(folder / FILE_NAME, sam.state_dict(), replace(config, name="pocket-256", image_size=256))
+    return folder
+
+
+def only_glasses(shard: Path) -> Path:
+    """A folder with the photos of a shard that have annotations of category `glasses`, and those alone."""
+    folder = OUT / "glasses"
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in Shards(shard).entries:
+        document = json.loads(entry.annotation.read())
+        document["annotations"] = [one for one in document["annotations"] if one.get("category") == "glasses"]
+        if document["annotations"]:
+            (folder / f"{entry.name}.json").write_text(json.dumps(document))
+            (folder / f"{entry.name}.jpg").write_bytes(entry.photo.read())
     return folder
 
 

@@ -15,10 +15,12 @@ from pocketsam.evaluation.session import run
 from pocketsam.models.architectures import build
 from pocketsam.predict.image import preprocess
 from pocketsam.predict.prompts import Prompts
-from pocketsam.robustness.attacks.goals import GOALS, margin
+from pocketsam.robustness.attacks.goals import GOALS, margin, removal
 from pocketsam.robustness.attacks.network import WhiteBox
 from pocketsam.robustness.attacks.steps import Attack, perturb
+from pocketsam.robustness.attacks.universal import add_pattern, find_pattern
 from pocketsam.robustness.studies.attacks import METHODS, Attacks
+from pocketsam.robustness.studies.universal import Universal
 from pocketsam.segmenter import Segmenter
 from predictors import PerfectEngine
 from shards import blocks, write_shard
@@ -151,3 +153,37 @@ def test_without_gradients_the_line_says_what_to_do(data) -> None:
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(InputError, match="fgsm,bim,pgd,cw"):
         Attacks.read({"methods": "pgd,deepfool"})
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Photos that a universal pattern is made with."""
+    return write_shard(tmp_path / "fit.tar", {name: blocks((5, 5, 40, 35)) for name in "de"})
+
+
+def test_a_universal_pattern_is_within_epsilon_and_lowers_the_loss_of_its_photos(box, photo) -> None:
+    pattern = find_pattern(box, [(photo, CLICK)], 4, passes=6, step_size=1, threshold=2)
+    changed = add_pattern(photo, pattern, 4)
+
+    def loss(image):
+        return removal(box.logits(torch.from_numpy(image.astype(np.float32)), CLICK), None, 2.0).item()
+
+    assert 0 < np.abs(changed.astype(int) - photo).max() <= 4
+    assert loss(changed) < loss(photo)
+
+
+def test_a_universal_pattern_is_measured_the_same_in_every_run(data, other) -> None:
+    study = Universal(
+        fit=other, fit_photos=2, passes=1, points=2, epsilons=(2, 8), against={"itself": opened}
+    )
+    results = run(study, data, opened)
+    assert run(study, data, opened, photos=[1]) == results[1:2]
+    assert list(study.summarise(results).numbers["epsilons"]) == [2, 8]
+    for row in (row for result in results for row in result.rows):
+        assert row.scores["itself"] == row.scores["click"]
+
+
+def test_everything_mode_is_measured_under_attack_where_it_is_wanted(data) -> None:
+    for everything in (False, True):
+        (result,) = run(Attacks(steps=(1,), everything=everything), data, opened, photos=[0])
+        assert all((row.scores["everything"] is not None) == everything for row in result.rows)

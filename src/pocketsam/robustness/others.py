@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import TypeAlias
 
-from pocketsam.evaluation.protocol import OpenModel
+from pocketsam.evaluation.protocol import EvaluationProtocol, OpenModel
 from pocketsam.segmenter import Segmenter
 from pocketsam.utils.options import Option, option
 
@@ -20,6 +20,11 @@ def against_option(help: str) -> dict[str, Option]:
 def openers(names: Iterable[str] | None, open_model: Callable[[str], OpenModel]) -> Others:
     """What opens the models of these names."""
     return {name: open_model(name) for name in names or ()}
+
+
+def opener_of_gradients(study: type[EvaluationProtocol], model: str | None) -> OpenModel | None:
+    """What opens the model whose gradients a study uses, with PyTorch; None where none is named."""
+    return study.opener(model, engine="torch") if model else None
 
 
 @lru_cache(maxsize=8)

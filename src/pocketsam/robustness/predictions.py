@@ -55,14 +55,17 @@ def _by_point(photo: Photo, targets: Targets) -> list[RLE]:
     return photo.segment(points=targets.clicks).rle
 
 
-def _in_everything(photo: Photo, targets: Targets) -> list[RLE]:
-    """Of all proposals the one that overlaps each target most."""
+def best_proposals(photo: Photo, masks: Sequence[RLE]) -> list[RLE]:
+    """Of all proposals of everything mode the one that overlaps each mask most; empty masks where there are none."""
     proposals = photo.everything().rle
     if not proposals:
-        height, width = targets.sample.image.shape[:2]
-        return [encode_empty((height, width))] * len(targets.sample.rles)
-    overlaps = coco.iou(list(proposals), list(targets.sample.rles), [0] * len(targets.sample.rles))
+        return [encode_empty(mask["size"]) for mask in masks]
+    overlaps = coco.iou(list(proposals), list(masks), [0] * len(masks))
     return [proposals[i] for i in overlaps.argmax(axis=0)]
+
+
+def _in_everything(photo: Photo, targets: Targets) -> list[RLE]:
+    return best_proposals(photo, targets.sample.rles)
 
 
 PROMPTS: Mapping[str, Callable[[Photo, Targets], list[RLE]]] = {

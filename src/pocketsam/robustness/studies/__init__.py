@@ -14,6 +14,7 @@ _TABLE = (
     "glass:Glass",
     "texture:TextureAgainstShape",
     "attacks:Attacks",
+    "universal:Universal",
 )
 """FILE:CLASS of each study, in the order in which help lists them."""
 

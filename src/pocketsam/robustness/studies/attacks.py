@@ -11,24 +11,21 @@ models, and, to compare, the photo with random changes of ε.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pocketsam.data.sample import Dataset, Sample
-from pocketsam.errors import ModelError
 from pocketsam.evaluation.metrics import iou
 from pocketsam.evaluation.output import EXAMPLES
 from pocketsam.evaluation.prompting import sample_points
 from pocketsam.evaluation.protocol import OpenModel
 from pocketsam.evaluation.results import Curves, Means, PhotoResult, Report, Row, Table, percent
 from pocketsam.predict.prompts import Prompts
-from pocketsam.robustness.others import Others, against_option, each_opened, opened, openers
+from pocketsam.robustness.attacks.case import Case, as_jpeg, resized, white_box
+from pocketsam.robustness.others import Others, against_option, each_opened, opener_of_gradients, openers
 from pocketsam.robustness.pictures import Tile, sheet
 from pocketsam.robustness.study import Study
 from pocketsam.segmenter import Segmenter
@@ -42,11 +39,10 @@ if TYPE_CHECKING:
 
 METHODS = "fgsm", "bim", "pgd", "cw"
 GOALS = "removal", "enlargement", "manipulation"
-JPEG_QUALITY, DISC = 75, 5
-"""Of the defence; and the target of manipulation: a disc whose radius is this part of the photo's shorter side."""
 ATTACKED, SHARE, TARGET = "attacked", "share", "target"
 DEFENCES = "JPEG", "resized"
 OTHERS = "other click", "box", "random noise"
+EVERYTHING = "everything"
 
 
 def _names(default: tuple[str, ...], names: Sequence[str], help: str) -> Any:
@@ -92,6 +88,12 @@ class Attacks(Study):
             minimum=0,
         ),
     )
+    everything: bool = field(
+        default=False,
+        metadata=option(
+            type=bool, help="Also measure the proposal of everything mode that overlaps the clean mask most."
+        ),
+    )
     surrogate: OpenModel | None = field(
         default=None,
         metadata=option(
@@ -123,6 +125,7 @@ class Attacks(Study):
         "target": "for manipulation: mean IoU in % with the wanted mask",
         "JPEG, resized": "as attacked, after saving as JPEG (quality 75), or halving and doubling the size",
         "other click, box": "as attacked, for prompts of the same object for which the photo was not made",
+        "everything": "as attacked, for the proposals of everything mode that overlap the clean mask most",
         "random noise": "as attacked, for random changes of ε instead of the attack",
     }
 
@@ -133,10 +136,9 @@ class Attacks(Study):
         """See `EvaluationProtocol.build`. Raises InputError without PyTorch."""
         with importing("export", "attacking"):
             import torch  # noqa: F401
-        chosen = dict(settings)
-        if surrogate := chosen.pop("surrogate", None):
-            chosen["surrogate"] = cls.opener(surrogate, engine="torch")
-        return cls(**{**chosen, "against": openers(chosen.get("against"), open_model)})
+        surrogate = opener_of_gradients(cls, settings.get("surrogate"))
+        others = openers(settings.get("against"), open_model)
+        return cls(**{**settings, "surrogate": surrogate, "against": others})
 
     @property
     def attacks(self) -> "list[Attack]":
@@ -151,8 +153,8 @@ class Attacks(Study):
 
     def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
         """One object of a photo, attacked in all ways: a row each. Raises ModelError without gradients."""
-        case = _Case.of(sample, self.seed)
-        box = self._white_box(segmenter)
+        case = Case.of(sample, self.seed)
+        box = white_box(segmenter, self.surrogate)
         others = each_opened(self.against)
         clean = {name: case.mask(one, sample.image) for name, one in {"": segmenter, **others}.items()}
         if not clean[""].any():
@@ -166,18 +168,7 @@ class Attacks(Study):
             rows.append(Row(case.number, int(clean[""].sum()), scores, record))
         return PhotoResult(photo, sample.name, sample.source, rows)
 
-    def _white_box(self, segmenter: Segmenter) -> "WhiteBox":
-        from pocketsam.robustness.attacks.network import WhiteBox
-
-        engine = segmenter.engine if self.surrogate is None else opened(self.surrogate).engine
-        if not hasattr(engine, "sam"):
-            raise ModelError(
-                f"the {engine.info.name} engine computes no gradients, which an attack needs; add --engine torch,"
-                " or --surrogate MODEL to use the gradients of a model with weights"
-            )
-        return WhiteBox(engine.sam, engine.config)
-
-    def _attacked(self, attack: "Attack", box: "WhiteBox", case: "_Case") -> NDArray[np.uint8]:
+    def _attacked(self, attack: "Attack", box: "WhiteBox", case: Case) -> NDArray[np.uint8]:
         from pocketsam.robustness.attacks.steps import perturb
 
         size, name = case.sample.image.shape, case.sample.name
@@ -192,7 +183,7 @@ class Attacks(Study):
     def _scores(
         self,
         attack: "Attack",
-        case: "_Case",
+        case: Case,
         segmenter: Segmenter,
         image: NDArray[np.uint8],
         clean: NDArray[np.bool_],
@@ -205,23 +196,26 @@ class Attacks(Study):
             "box": {"boxes": case.box},
         }
         noise = case.noise(self.seed, attack.epsilon)
+        proposals = [case.proposal(one, clean) for one in (photo, before)] if self.everything else None
         return {
             ATTACKED: iou(found, clean),
             SHARE: float(found.mean()),
             TARGET: iou(found, case.target) if attack.goal == "manipulation" else None,
-            "JPEG": iou(case.mask(segmenter, _jpeg(image)), clean),
-            "resized": iou(case.mask(segmenter, _resized(image)), clean),
+            "JPEG": iou(case.mask(segmenter, as_jpeg(image)), clean),
+            "resized": iou(case.mask(segmenter, resized(image)), clean),
             **{
                 name: iou(photo.segment(**prompt).binary[0], before.segment(**prompt).binary[0])
                 for name, prompt in prompts.items()
             },
             "random noise": iou(case.mask(segmenter, noise), clean),
+            EVERYTHING: iou(*proposals) if proposals else None,
         }
 
     def summarise(self, results: Sequence[PhotoResult]) -> Report:
         """A line for each attack; curves over ε, and over steps, where there are several."""
         by_attack = {str(attack): _of_attack(results, attack) for attack in self.attacks}
-        columns = [ATTACKED, SHARE, TARGET, *DEFENCES, *OTHERS, *(self.against or {})]
+        everything = [EVERYTHING] if self.everything else []
+        columns = [ATTACKED, SHARE, TARGET, *DEFENCES, *OTHERS, *everything, *(self.against or {})]
         means = {name: Means(part) for name, part in by_attack.items()}
         photos = sum(bool(result.rows) for result in results)
         numbers = {
@@ -256,8 +250,8 @@ class Attacks(Study):
     ) -> dict[str, bytes]:
         """A sheet of the first photo: clean, attacked in each way, and the change of pixels, made visible."""
         first = next(result.photo for result in results if result.rows)
-        case, segmenter = _Case.of(dataset.read(first).promptable(), self.seed), open_model()
-        box, clean = self._white_box(segmenter), case.sample.image
+        case, segmenter = Case.of(dataset.read(first).promptable(), self.seed), open_model()
+        box, clean = white_box(segmenter, self.surrogate), case.sample.image
         click = [(float(x), float(y)) for x, y in case.click]
         tiles = [Tile("clean", clean, [encode(case.mask(segmenter, clean))], click)]
         for attack in self.attacks:
@@ -267,47 +261,6 @@ class Attacks(Study):
         change = (image.astype(int) - clean) * (127 // max(1, int(attack.epsilon))) + 128
         tiles.append(Tile("the last change, enlarged", np.clip(change, 0, 255).astype(np.uint8)))
         return {EXAMPLES: sheet(tiles, columns=4, side=260)}
-
-
-@dataclass(frozen=True)
-class _Case:
-    """The object of a photo that is attacked, and its prompts.
-
-    click, other_click: (1, 2) x, y in the object. box: (4,). target: (H, W), the mask that manipulation wants.
-    """
-
-    sample: Sample
-    number: int
-    click: NDArray[np.int64]
-    other_click: NDArray[np.int64]
-    box: NDArray[np.float32]
-    target: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, sample: Sample, seed: int) -> "_Case":
-        """One of the photo's objects, two of its pixels, and a disc anywhere in the photo."""
-        random = np.random.default_rng([seed, 2, *sample.name.encode()])
-        chosen = int(random.integers(len(sample.rles)))
-        mask = sample.mask(chosen)
-        rows, columns = np.nonzero(mask)
-        pixels = np.stack([columns, rows], axis=-1)[random.integers(len(rows), size=(2, 1))]
-        x0, y0, x1, y1 = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-        height, width = mask.shape
-        x, y = random.uniform(0, width), random.uniform(0, height)
-        down, across = np.mgrid[0:height, 0:width]
-        disc = np.hypot(across - x, down - y) < min(height, width) / DISC
-        box = np.array([x0, y0, x1, y1], np.float32)
-        return cls(sample, sample.ids[chosen], pixels[0], pixels[1], box, disc)
-
-    def mask(self, segmenter: Segmenter, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """The mask (H, W) that a model gives for the click."""
-        return np.asarray(segmenter.open(image).segment(points=self.click).binary[0])
-
-    def noise(self, seed: int, epsilon: float) -> NDArray[np.uint8]:
-        """The photo with ε added to or taken from each value at random."""
-        random = np.random.default_rng([seed, 4, *self.sample.name.encode()])
-        change = int(epsilon) * random.choice([-1, 1], self.sample.image.shape)
-        return np.asarray(np.clip(self.sample.image + change, 0, 255), np.uint8)
 
 
 def _of_attack(results: Sequence[PhotoResult], attack: "Attack") -> list[PhotoResult]:
@@ -321,15 +274,3 @@ def _of_attack(results: Sequence[PhotoResult], attack: "Attack") -> list[PhotoRe
         )
         for one in results
     ]
-
-
-def _jpeg(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    Image.fromarray(image).save(file := BytesIO(), "JPEG", quality=JPEG_QUALITY)
-    return np.asarray(Image.open(file))
-
-
-def _resized(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The photo at half its size, and enlarged again."""
-    height, width = image.shape[:2]
-    half = cv2.resize(image, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(half, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)

@@ -5,10 +5,10 @@ python benchmarks/robustness.py val-000.tar --weather dawn/instances.json --seco
 
 The models: `pocket`; its weights at half the resolution; and, with --second, a model of another architecture. With
 --int8, the photos that attacks on `pocket` make are also given to its INT8 files (`pocketsam quantize`); with
---panes, the glass panes of a shard, annotations of category `glasses`, are measured as well. Every figure comes from
-`pocketsam robustness`, whose results lie in out/robustness. What is there already, measured by the same command on
-the same files, is not measured again, and a run that was killed goes on: remove the folder to begin afresh. Pictures
-go into pictures/robustness/ beside the page.
+--panes, the glass panes of a shard, annotations of category `glasses`, are measured as well; with --fit, a universal
+perturbation that is made with those photos. Every figure comes from `pocketsam robustness`, whose results lie in
+out/robustness. What is there already, measured by the same command on the same files, is not measured again, and a
+run that was killed goes on: remove the folder to begin afresh. Pictures go into pictures/robustness/ beside the page.
 """
 
 import json
@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -144,7 +145,7 @@ SECTIONS = (
         "attacks",
         "Attacks: removal by PGD",
         0.4,
-        ["--engine", "torch"],
+        ["--engine", "torch", "--everything"],
         findings=(
             Finding("PGD-10 at ε = 8/255 removes masks (Attack-SAM): mIoU below 0.1", _removed),
             Finding("Other prompts are hurt less (Attack-SAM)", _partly_transfers),
@@ -179,12 +180,25 @@ SECTIONS = (
         "attacks",
         "Attacks: at 16 random points, any of which shall give the wanted mask",
         0.2,
-        ["--engine", "torch", "--goals", "removal,manipulation", "--points", "16"],
+        ["--engine", "torch", "--goals", "removal,manipulation", "--points", "16", "--everything"],
+        every_model=False,
+    ),
+    Section(
+        "universal",
+        "universal",
+        "Attacks: one perturbation for all photos",
+        0.4,
+        ["--engine", "torch", "--epsilons", "4,8,16"],
         every_model=False,
     ),
 )
 
-SHEETS = {section.key for section in SECTIONS} - {"corruptions-everything", "real-weather", "real-panes"}
+SHEETS = {section.key for section in SECTIONS} - {
+    "corruptions-everything",
+    "real-weather",
+    "real-panes",
+    "universal",
+}
 """The sections that have a sheet of examples."""
 
 
@@ -196,6 +210,9 @@ def main(
     panes: Annotated[Path | None, typer.Option(help="A shard with annotations of glass panes.")] = None,
     second: Annotated[
         Path | None, typer.Option(help="A model of another architecture, with weights.")
+    ] = None,
+    fit: Annotated[
+        Path | None, typer.Option(help="Photos with which the universal perturbation is made.")
     ] = None,
     int8: Annotated[
         Path | None, typer.Option(help="The folder of pocket's INT8 files, to attack too.")
@@ -218,13 +235,15 @@ def main(
     parts, findings = [], []
     for section in SECTIONS:
         data = {"real-weather": real_weather, "real-panes": real_panes}.get(section.key, shards)
-        if (only and section.key not in only) or not data:
+        if (only and section.key not in only) or not data or (section.key == "universal" and fit is None):
             continue
         count = max(1, round(limit * section.share))
         arguments = [section.study, *map(str, data), *section.options, "--limit", str(count)]
+        if section.key == "universal":
+            arguments += ["--fit", str(fit)]
         if section.key == "real-weather":
             arguments += ["--photos", str(photos or data[0].parent)]
-        if section.key == "attacks":
+        if section.key in ("attacks", "universal"):
             others = [model for model in models.values() if model != "pocket"]
             others += [str(int8)] if int8 else []
             arguments += [word for model in others for word in ("--against", model)]
@@ -337,7 +356,7 @@ class Own:
 def draw_sheet(section: Section, pictures: Path) -> None:
     """The study's sheet of examples, of photos that may be shown: those of the data are not ours."""
     segmenter = Segmenter("pocket", engine="torch", threads=1)
-    flags = dict(zip(section.options[::2], section.options[1::2], strict=True))
+    flags = {flag: value for flag, value in pairwise(section.options) if flag.startswith("--")}
     study = STUDIES[section.study]
     given = {name: flags.get(flag_of(name)) for name in study.options()}
     given["points"] = int(given["points"]) if given.get("points") else None

@@ -49,7 +49,7 @@ def test_more_bits_are_nearer_to_float(sam: Sam, images: list[Tensor]) -> None:
 
 def test_boxes_are_around_what_the_model_finds(sam: Sam, images: list[Tensor]) -> None:
     anywhere, labels = random_prompts(64, 0, seed=3)
-    points, labels_ = find_prompts(sam, images[0], 0, seed=3)
+    points, labels_ = find_prompts(sam, sam.encode(images[0]), 0, seed=3)
     clicks = labels[0, :, 0] == FOREGROUND
     assert torch.equal(labels, labels_) and torch.equal(points[0, clicks], anywhere[0, clicks])
     with torch.no_grad():
@@ -65,14 +65,14 @@ def test_the_gradients_are_finite_differences_of_the_task_loss(sam: Sam, images:
     records: dict[str, module._Record] = {}
     prompts = random_prompts(64, 0, seed=0)
     with torch.no_grad(), Products(sam, module._Recorder(records, fine, 0)):
-        own = module._decoded(sam, images[0], *prompts)
+        own = module._decoded(sam, sam.encode(images[0]), *prompts)
     with torch.no_grad():  # another image's masks, far from those of this one
-        reference = module._decoded(sam, images[1], *prompts)
+        reference = module._decoded(sam, sam.encode(images[1]), *prompts)
     start = {name: module.initial_scales(record.samples(), fine) for name, record in records.items()}
 
     def loss(handler: Handler) -> Tensor:
         with Products(sam, handler):
-            decoded = module._decoded(sam, images[0], *prompts, own[0][0])
+            decoded = module._decoded(sam, sam.encode(images[0]), *prompts, own[0][0])
         losses = [
             task_loss((masks.double(), iou.double()), (masks_.double(), iou_.double()))
             for (masks, iou), (masks_, iou_) in zip(decoded, reference, strict=True)

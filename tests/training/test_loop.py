@@ -31,6 +31,7 @@ from pocketsam.training.samples import Item, Samples
 from pocketsam.training.state import Diverged, TrainingState, learning_rate
 from pocketsam.training.tasks import TASKS, TaskEntry
 from pocketsam.training.tasks.supervised import SupervisedRecipe
+from processes import start
 from shards import annotation_file, blocks, write_shard, write_tar
 
 RECIPE = """
@@ -65,18 +66,19 @@ def run(path: Path) -> Path:
 def test_killed_twice_and_resumed_is_bitwise_the_same(tmp_path: Path) -> None:
     masks = blocks((2, 2, 28, 28), (32, 5, 56, 36))
     shard = write_shard(tmp_path / "s.tar", {name: masks for name in "abcde"})
-    photos = {"train": f"[{shard}]", "model": "pocket", "workers": 1, "checkpoint_every": 4}
+    photos = {"train": f"[{shard}]", "model": "tiny_vit_1m", "workers": 1, "checkpoint_every": 4}
     run(write_recipe(tmp_path, "whole", **photos))
     recipe = write_recipe(tmp_path, "killed", **photos)
     state = tmp_path / "killed" / "state.safetensors"
     for steps_before in (4, 8):
-        process = subprocess.Popen([sys.executable, "-m", "pocketsam", "train", str(recipe)])
+        process = start("train", recipe)
         until = time.monotonic() + 200
-        while process.poll() is None and time.monotonic() < until and step_of(state) < steps_before:
-            time.sleep(0.001)
+        while process.is_alive() and time.monotonic() < until and step_of(state) < steps_before:
+            time.sleep(0.02)
         time.sleep(random.uniform(0, 0.3))  # at a step, or between two, or while it writes
         process.kill()
-        assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "the run ended before it could be killed"
     run(recipe)
     for name in ("model.safetensors", "state.safetensors"):
         resumed, whole = (load_file(tmp_path / folder / name) for folder in ("killed", "whole"))
@@ -267,22 +269,18 @@ def test_a_signal_to_the_whole_process_group_loses_no_step(number: signal.Signal
     changes = {"train": f"[{shard}]", "workers": 2, "steps": 100_000, "checkpoint_every": 100_000}
     recipe = write_recipe(tmp_path, "group", **changes)
     log = tmp_path / "group" / "log.jsonl"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pocketsam", "train", str(recipe)],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = start("train", recipe, stderr=tmp_path / "said")
     until = time.monotonic() + 200
-    while process.poll() is None and time.monotonic() < until and not (log.exists() and log.stat().st_size):
+    while process.is_alive() and time.monotonic() < until and not (log.exists() and log.stat().st_size):
         time.sleep(0.01)
     os.killpg(process.pid, number)
-    _, said = process.communicate(timeout=200)
+    process.join(timeout=200)
+    said = (tmp_path / "said").read_text()
     step = step_of(tmp_path / "group" / "state.safetensors")
     assert step >= 10
     lines = [line for line in said.splitlines() if line.startswith(("stopped", "Traceback", "Exception"))]
     assert lines == [f"stopped at step {step}; the same command goes on from there ({tmp_path / 'group'})"]
-    assert process.returncode == 130
+    assert process.exitcode == 130
 
 
 def test_any_layout_can_be_trained_on(tmp_path: Path) -> None:

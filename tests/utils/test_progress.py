@@ -35,7 +35,7 @@ def test_a_log_gets_a_line_a_minute(log: Console) -> None:
     with Progress("photos", total=1000, done=100, console=log, clock=clock) as progress:
         for done in range(101, 301):
             clock.now += 1
-            progress.update(done, "1.0 photos/s")
+            progress.update(done, status="1.0 photos/s")
     assert written(log).splitlines() == [
         "photos: 160 of 1000, 1.0 photos/s, 0:14:00 left",
         "photos: 220 of 1000, 1.0 photos/s, 0:13:00 left",
@@ -63,7 +63,7 @@ def test_a_short_job_says_nothing_in_a_log(log: Console) -> None:
 def test_no_number_is_elided_on_80_columns(terminal: Console) -> None:
     status = "loss 0.331  IoU 0.541  13.5 photos/s, 25.1 % of the matrix rate"
     with Progress("training", total=100_000, console=terminal) as progress:
-        progress.update(99_999, status)
+        progress.update(99_999, status=status)
         progress.print("step 99999: box 71.2")
     shown = written(terminal)
     assert " 99999/100000" in shown and status in shown and "step 99999: box 71.2" in shown
@@ -72,7 +72,7 @@ def test_no_number_is_elided_on_80_columns(terminal: Console) -> None:
 
 def test_a_long_status_is_wrapped_not_cut(terminal: Console) -> None:
     with Progress("photos", total=10, console=terminal) as progress:
-        progress.update(1, " ".join(["word"] * 20) + " end")
+        progress.update(1, status=" ".join(["word"] * 20) + " end")
     assert "end" in written(terminal)
 
 

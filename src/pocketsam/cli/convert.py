@@ -53,8 +53,7 @@ def convert(
         typer.Option(
             "--set",
             help="Set a default of everything mode for this model, such as pred_iou_thresh=0.3; may be repeated."
-            " Names:"
-            f" {', '.join(EVERYTHING_DEFAULTS)}.",
+            f" Names: {', '.join(EVERYTHING_DEFAULTS)}.",
             metavar="NAME=VALUE",
         ),
     ] = None,

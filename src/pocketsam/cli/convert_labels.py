@@ -47,14 +47,7 @@ def convert_labels(
     from pocketsam.utils.progress import Progress
 
     with Progress("photos") as progress:
-        done = convert_labels(
-            source,
-            target,
-            source_format,
-            target_format,
-            photos,
-            lambda total: progress.update(progress.done + 1, total=total),
-        )
+        done = convert_labels(source, target, source_format, target_format, photos, progress.update)
     for line in done.left_out:
         typer.echo(f"pocketsam: left out: {line}", err=True)
     if done.lost:

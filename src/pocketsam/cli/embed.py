@@ -1,16 +1,12 @@
 """`pocketsam embed`: a teacher's embeddings of many photos, stored for training students."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pocketsam.cli.options import open_model, output_option, with_options
 from pocketsam.config import Running
-from pocketsam.errors import InputError
-
-if TYPE_CHECKING:
-    from pocketsam.embeddings.job import Progress as Done
 
 
 @with_options(running=Running)
@@ -34,25 +30,21 @@ def embed(
     The same command continues a run that was stopped or killed, and repairs damaged files. Several processes may run
     it at the same time: each embeds other shards.
     """
+    from pocketsam.embeddings.job import check_paths
     from pocketsam.embeddings.job import embed as embed_photos
     from pocketsam.embeddings.teacher import locate_teacher
-    from pocketsam.utils.files import check_writable
     from pocketsam.utils.progress import Progress
 
-    for path in photos:  # before a teacher is fetched
-        if not path.exists():
-            raise InputError(f"{path}: there is no such file or folder; check the path")
-    check_writable(output, missing=True)
+    check_paths(photos, output)  # before a teacher is fetched
     locate_teacher(teacher)  # before hours of work: training a student needs more than ONNX files
     segmenter = open_model(teacher, running)
     with Progress("photos", resumes=True) as progress:
-
-        def show(now: "Done") -> None:
-            status = f"{now.rate:.1f} photos/s" if now.embedded else ""
-            progress.update(now.done, status, total=now.photos)
-
-        def say(line: str) -> None:
-            progress.print(f"pocketsam: {line}")
-
-        summary = embed_photos(segmenter.engine, photos, output, bits, after_photo=show, say=say)
+        summary = embed_photos(
+            segmenter.engine,
+            photos,
+            output,
+            bits,
+            after_photo=lambda now: progress.update(now.done, now.photos, now.status),
+            say=progress.warn,
+        )
     typer.echo(f"{output}: {summary}")

@@ -6,7 +6,7 @@ A command for each protocol: the options that all have, those of a run, and thos
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -17,8 +17,6 @@ from pocketsam.errors import InputError
 
 if TYPE_CHECKING:
     from pocketsam.evaluation.protocol import Measurement
-
-    Table: TypeAlias = Mapping[str, type[Measurement]]
 
 DATA = (
     "Photos with masks: tar shards or folders of NAME.jpg beside NAME.json (SA-1B), a COCO or LVIS .json,"
@@ -32,7 +30,7 @@ class Protocols(TyperGroup):
 
     kind = "protocol"
 
-    def table(self) -> "Table":
+    def table(self) -> Mapping[str, Any]:
         """The protocols by name."""
         from pocketsam.evaluation.protocols import PROTOCOLS
 
@@ -93,11 +91,7 @@ def _command(protocol: "type[Measurement]", group: Protocols) -> Any:
         check_words(protocol, data or [], group.table())
         run = Run(model=model, output=output, **how)
         with Progress("photos", resumes=True) as progress:
-
-            def show(done: int, total: int, means: str) -> None:
-                progress.update(done, means, total=total)
-
-            outcome = evaluate(protocol, given, run, data or [], show)
+            outcome = evaluate(protocol, given, run, data or [], progress.update)
         console = Console(markup=False)
         for table in outcome.report.tables:
             console.print(table.rich())

@@ -54,7 +54,7 @@ def everything(
             resumed += outcome.resumed
             line = outcome.error or ("" if outcome.masks else f"{outcome.photo}: no masks found")
             if line and len(paths) > 1:
-                progress.print(f"pocketsam: {line}")
+                progress.warn(line)
             if not outcome.error:
                 progress.advance(f"{resumed} of them done by an earlier run" if resumed else "")
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pocketsam.cli.options import Model, show_files
+from pocketsam.cli.options import Model, output_option, show_files
 from pocketsam.utils.install import importing
 
 export = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -18,9 +18,7 @@ def _export() -> None:
 
 @export.command()
 def web(
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="The folder of the site.", metavar="FOLDER")
-    ] = Path("site"),
+    output: Annotated[Path, output_option("The folder of the site.", "FOLDER")] = Path("site"),
     model: Model = "pocket",
     onnxruntime_web: Annotated[
         Path | None,
@@ -39,17 +37,13 @@ def web(
     from pocketsam.zoo import locate
 
     runtime = runtime_files(onnxruntime_web)
-    size = export_web(onnx_folder(*locate(model)), output, runtime)
-    typer.echo(
-        f"{output}: {size / 1e6:.0f} MB; to see it: python -m http.server -d {output} --bind 127.0.0.1"
-    )
+    mb = export_web(onnx_folder(*locate(model)), output, runtime) / 1e6
+    typer.echo(f"{output}: {mb:.0f} MB; to see it: python -m http.server -d {output} --bind 127.0.0.1")
 
 
 @export.command("segment-anything")
 def segment_anything(
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="The folder of the files.", metavar="FOLDER")
-    ] = Path("segment-anything"),
+    output: Annotated[Path, output_option("The folder of the files.", "FOLDER")] = Path("segment-anything"),
     model: Model = "pocket",
 ) -> None:
     """Write two ONNX files in the layout of segment_anything's export, which AnyLabeling and others load.

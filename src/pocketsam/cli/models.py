@@ -1,12 +1,5 @@
 """`pocketsam models`: the models that have a name, and which of them are on disk."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pocketsam.zoo import Model
-
 
 def models() -> None:
     """List the models that have a name, and where their files are."""
@@ -15,7 +8,7 @@ def models() -> None:
     from rich.table import Table
 
     from pocketsam.utils.files import home
-    from pocketsam.zoo import MODELS
+    from pocketsam.zoo import MODELS, size_and_place
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("model", no_wrap=True)
@@ -24,8 +17,15 @@ def models() -> None:
     table.add_column("licence", no_wrap=True)
     table.add_column("on disk", overflow="fold")
     for model in MODELS.values():
-        table.add_row(*_row(model))
-
+        size, place = size_and_place(model)
+        table.add_row(
+            model.name,
+            f"{model.parameters / 1e6:.1f} M",
+            f"{model.config.image_size}²",
+            f"{size / 1e6:.1f}" if size else "?",
+            model.config.licence,
+            place,
+        )
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 200  # a pipe has no edge to fold paths at
@@ -35,18 +35,4 @@ def models() -> None:
         f"It is downloaded once, to {home()} (POCKETSAM_HOME).",
         soft_wrap=True,
         markup=False,
-    )
-
-
-def _row(model: Model) -> tuple[str, ...]:
-    from pocketsam.zoo import size_and_place
-
-    size, place = size_and_place(model)
-    return (
-        model.name,
-        f"{model.parameters / 1e6:.1f} M",
-        f"{model.config.image_size}²",
-        f"{size / 1e6:.1f}" if size else "?",
-        model.config.licence,
-        place,
     )

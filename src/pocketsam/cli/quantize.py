@@ -26,10 +26,6 @@ def quantize(
         ),
     ],
     output: Annotated[Path, output_option("The folder to write.")],
-    photos: Annotated[int, typer.Option(min=1, help="How many of the photos to use.", metavar="N")] = 8,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; all cores, if not given.", metavar="N")
-    ] = None,
     *,
     wanted: Wanted,
     search: Settings,
@@ -45,22 +41,17 @@ def quantize(
         from pocketsam.quantization.job import quantize as write
     from pocketsam.data.calibration import calibration_images
     from pocketsam.engines import cores
-    from pocketsam.utils.files import check_writable
     from pocketsam.utils.progress import Progress
     from pocketsam.zoo import locate_weights
 
     settings, form = choose(search, wanted)
-    check_writable(output, missing=True)
     check_folder(output, form)
     sam, config = load_model(*locate_weights(model, "quantise"))
-    images = calibration_images(calibration, photos, config)
+    images = calibration_images(calibration, wanted.photos, config)
+    threads = wanted.threads or cores()
     with Progress("products", resumes=True) as progress:
-
-        def show(done: int, total: int) -> None:
-            progress.update(done, total=total)
-
         quantized = write(
-            sam, config, images, settings, output, form, threads=threads or cores(), after_product=show
+            sam, config, images, settings, output, form, threads=threads, after_product=progress.update
         )
     kind = f"{settings.weight_bits}-bit weights, {settings.activation_bits}-bit activations"
     typer.echo(f"{output}: {config.name} in {kind}; {quantized.products} products, by {settings.method}")

@@ -1,14 +1,12 @@
 """`pocketsam robustness STUDY DATA`: what changes a model's masks, and by how much, on any engine."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
 import typer
 
 from pocketsam.cli.app import PLAIN
 from pocketsam.cli.evaluate import Protocols
-
-if TYPE_CHECKING:
-    from pocketsam.cli.evaluate import Table
 
 
 class Studies(Protocols):
@@ -16,7 +14,7 @@ class Studies(Protocols):
 
     kind = "study"
 
-    def table(self) -> "Table":
+    def table(self) -> Mapping[str, Any]:
         """The studies by name."""
         from pocketsam.robustness.studies import STUDIES
 

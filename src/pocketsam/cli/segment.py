@@ -79,8 +79,6 @@ def _show(outcome: "Outcome", is_only: bool) -> None:
     for line in (*outcome.warnings, *error):
         typer.echo(f"pocketsam: {line}", err=True)
     if outcome.masks:
-        low, high = (f"{value:.2f}" for value in outcome.predicted_iou)
-        iou = low if low == high else f"{low} to {high}"
-        typer.echo(f"{outcome.photo}: {count(outcome.masks, 'mask')}, predicted IoU {iou}")
+        typer.echo(outcome.summary)
     for file in outcome.files:
         typer.echo(f"  {file}")

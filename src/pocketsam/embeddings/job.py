@@ -26,7 +26,9 @@ from pocketsam.embeddings.signature import Signature
 from pocketsam.embeddings.store import ShardFiles, shard_name, shard_of
 from pocketsam.embeddings.writer import ShardWriter, create_store, find_trouble, writing
 from pocketsam.engines import Engine
+from pocketsam.errors import InputError
 from pocketsam.predict.image import preprocess
+from pocketsam.utils.files import check_writable
 from pocketsam.utils.prefetch import prefetch
 from pocketsam.utils.words import count, size
 
@@ -58,6 +60,11 @@ class Progress:
     def rate(self) -> float:
         """Photos a second, of those that this run embedded."""
         return self.embedded / self.seconds if self.seconds else 0.0
+
+    @property
+    def status(self) -> str:
+        """The rate, in words; nothing before the first."""
+        return f"{self.rate:.1f} photos/s" if self.embedded else ""
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,14 @@ class Summary:
             names = ", ".join([*map(str, self.busy[:3]), *(["…"] if len(self.busy) > 3 else [])])
             text += f"; {count(len(self.busy), 'shard')} left to other processes: {names}"
         return text
+
+
+def check_paths(photos: Iterable[Path], output: Path) -> None:
+    """Raises InputError where there is nothing to embed, or the store cannot be written."""
+    for path in photos:
+        if not path.exists():
+            raise InputError(f"{path}: there is no such file or folder; check the path")
+    check_writable(output, missing=True)
 
 
 def embed(

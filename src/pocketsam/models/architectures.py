@@ -7,10 +7,10 @@ needs no PyTorch; `build`, `detect`, `architecture_of` and `like` import it.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from pocketsam.config import EFFICIENT_SAM, SAM, ModelConfig
+from pocketsam.utils.tables import load
 
 if TYPE_CHECKING:
     from pocketsam.models.encoders.base import ImageEncoder
@@ -179,8 +179,7 @@ def _shapes_of(name: str) -> "Shapes":
 
 
 def _encoder_class(path: str) -> "type[ImageEncoder]":
-    file, _, name = path.partition(":")
-    return cast("type[ImageEncoder]", getattr(import_module(f"pocketsam.models.encoders.{file}"), name))
+    return cast("type[ImageEncoder]", load("pocketsam.models.encoders", path))
 
 
 def _without_prefix(shapes: "Shapes") -> "Shapes":

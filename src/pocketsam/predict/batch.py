@@ -29,6 +29,7 @@ from pocketsam.predict.photo_files import (
 from pocketsam.predict.prompt_files import read_prompts
 from pocketsam.predict.prompt_words import PromptWords
 from pocketsam.utils.files import check_writable
+from pocketsam.utils.words import count
 
 
 class OpenPhoto(Protocol):
@@ -70,6 +71,13 @@ class Outcome(PhotoOutcome):
     files: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
     labels: LabelledPhoto | None = None
+
+    @property
+    def summary(self) -> str:
+        """How many masks were found, and how good they are, in a line."""
+        low, high = (f"{value:.2f}" for value in self.predicted_iou)
+        iou = low if low == high else f"{low} to {high}"
+        return f"{self.photo}: {count(self.masks, 'mask')}, predicted IoU {iou}"
 
 
 def plan(given: Sequence[Path], words: PromptWords, output: Path | None) -> list[Job]:

@@ -112,14 +112,14 @@ def _divergence(probability: Tensor, logits: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def find_prompts(sam: Sam, image: Tensor, pad_points_to: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Random clicks, and the boxes around what the model finds at them; see `random_prompts`.
+def find_prompts(sam: Sam, embedding: Tensor, pad_points_to: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Random clicks, and the boxes around what the model finds at them in an embedded image; see `random_prompts`.
 
     Users draw boxes around objects. The masks of boxes anywhere are less sure: their logits are smaller, and scales
     found for them would clip those of objects.
     """
     points, labels = random_prompts(sam.image_size, pad_points_to, seed)
-    logits, iou = sam.decode(sam.encode(image), points[:, :PROMPTS], labels[:, :PROMPTS])
+    logits, iou = sam.decode(embedding, points[:, :PROMPTS], labels[:, :PROMPTS])
     best, cell = iou[0].argmax(-1), sam.image_size / logits.shape[-1]
     for corners, mask in zip(
         points[0, PROMPTS:, :2], logits[0, torch.arange(PROMPTS), best] > 0, strict=True
@@ -145,11 +145,15 @@ def _run(
 ) -> dict[str, _Record]:
     """Steps 1 and 2."""
     records: dict[str, _Record] = {}
-    prompts = [find_prompts(sam, image, pad_points_to, seed) for seed, image in enumerate(images)]
-    references = []
+    prompts, references = [], []
     for number, image in enumerate(images):
-        with torch.no_grad(), Products(sam, _Recorder(records, settings, number, chosen)):
-            references.append(_decoded(sam, image, *prompts[number]))
+        products = Products(sam, _Recorder(records, settings, number, chosen))
+        with torch.no_grad():
+            with products:
+                embedding = sam.encode(image)
+            prompts.append(find_prompts(sam, embedding, pad_points_to, seed=number))
+            with products:
+                references.append(_decoded(sam, embedding, *prompts[number]))
     if settings.method != "hessian":
         return records
     start = {
@@ -159,7 +163,8 @@ def _run(
     for number, image in enumerate(images):
         with torch.enable_grad():
             with Products(sam, _Gradients(records, start)):
-                decoded = _decoded(sam, image, *prompts[number], references[number][0][0])
+                embedding = sam.encode(image)
+                decoded = _decoded(sam, embedding, *prompts[number], references[number][0][0])
             losses = [
                 task_loss(ours, theirs) for ours, theirs in zip(decoded, references[number], strict=True)
             ]
@@ -168,10 +173,9 @@ def _run(
 
 
 def _decoded(
-    sam: Sam, image: Tensor, points: Tensor, labels: Tensor, masks: Tensor | None = None
+    sam: Sam, embedding: Tensor, points: Tensor, labels: Tensor, masks: Tensor | None = None
 ) -> list[Decoded]:
-    """What the model makes of an image and prompts and, if masks can be prompts, of the resulting masks as well."""
-    embedding = sam.encode(image)
+    """What the model makes of prompts on an image and, if masks can be prompts, of the resulting masks as well."""
     decoded = [sam.decode(embedding, points, labels)]
     if isinstance(sam.prompt_encoder, PromptEncoder):
         given = (decoded[0][0] if masks is None else masks)[:, :, 0].detach()

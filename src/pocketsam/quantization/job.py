@@ -21,6 +21,7 @@ from pocketsam.quantization.calibrate import anything, calibrate
 from pocketsam.quantization.model import FILE_NAME, fold_batch_norm, numerics, save_quantized
 from pocketsam.quantization.onnx import export_int8, in_integers
 from pocketsam.quantization.settings import Form, Settings
+from pocketsam.utils.files import check_writable
 from pocketsam.utils.journal import Journal
 
 JOURNAL = "scales.jsonl"
@@ -35,7 +36,8 @@ class Quantized:
 
 
 def check_folder(output: Path, to: Form) -> None:
-    """Raises InputError where files of another model lie in the folder: a folder is one model."""
+    """Raises InputError where the folder cannot be written, or files of another model lie in it: it is of one."""
+    check_writable(output, missing=True)
     others = (WEIGHTS_FILE, FILE_NAME) if to == "onnx" else (WEIGHTS_FILE, *ONNX_FILES)
     for file in (output / name for name in others):
         if file.exists():

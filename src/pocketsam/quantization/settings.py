@@ -73,14 +73,21 @@ class Settings:
 
 @dataclass(frozen=True)
 class Wanted:
-    """How small the numbers shall be, and what is written.
+    """How small the numbers shall be, what is written, and with how much work.
 
     bits: of weights and activations, 2 to 16; weight_bits and activation_bits are for one of the two.
     to: "onnx" or "scales"; None for ONNX files where they can hold those bits.
     full_range: whether ONNX files use all 8 bits of weights, which overflow on processors without VNNI; else 7.
     one_scale: whether the results of softmax and GELU have one scale, as they always have in ONNX files.
+    photos: how many of the photos to calibrate with. threads: of PyTorch; None for all cores.
     """
 
+    photos: int = field(
+        default=8, metadata=option(int, "How many of the photos to use.", metavar="N", minimum=1)
+    )
+    threads: int | None = field(
+        default=None, metadata=option(int, "CPU threads; all cores, if not given.", metavar="N", minimum=1)
+    )
     bits: int = field(
         default=8, metadata=option(int, "Bits of weights and activations, 2 to 16.", metavar="N")
     )

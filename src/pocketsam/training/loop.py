@@ -107,7 +107,7 @@ def _steps(state: TrainingState, progress: Progress) -> bool:
                 iou = f"  IoU {values['iou']:.3f}" if "iou" in values else ""
                 status = f"loss {values['loss']:.3f}{iou}  {speed}"
             last = state.step == recipe.last_step
-            progress.update(state.step, status)
+            progress.update(state.step, status=status)
             if last or state.step % recipe.validate_every == 0:
                 if fabric.is_global_zero:
                     _validate(state, curves, progress)

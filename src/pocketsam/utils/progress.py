@@ -20,7 +20,7 @@ class Progress:
         with Progress("photos", total=1400) as progress:
             for i, photo in enumerate(photos, 1):
                 ...
-                progress.update(i, "2.5 photos/s")
+                progress.update(i, status="2.5 photos/s")
 
     The bar goes when the job ends. Without a terminal a line such as "photos: 120 of 1400, 2.5 photos/s, 0:08:32
     left" is printed once a minute, also while a single step takes longer than that.
@@ -70,12 +70,10 @@ class Progress:
             self._bar.stop()
         if self._resumes and kind is KeyboardInterrupt:
             of = "" if self.total is None else f" of {self.total}"
-            self.print(
-                f"pocketsam: stopped; {self.done}{of} {self.name} are done; the same command goes on from there"
-            )
+            self.warn(f"stopped; {self.done}{of} {self.name} are done; the same command goes on from there")
 
-    def update(self, done: int, status: str = "", total: int | None = None) -> None:
-        """So many are done. status: what else there is to say, such as the loss. total: if it is known now."""
+    def update(self, done: int, total: int | None = None, status: str = "") -> None:
+        """So many are done. total: if it is known now. status: what else there is to say, such as the loss."""
         self.done, self.total, self._status = done, self.total if total is None else total, status
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=done, total=self.total, status=status)
@@ -84,7 +82,11 @@ class Progress:
 
     def advance(self, status: str = "") -> None:
         """One more is done."""
-        self.update(self.done + 1, status)
+        self.update(self.done + 1, status=status)
+
+    def warn(self, line: str) -> None:
+        """A line about what went wrong."""
+        self.print(f"pocketsam: {line}")
 
     def print(self, line: str) -> None:
         """A line that stays, above the bar."""

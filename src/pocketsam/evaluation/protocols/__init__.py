@@ -1,9 +1,7 @@
 """The protocols, a file each; a new one is a file here and a line in the table."""
 
-from importlib import import_module
-from typing import cast
-
 from pocketsam.evaluation.protocol import Measurement
+from pocketsam.utils.tables import load
 
 _TABLE = (
     "clicks:Clicks",
@@ -18,11 +16,6 @@ _TABLE = (
 )
 """FILE:CLASS of each protocol, in the order in which help lists them."""
 
-
-def _load(place: str) -> type[Measurement]:
-    file, _, name = place.partition(":")
-    return cast(type[Measurement], getattr(import_module(f"{__name__}.{file}"), name))
-
-
-PROTOCOLS = {protocol.name: protocol for protocol in map(_load, _TABLE)}
+_CLASSES: list[type[Measurement]] = [load(__name__, entry) for entry in _TABLE]
+PROTOCOLS = {protocol.name: protocol for protocol in _CLASSES}
 """The protocols by the name of their command."""

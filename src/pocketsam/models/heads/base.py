@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
@@ -15,6 +14,7 @@ from pocketsam.models.architectures import ARCHITECTURES
 from pocketsam.models.checkpoints import FILE_NAME, digest, load_published, load_strictly
 from pocketsam.models.encoders.base import ImageEncoder
 from pocketsam.models.heads import HEADS
+from pocketsam.utils.tables import load
 
 
 class EncoderShape(NamedTuple):
@@ -85,8 +85,7 @@ def build_head_model(head: HeadConfig, image_size: int, **how: bool) -> HeadMode
     encoder = ARCHITECTURES[head.architecture].build_encoder(image_size)
     shape = encoder_shape(encoder, image_size)
     encoder.neck = KeepMaps()
-    file, _, name = HEADS[head.task].partition(":")
-    kind = getattr(import_module(f"pocketsam.models.heads.{file}"), name)
+    kind = load("pocketsam.models.heads", HEADS[head.task])
     return HeadModel(encoder, kind(shape, len(head.classes), **head.arguments), **how)
 
 

@@ -49,7 +49,7 @@ def convert_labels(
     source_format: str | None = None,
     target_format_name: str | None = None,
     photos: str | Path | None = None,
-    after_photo: Callable[[int | None], None] = lambda total: None,
+    after_photo: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> Converted:
     """Read the labels at `source`, a file or a folder, and write them to `target`, one as well.
 
@@ -76,7 +76,7 @@ def convert_labels(
             left_out.extend(f"{source}: {photo.file_name}: {line}" for line in photo.left_out)
             yield replace(photo, image=load_image(pictures.read(photo.file_name))) if to.needs else photo
             count, objects = count + 1, objects + len(photo)
-            after_photo(labels.count)
+            after_photo(count, labels.count)
 
     files = write_labels(seen(), labels.classes, target, wanted)
     return Converted(found, to, count, objects, files, left_out)

@@ -5,8 +5,6 @@ are joined by cuts of no width. Neither the photo's size nor the end of its name
 needs the photos. Lines of four numbers are boxes, as detectors have them.
 """
 
-import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
@@ -24,12 +22,9 @@ from pocketsam.predict.formats.labelled import (
 )
 from pocketsam.predict.formats.photos import Folder, Photos, files_in
 from pocketsam.predict.formats.result import Result
+from pocketsam.predict.formats.yaml import read_names, write_names
 from pocketsam.predict.outlines import one_outline, polygons_with_holes
 from pocketsam.utils.rle import RLE
-
-_NAMES = re.compile(r"^names:[ \t]*(.*(?:\n(?:[ \t-].*|(?=\n)|$))*)", re.MULTILINE)
-_ITEM = re.compile(r"""(?:\s*\d+\s*:\s*)?(?:\s*"(?:[^"\\]|\\.)*"|\s*'(?:[^']|'')*'|[^,\n]+)""")
-_KEY = re.compile(r"\s*(?:(\d+)\s*:\s*|-\s+)")
 
 
 def encode(result: Result, suffix: str) -> list[bytes]:
@@ -43,8 +38,8 @@ def files(photos: Iterable[Result], classes: Classes) -> Iterator[tuple[str, byt
         lines = [_line(classes.place(one.name), one.rle) for one in photo.objects]
         text = "".join(f"{line}\n" for line in lines if line)
         yield f"labels/{stem_of(photo)}.txt", text.encode()
-    names = [f"  {i}: {_quoted(one.name)}\n" for i, one in enumerate(classes)]
-    yield "data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n{''.join(names)}".encode()
+    names = write_names(one.name for one in classes)
+    yield "data.yaml", f"path: .\ntrain: images\nval: images\n{names}".encode()
 
 
 def is_folder(folder: Folder) -> bool:
@@ -112,36 +107,5 @@ def _class_names(folder: Folder) -> dict[int, str]:
     """The names in `data.yaml`, or the lines of `classes.txt`, by number; none without these files."""
     table, lines = folder / "data.yaml", folder / "classes.txt"
     if table.is_file():
-        return _names_of(table.read_text("utf-8"))
+        return read_names(table.read_text("utf-8"))
     return dict(enumerate(lines.read_text("utf-8").splitlines())) if lines.is_file() else {}
-
-
-def _names_of(yaml: str) -> dict[int, str]:
-    """The value of `names` in a YAML file: `[a, b]`, `{0: a, 1: b}`, or a line for each."""
-    found = _NAMES.search(yaml)
-    if found is None:
-        raise ValueError("data.yaml has no `names`")
-    value = found[1].strip()
-    items = _ITEM.findall(value.strip("[]{}\n ")) if value[:1] in ("[", "{") else value.splitlines()
-    items = [item for item in items if item.strip() and not item.lstrip().startswith("#")]
-    names = {}
-    for place, item in enumerate(items):
-        match = _KEY.match(item)
-        number = match[1] if match else None
-        names[place if number is None else int(number)] = _scalar(item[match.end() :] if match else item)
-    return names
-
-
-def _quoted(name: str) -> str:
-    """A name as a string of YAML and of JSON; what is no letter for YAML is escaped."""
-    text = json.dumps(name, ensure_ascii=False)
-    return "".join(c if c.isprintable() or ord(c) > 0xFFFF else f"\\u{ord(c):04x}" for c in text)
-
-
-def _scalar(text: str) -> str:
-    text = text.strip()
-    if text.startswith('"'):
-        return str(json.loads(text))
-    if text.startswith("'"):
-        return text[1:-1].replace("''", "'")
-    return text.partition(" #")[0].strip()

@@ -1,9 +1,7 @@
 """The studies, a file each; a new one is a file here and a line in the table."""
 
-from importlib import import_module
-from typing import cast
-
 from pocketsam.robustness.study import Study
+from pocketsam.utils.tables import load
 
 _TABLE = (
     "corruptions:Corruptions",
@@ -18,11 +16,6 @@ _TABLE = (
 )
 """FILE:CLASS of each study, in the order in which help lists them."""
 
-
-def _load(place: str) -> type[Study]:
-    file, _, name = place.partition(":")
-    return cast(type[Study], getattr(import_module(f"{__name__}.{file}"), name))
-
-
-STUDIES = {study.name: study for study in map(_load, _TABLE)}
+_CLASSES: list[type[Study]] = [load(__name__, entry) for entry in _TABLE]
+STUDIES = {study.name: study for study in _CLASSES}
 """The studies by the name of their command."""

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast, get_args
 
 from pocketsam.training.config import Recipe
+from pocketsam.utils.tables import load
 
 if TYPE_CHECKING:
     from pocketsam.training.task import Task
@@ -38,16 +39,15 @@ class TaskEntry:
     module: str
 
 
-def _entries(place: str) -> Iterator[TaskEntry]:
+def _entries(line: str) -> Iterator[TaskEntry]:
     """The methods that a line of the table stands for."""
-    file, _, name = place.partition(":")
-    module = f"{__name__}.{file}"
-    config: type[Recipe] = getattr(import_module(module), name)
+    config: type[Recipe] = load(__name__, line)
+    module = f"{__name__}.{line.partition(':')[0]}"
     for method in get_args(config.model_fields["method"].annotation):
         yield TaskEntry(method, config, module)
 
 
-TASKS = {entry.method: entry for place in _TABLE for entry in _entries(place)}
+TASKS = {entry.method: entry for line in _TABLE for entry in _entries(line)}
 """By the name of the method."""
 
 

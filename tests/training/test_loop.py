@@ -46,7 +46,7 @@ rounds: 2
 warmup: 3
 workers: 0
 precision: 32-true
-checkpoint_every: 1
+checkpoint_every: 100
 validate_every: 4
 """
 

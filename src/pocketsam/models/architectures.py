@@ -6,7 +6,7 @@ needs no PyTorch; `build`, `detect`, `architecture_of` and `like` import it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from pocketsam.config import EFFICIENT_SAM, SAM, ModelConfig
@@ -167,7 +167,7 @@ def like(shapes: "Shapes", image_size: int) -> "Sam":
     return Sam(image_encoder, image_encoder.image_size or image_size, variant_of(shapes))
 
 
-@lru_cache(maxsize=4)
+@cache
 def _shapes_of(name: str) -> "Shapes":
     """Of the architecture's state dict; nothing is initialised."""
     import torch

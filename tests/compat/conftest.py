@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from pocketsam import compat
+from pocketsam.compat.engine_model import EngineModel
 from pocketsam.config import ModelConfig
 from pocketsam.export.onnx import export_onnx
 from pocketsam.models.architectures import build
@@ -22,9 +23,7 @@ def run() -> Callable[..., dict[str, Any]]:
 
     def run(script: str, **given: Any) -> dict[str, Any]:
         variables = dict(given)
-        moved, changes = re.subn(
-            r"from segment_anything[\w.]* import", "from pocketsam.compat import", script
-        )
+        moved, changes = re.subn(r"from segment_anything", "from pocketsam.compat", script)
         assert changes
         exec(moved, variables)
         return variables
@@ -42,9 +41,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def sam(engine, monkeypatch) -> compat.Sam:
+def sam(engine, monkeypatch) -> EngineModel:
     """A handle on the fake engine."""
-    monkeypatch.setattr("pocketsam.compat.model.open_engine", lambda *_, **__: engine)
+    monkeypatch.setattr("pocketsam.compat.engine_model.open_engine", lambda *_, **__: engine)
     return compat.build_sam("pocket")
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pocketsam import Segmenter
-from pocketsam.compat import ResizeLongestSide, SamPredictor
+from pocketsam.compat import SamPredictor
+from pocketsam.compat.utils.transforms import ResizeLongestSide
 from pocketsam.config import EFFICIENT_SAM, TINY_SAM, ModelConfig
 from pocketsam.errors import InputError, ModelError
 
@@ -145,8 +146,10 @@ def test_what_does_not_fit_together_is_said_in_one_line(engine, predictor):
         predictor.predict_torch(torch.zeros(1, 1, 2), torch.ones(1, 1), torch.zeros(2, 4))
     with pytest.raises(InputError, match="mask_input is 8×8, but this model takes logits of 16×16"):
         predictor.predict(mask_input=np.zeros((1, 8, 8)))
-    with pytest.raises(AssertionError, match="predict_torch takes several"):
+    with pytest.raises(RuntimeError, match="predict_torch takes several"):
         predictor.predict(box=np.zeros((2, 4)))
+    with pytest.raises(InputError, match="give the corners of a box as box"):
+        predictor.predict(np.array([[1, 2], [3, 4]]), np.array([2, 3]))
     engine.config = ModelConfig("fake", 64, takes_masks=False)
     with pytest.raises(InputError, match="takes no mask"):
         predictor.predict(mask_input=np.zeros((1, 16, 16)))
@@ -239,8 +242,10 @@ def test_a_model_that_does_not_antialias_has_its_own_way_of_resizing():
     assert plain.dtype == np.uint8
 
 
-def test_tensors_need_pytorch(predictor, monkeypatch):
+def test_tensors_need_pytorch(sam, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
+    predictor = SamPredictor(sam)
+    predictor.set_image(PHOTO)
     with pytest.raises(ModelError, match="pip install torch"):
         predictor.predict_torch(None, None)
     assert isinstance(predictor.get_image_embedding(), np.ndarray)

@@ -26,7 +26,7 @@ def predictor(tmp_path_factory):
     torch.save({name: torch.from_numpy(np.asarray(tensor)) for name, tensor in drawn.items()}, path)
     with pytest.MonkeyPatch.context() as patch:  # no detour through ONNX
         patch.setattr(
-            "pocketsam.compat.model.open_engine",
+            "pocketsam.compat.engine_model.open_engine",
             lambda source, *, device, config: TorchEngine.load(source, device),
         )
         predictor = SamPredictor(sam_model_registry["vit_t"](checkpoint=path))

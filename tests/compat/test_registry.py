@@ -21,7 +21,7 @@ def opened(engine, monkeypatch) -> list[tuple]:
         calls.append((source, device, config))
         return engine
 
-    monkeypatch.setattr("pocketsam.compat.model.open_engine", open_engine)
+    monkeypatch.setattr("pocketsam.compat.engine_model.open_engine", open_engine)
     return calls
 
 
@@ -52,10 +52,16 @@ def test_the_generators_arguments_are_the_published_ones():
 
 def test_every_argument_of_the_generator_reaches_its_option(sam):
     values = [5, 6, 0.1, 0.2, 0.3, 0.4, 1, 0.5, 0.6, 2, None, 7]
-    options = vars(SamAutomaticMaskGenerator(sam, *values).options)
+    generator = SamAutomaticMaskGenerator(sam, *values)
+    options = vars(generator.options)
     names = list(inspect.signature(SamAutomaticMaskGenerator).parameters)[1:-1]
-    assert {name: options.pop(name) for name in names} == dict(zip(names, values, strict=True))
-    assert options == {"hierarchical": False, "confident_logit": None}, "it is SAM's own grid"
+    expected = dict(zip(names, values, strict=True))
+    assert options.pop("points_per_side") is None, "it is SAM's own grid"
+    assert [len(grid) for grid in options.pop("point_grids")] == [25, 4]
+    assert {name: options.pop(name) for name in names[1:] if name != "point_grids"} == {
+        name: value for name, value in expected.items() if name not in ("points_per_side", "point_grids")
+    }
+    assert options == {"hierarchical": False, "confident_logit": None, "mask_threshold": 0.0}
 
 
 def test_a_model_is_opened_when_first_needed_on_the_device_it_was_sent_to(opened, tmp_path):
@@ -74,21 +80,17 @@ def test_a_model_is_opened_when_first_needed_on_the_device_it_was_sent_to(opened
     assert sam.mask_threshold == 0.0
 
 
-def test_without_a_checkpoint_the_published_weights_are_used(opened, tmp_path, monkeypatch):
-    monkeypatch.setenv("POCKETSAM_HOME", str(tmp_path))
-    names = {
-        "default": "sam_vit_h",
-        "vit_h": "sam_vit_h",
-        "vit_l": "sam_vit_l",
-        "vit_b": "sam_vit_b",
-        "vit_t": "mobile_sam",
-    }
-    for ours, published in names.items():
-        file = tmp_path / MODELS[published].file
-        file.touch()
-        assert sam_model_registry[ours]()._source == file
-        assert sam_model_registry[ours](checkpoint=None)._source == file
-    assert opened == []
+def test_without_a_checkpoint_a_model_has_random_weights_and_nothing_is_fetched(monkeypatch):
+    monkeypatch.setattr("pocketsam.zoo._fetch", lambda model: pytest.fail("something was fetched"))
+    for name, known in {"vit_b": "sam_vit_b", "vit_t": "mobile_sam"}.items():
+        with torch.device("meta"):  # no time for numbers
+            model = sam_model_registry[name](checkpoint=None)
+        published = MODELS[known]
+        idle = ("image_encoder.head.", "image_encoder.norm_head.")
+        count = sum(p.numel() for key, p in model.named_parameters() if not key.startswith(idle))
+        assert count == published.parameters, name
+        assert model.image_encoder.img_size == 1024
+        assert not model.training
 
 
 def test_a_model_of_another_architecture_is_refused_and_both_are_named():

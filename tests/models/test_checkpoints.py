@@ -87,13 +87,17 @@ def test_a_pickled_module_is_refused_with_the_reason(sam: Sam, tmp_path: Path) -
         load_model(tmp_path / "module.pth")
 
 
-@pytest.mark.parametrize("wrap", [None, "model", "state_dict", "module."])
+@pytest.mark.parametrize(
+    "wrap", [None, "model", "state_dict", "model_state", "module.", "module.sam.", "teacher."]
+)
 def test_published_files_are_read_however_they_are_wrapped(
     wrap: str | None, sam: Sam, tmp_path: Path
 ) -> None:
     weights = sam.state_dict()
-    if wrap == "module.":
-        weights = {f"module.{name}": tensor for name, tensor in weights.items()}
+    if wrap and wrap.endswith("."):
+        weights = {f"{wrap}{name}": tensor for name, tensor in weights.items()}
+        if wrap == "teacher.":
+            weights["student.weight"] = torch.zeros(1)
     elif wrap:
         weights = {wrap: weights, "epoch": 3}
     torch.save(weights, tmp_path / "my_patches.pt")
@@ -101,6 +105,15 @@ def test_published_files_are_read_however_they_are_wrapped(
     assert all(torch.equal(t, sam.state_dict()[name]) for name, t in loaded.state_dict().items())
     assert config.image_size == 64
     assert load_model(tmp_path / "my_patches.pt")[1].name == "my_patches"
+
+
+def test_of_sam_hq_sams_own_tensors_are_read_and_the_rest_is_named(sam: Sam, tmp_path: Path) -> None:
+    weights = dict(sam.state_dict())
+    path = tmp_path / "hq.pth"
+    torch.save(weights | {"mask_decoder.hf_token.weight": torch.zeros(1, 256)}, path)
+    with pytest.warns(UserWarning, match=r"hq.pth: is a SAM-HQ; .* its 1 others"):
+        loaded, _ = load_model(path)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in loaded.state_dict().items())
 
 
 def test_half_precision_files_become_float32(sam: Sam, tmp_path: Path) -> None:

@@ -23,16 +23,21 @@ COARSE_MARGIN = 0.1
 """How much the stability measured in cells may differ from that in pixels; in practice it is a few hundredths."""
 
 
-def stability_score(logits: NDArray[np.float32], offset: float) -> float:
-    """How little a mask changes with the threshold: the IoU of the masks cut at +offset and -offset. 0 if empty."""
-    larger = np.count_nonzero(logits > -offset)
-    return float(np.count_nonzero(logits > offset) / larger) if larger else 0.0
+def stability_score(logits: NDArray[np.float32], offset: float, cut: float = 0.0) -> float:
+    """How little a mask changes with the logit `cut` at which it ends: the IoU of the masks cut at cut ± offset.
+
+    0 if empty.
+    """
+    larger = np.count_nonzero(logits > cut - offset)
+    return float(np.count_nonzero(logits > cut + offset) / larger) if larger else 0.0
 
 
-def is_clearly_unstable(cells: NDArray[np.float32], offset: float, threshold: float) -> bool:
+def is_clearly_unstable(
+    cells: NDArray[np.float32], offset: float, threshold: float, cut: float = 0.0
+) -> bool:
     """Whether a mask's low-resolution logits (h, w) are so unstable that it would not be stable in pixels either."""
-    enough = bool(np.count_nonzero(cells > -offset) >= COARSE_CELLS)
-    return enough and stability_score(cells, offset) < threshold - COARSE_MARGIN
+    enough = bool(np.count_nonzero(cells > cut - offset) >= COARSE_CELLS)
+    return enough and stability_score(cells, offset, cut) < threshold - COARSE_MARGIN
 
 
 def is_cut_off(box: NDArray[np.int64], crop: Crop, photo_size: tuple[int, ...]) -> bool:

@@ -183,8 +183,9 @@ def _candidates(view: _View, points: NDArray[np.float64]) -> _Candidates:
 
 
 def _is_clearly_unstable(view: _View, logits: NDArray[np.float32]) -> bool:
-    cells, offset = logits[view.geometry.cells], view.options.stability_score_offset
-    return is_clearly_unstable(cells, offset, view.settings.stability_score_thresh)
+    cells, options = logits[view.geometry.cells], view.options
+    threshold = view.settings.stability_score_thresh
+    return is_clearly_unstable(cells, options.stability_score_offset, threshold, options.mask_threshold)
 
 
 def _measure(view: _View, logits: NDArray[np.float32]) -> tuple[RLE, NDArray[np.int64], int, float] | None:
@@ -192,12 +193,13 @@ def _measure(view: _View, logits: NDArray[np.float32]) -> tuple[RLE, NDArray[np.
 
     At the photo's resolution, but only where the mask is.
     """
-    offset, (x0, y0) = view.options.stability_score_offset, view.crop[:2]
+    offset, cut = view.options.stability_score_offset, view.options.mask_threshold
+    x0, y0 = view.crop[:2]
     if view.options.min_mask_region_area is None:
         logits = clean_logits(logits, view.engine.config.min_mask_region_cells)
-    part, x, y = view.geometry.part_of_photo(logits, min(0, -offset))
-    stability = stability_score(part, offset)
-    mask = part > 0
+    part, x, y = view.geometry.part_of_photo(logits, cut + min(0, -offset))
+    stability = stability_score(part, offset, cut)
+    mask = part > cut
     box = outermost_pixels(mask) + np.tile((x0, y0), 2) + (np.tile((x, y), 2) if mask.any() else 0)
     if stability < view.settings.stability_score_thresh or is_cut_off(box, view.crop, view.photo_size):
         return None

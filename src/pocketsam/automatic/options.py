@@ -43,6 +43,7 @@ class Options:
     all their points are prompted.
     min_mask_region_area: smaller holes are filled and smaller islands removed, in pixels; 0 leaves masks as they are.
     By default, the model's own `min_mask_region_cells` does so in the cells of its logits.
+    mask_threshold: the logit above which a pixel is in a mask.
     hierarchical: whether points are left out where they would find nothing new (see `schedule`).
     confident_logit: where a mask's logit is above this, the hierarchy prompts no more points; the model's own by
     default.
@@ -107,6 +108,7 @@ class Options:
             metavar="T",
         ),
     )
+    mask_threshold: float = 0.0
 
     def __post_init__(self) -> None:
         if self.points_per_side is not None and self.point_grids is not None:
@@ -154,6 +156,7 @@ _LIMITS: dict[str, tuple[type[Real], float, float]] = {
     "crop_n_points_downscale_factor": (Integral, 1, math.inf),
     "min_mask_region_area": (Real, 0, math.inf),
     "confident_logit": (Real, -math.inf, math.inf),
+    "mask_threshold": (Real, -math.inf, math.inf),
 }
 
 

@@ -2,14 +2,18 @@
 
     from pocketsam.compat import SamPredictor, SamAutomaticMaskGenerator, sam_model_registry
 
-Names, argument order, defaults, output keys and types are the published ones, on any model and engine of PocketSAM.
-PyTorch is imported only where a tensor is returned or given. What differs, and why, is in
-docs/how-to/move-from-segment-anything.md.
+Modules, names, argument order, defaults, attributes, output keys and types are the published ones. For code that
+cannot be edited, `install()` puts this package under the name segment_anything, and
+
+    python -m pocketsam.compat script.py
+
+runs a script so. PyTorch is imported only for modules and where a tensor is returned or given. What differs, and why,
+is in docs/how-to/move-from-segment-anything.md.
 """
 
-from pocketsam.compat.generator import SamAutomaticMaskGenerator
-from pocketsam.compat.model import (
-    Sam,
+from pocketsam.compat.aliases import install
+from pocketsam.compat.automatic_mask_generator import SamAutomaticMaskGenerator
+from pocketsam.compat.build_sam import (
     build_sam,
     build_sam_vit_b,
     build_sam_vit_h,
@@ -18,11 +22,8 @@ from pocketsam.compat.model import (
     sam_model_registry,
 )
 from pocketsam.compat.predictor import SamPredictor
-from pocketsam.compat.transforms import ResizeLongestSide
 
 __all__ = [
-    "ResizeLongestSide",
-    "Sam",
     "SamAutomaticMaskGenerator",
     "SamPredictor",
     "build_sam",
@@ -30,5 +31,6 @@ __all__ = [
     "build_sam_vit_h",
     "build_sam_vit_l",
     "build_sam_vit_t",
+    "install",
     "sam_model_registry",
 ]

@@ -22,7 +22,7 @@ from pocketsam.config import EFFICIENT_SAM, METADATA_KEY, SAM, ModelConfig
 from pocketsam.errors import ModelError
 from pocketsam.models.architectures import ARCHITECTURES, architecture_of, like
 from pocketsam.models.layers import Shapes
-from pocketsam.models.published import rename
+from pocketsam.models.published import rename, without_hq
 from pocketsam.models.sam import Sam, variant_of
 
 FILE_NAME = "model.safetensors"
@@ -136,7 +136,14 @@ def load_published(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 f"{path}: {name} is sparse, complex, quantised or empty; save the model in float32"
             )
     renamed = rename(tensors)
-    return {n: t.float() if t.is_floating_point() else t for n, t in renamed.items()}, metadata
+    kept = without_hq(renamed)
+    if len(kept) < len(renamed):
+        warnings.warn(
+            f"{path}: is a SAM-HQ; SAM's own tensors are read, and its {len(renamed) - len(kept)} others, the HQ"
+            " token and what makes its mask, are left out: masks are SAM's",
+            stacklevel=2,
+        )
+    return {n: t.float() if t.is_floating_point() else t for n, t in kept.items()}, metadata
 
 
 def mean_weights(paths: Sequence[Path], shares: Sequence[float] | None = None) -> dict[str, Tensor]:
@@ -191,7 +198,7 @@ def digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def _load_pickle(path: Path) -> dict[str, Tensor]:
-    """The state dict in a PyTorch file, also from under "model" or "state_dict"; no code in it is ever run."""
+    """The state dict in a PyTorch file, also from under "model" and the like; no code in it is ever run."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles that will be refused
@@ -207,7 +214,7 @@ def _load_pickle(path: Path) -> dict[str, Tensor]:
         raise ModelError(
             f"{path}: is damaged, incomplete or not a PyTorch checkpoint ({reason}); get the file again"
         ) from error
-    for key in ("model", "state_dict", "model_state_dict"):
+    for key in ("model", "state_dict", "model_state_dict", "model_state"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):

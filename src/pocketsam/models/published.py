@@ -76,13 +76,33 @@ EFFICIENTNET_CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
 """The tensors of an ImageNet classifier behind its encoder: no segmenter needs them."""
 
 
+TEACHER = "teacher."
+WRAPPERS = ("module.", TEACHER, "sam.")
+"""What names begin with in files saved from a parallel wrapper, from a distillation, and by micro-sam's training.
+
+Beside a teacher there is its student, which is left out.
+"""
+SAM_HQ = tuple(
+    f"mask_decoder.{name}."
+    for name in ("hf_token", "hf_mlp", "compress_vit_feat", "embedding_encoder", "embedding_maskfeature")
+)
+"""What SAM-HQ (arXiv 2306.01567) adds to SAM, whose own tensors it leaves as they are."""
+
+
+def without_hq(tensors: Mapping[str, T]) -> dict[str, T]:
+    """SAM's own tensors of a SAM-HQ file; all tensors of any other."""
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(SAM_HQ)}
+
+
 def rename(tensors: Mapping[str, T]) -> dict[str, T]:
     """`tensors` under our names; names that are no one else's stay as they are."""
+    for prefix in WRAPPERS:
+        inside = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        if inside and (len(inside) == len(tensors) or prefix == TEACHER):
+            return rename(inside)
     rules: Rules = EFFICIENT_SAM
     if any(name.startswith("vision_encoder.") for name in tensors):
         rules = HUGGING_FACE
-    elif tensors and all(name.startswith("module.") for name in tensors):  # saved from a parallel wrapper
-        return rename({name.removeprefix("module."): tensor for name, tensor in tensors.items()})
     return {_rename(name, rules): tensor for name, tensor in tensors.items()}
 
 

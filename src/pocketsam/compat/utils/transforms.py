@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from pocketsam.compat.tensors import to_array, to_tensor
 from pocketsam.config import SAM, ModelConfig
 from pocketsam.predict.geometry import Geometry
 
@@ -26,20 +25,23 @@ class ResizeLongestSide:
 
     def __init__(self, target_length: int, config: ModelConfig = SAM) -> None:
         self.target_length = target_length
-        self._config = replace(config, image_size=target_length)
+        self._config = config
 
     def apply_image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) to uint8 (h, w, 3)."""
         height, width = self._geometry(image.shape).resized
         if self._config.resampling == "plain":
             return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-        return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+        resized = Image.fromarray(np.ascontiguousarray(image)).resize(
+            (width, height), Image.Resampling.BILINEAR
+        )
+        return np.array(resized)
 
-    def apply_coords(self, coords: ArrayLike, original_size: Sequence[int]) -> NDArray[np.float32]:
+    def apply_coords(self, coords: ArrayLike, original_size: Sequence[int]) -> NDArray[np.float64]:
         """(…, 2) as (x, y) in photo pixels to model pixels."""
-        return self._geometry(original_size).to_model(coords)
+        return np.array(coords, np.float64) * self._scale(original_size)
 
-    def apply_boxes(self, boxes: ArrayLike, original_size: Sequence[int]) -> NDArray[np.float32]:
+    def apply_boxes(self, boxes: ArrayLike, original_size: Sequence[int]) -> NDArray[np.float64]:
         """(B, 4) or (4,) XYXY in photo pixels to (B, 4) in model pixels."""
         return self.apply_coords(np.reshape(boxes, (-1, 2, 2)), original_size).reshape(-1, 4)
 
@@ -52,17 +54,23 @@ class ResizeLongestSide:
         return interpolate(image, size, mode="bilinear", align_corners=False, antialias=antialias)
 
     def apply_coords_torch(self, coords: "Tensor", original_size: Sequence[int]) -> "Tensor":
-        """See `apply_coords`."""
-        return to_tensor(self.apply_coords(to_array(coords), original_size), coords.device)
+        """See `apply_coords`; float32, on the device of `coords`."""
+        coords = coords.float()
+        return coords * coords.new_tensor(self._scale(original_size).tolist())
 
     def apply_boxes_torch(self, boxes: "Tensor", original_size: Sequence[int]) -> "Tensor":
-        """See `apply_boxes`."""
-        return to_tensor(self.apply_boxes(to_array(boxes), original_size), boxes.device)
+        """See `apply_boxes`; float32, on the device of `boxes`."""
+        return self.apply_coords_torch(boxes.reshape(-1, 2, 2), original_size).reshape(-1, 4)
 
     @staticmethod
     def get_preprocess_shape(oldh: int, oldw: int, long_side_length: int) -> tuple[int, int]:
         """(h, w) of a photo whose longest side becomes `long_side_length`."""
         return Geometry(oldh, oldw, long_side_length).resized
 
+    def _scale(self, original_size: Sequence[int]) -> NDArray[np.float64]:
+        height, width = self._geometry(original_size).resized
+        return np.array([width / original_size[1], height / original_size[0]])
+
     def _geometry(self, size: Sequence[int]) -> Geometry:
-        return Geometry.of(self._config, size[0], size[1])
+        config: Any = replace(self._config, image_size=self.target_length)
+        return Geometry.of(config, size[0], size[1])

@@ -1,0 +1,22 @@
+"""Layers that several of the published modules have."""
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from pocketsam.models.layers import LayerNorm2d
+
+__all__ = ["LayerNorm2d", "MLPBlock"]
+
+
+class MLPBlock(nn.Module):
+    """The two-layer MLP of a transformer block: (…, embedding_dim) -> the same shape."""
+
+    def __init__(self, embedding_dim: int, mlp_dim: int, act: type[nn.Module] = nn.GELU) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(embedding_dim, mlp_dim)
+        self.lin2 = nn.Linear(mlp_dim, embedding_dim)
+        self.act = act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.lin2(self.act(self.lin1(x))))

@@ -1,0 +1,1 @@
+"""Functions that the published package has beside its models."""

@@ -12,6 +12,7 @@ from pocketsam.evaluation.prompting import (
     deepest_pixel,
     sample_clicks,
     sample_pair,
+    sample_pair_of_mask,
     sample_points,
 )
 from shards import blocks
@@ -143,3 +144,14 @@ def test_a_pair_changes_with_seed_photo_and_distance_only():
     assert (pair == sample_pair((101, 101), 20, 0, "photo")).all()
     others = [(20, 1, "photo"), (20, 0, "other"), (21, 0, "photo")]
     assert all((pair != sample_pair((101, 101), *other)).any() for other in others)
+
+
+def test_a_pair_of_a_mask_has_one_point_on_it_and_one_beside_it():
+    mask = np.zeros((50, 80), bool)
+    mask[10:30, 20:50] = True
+    for seed in range(20):
+        first, second = sample_pair_of_mask(mask, 25, seed, "photo", 3).astype(int)
+        assert mask[first[1], first[0]] and not mask[second[1], second[0]]
+        assert abs(np.hypot(*(second - first)) - 25) < 1
+    assert sample_pair_of_mask(mask, 200, 0, "photo", 3) is None
+    assert sample_pair_of_mask(np.ones((50, 80), bool), 5, 0, "photo", 3) is None

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 from pocketsam.config import BACKGROUND, FOREGROUND
 from pocketsam.utils.boxes import tight_box
 
+TRIES = 200
+"""How many pairs of points are sampled for a mask before it is taken to have none."""
+
 
 def sample_clicks(
     mask: NDArray[np.bool_], count: int, seed: int, name: str, number: int
@@ -81,6 +84,26 @@ def sample_pair(size: tuple[int, int], distance: int, seed: int, name: str) -> N
     step = signs * np.minimum(distance * np.array([np.cos(angle), np.sin(angle)]), room)
     first = generator.uniform(np.maximum(0, -step), np.minimum(room, room - step))
     return np.stack([first, first + step])
+
+
+def sample_pair_of_mask(
+    mask: NDArray[np.bool_], distance: int, seed: int, name: str, number: int
+) -> NDArray[np.float64] | None:
+    """A pixel of a mask (H, W) and one outside it, `distance` > 0 pixels apart: (2, 2) x, y. None if none is found.
+
+    Pixels of the mask and directions are sampled uniformly until the second point lies in the image and not on the
+    mask, at most TRIES times. The generator is seeded as that of `sample_clicks`, and by the distance.
+    """
+    rows, columns = np.nonzero(mask)
+    generator = np.random.default_rng([seed, distance, number % 2**64, *name.encode()])
+    chosen = generator.integers(len(rows), size=TRIES)
+    angles = generator.uniform(0, 2 * np.pi, TRIES)
+    first = np.stack([columns[chosen], rows[chosen]], axis=-1)
+    second = np.rint(first + distance * np.stack([np.cos(angles), np.sin(angles)], axis=-1)).astype(int)
+    inside = ((second >= 0) & (second < mask.shape[::-1])).all(axis=1)
+    inside[inside] = ~mask[second[inside, 1], second[inside, 0]]
+    found = np.flatnonzero(inside)
+    return np.stack([first[found[0]], second[found[0]]]).astype(np.float64) if found.size else None
 
 
 def click_name(count: int) -> str:

@@ -9,6 +9,7 @@ _TABLE = (
     "boxes:Boxes",
     "agreement:Teacher",
     "proposals:Everything",
+    "mapped:Mapped",
     "efficiency:Efficiency",
     "classification:Classification",
     "detection:Detection",

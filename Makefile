@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz docs page web train-pocket clean
+.PHONY: help demo test check fuzz docs page web train-pocket train-saliency clean
 
 # the shirt
 DEMO_BOX := --box 61,20,446,382
@@ -57,6 +57,12 @@ train-pocket: .venv/stamp  ## train the model inside the package, and put it the
 		--set pred_iou_thresh=0.35 --set stability_score_thresh=0.6 --set confident_logit=5 \
 		--set points_per_side=24 --set min_mask_region_cells=16
 	.venv/bin/pocketsam convert checkpoints/pocket/model.safetensors -o src/pocketsam/weights/pocket --to onnx --half
+
+train-saliency: .venv/stamp  ## train the head of `pocketsam cutout` on pocket's encoder, and put it there (needs POCKETSAM_DATA)
+	@: "$${POCKETSAM_DATA:?set it to the folder that holds train-*.tar}"
+	rm -rf runs/saliency
+	.venv/bin/pocketsam train recipes/saliency/pocket.yaml
+	.venv/bin/pocketsam export saliency runs/saliency/model.safetensors -o src/pocketsam/weights/pocket
 
 docs/pictures/tutorial:
 	.venv/bin/python benchmarks/tutorial_pictures.py

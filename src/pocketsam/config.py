@@ -19,6 +19,8 @@ METADATA_KEY = "pocketsam"
 """Under this name ONNX and safetensors files carry the config."""
 HEAD_KEY = "pocketsam.head"
 """And under this one a `HeadConfig`."""
+ENCODER_KEY = "pocketsam.encoder"
+"""And under this one the `ModelConfig` of the encoder that a saliency head was trained on."""
 FLOATS = ("float32", "float16", "bfloat16")
 """The numerics of models that are not quantised."""
 LARGEST_SIZE = 8192

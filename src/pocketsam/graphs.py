@@ -5,6 +5,8 @@
     decoder_predict_iou   prompts to the predicted IoU of their masks
     decoder_masks         the masks of those prompts that are worth it
 
+A folder may also hold `saliency`: the salient object of an embedded image, which no prompt is needed for.
+
 The exporter writes files by this contract, the engines read them by it, and other runtimes may. What the decoder's
 three graphs compute is explained in `models/factored.py`. Beside the files lies `model.json`, the model's config and
 this contract's version, for runtimes that read no ONNX metadata.
@@ -173,6 +175,14 @@ _GRAPHS = (
 )
 
 GRAPHS = {graph.name: graph for graph in _GRAPHS}
-"""All graphs of a model folder, by name."""
+"""All graphs that a model folder has to hold, by name."""
+
+SALIENCY = GraphSpec(
+    "saliency", (IMAGE_EMBEDDINGS,), (TensorSpec("saliency", (1, 1, "mask_size", "mask_size")),)
+)
+"""Logits of the salient object: above 0 inside. Models have it whose encoder a head was trained on."""
+
+ALL_GRAPHS = {**GRAPHS, SALIENCY.name: SALIENCY}
+"""And those that a folder need not hold."""
 
 ONNX_FILES = tuple(graph.file for graph in _GRAPHS)

@@ -98,7 +98,7 @@ class Photo:
     """An encoded photo, ready to be segmented.
 
     image: uint8 (H, W, 3) RGB, upright; None where only its embedding was opened, so that there are no overlays.
-    geometry: converts between its pixels and the model's.
+    config: what its model expects. geometry: converts between its pixels and the model's.
     embedding: float32 (1, C, S/16, S/16), the encoder's output; C is 256 or more.
     """
 
@@ -110,7 +110,7 @@ class Photo:
         saved: Embedding | None = None,
         batch: int = 64,
     ) -> None:
-        config = engine.config
+        config = self.config = engine.config
         self.image = image
         self.name = name
         self._engine, self._saved, self._batch = engine, saved, batch

@@ -14,6 +14,8 @@ from pocketsam.errors import InputError, PocketSAMError
 COMMANDS = {
     "segment": "Segment objects in photos, by clicks or boxes.",
     "everything": "Find the masks of all objects in photos, without a prompt.",
+    "cutout": "Cut the main object out of photos, without a prompt.",
+    "transmit": "Send what matters in a photo well, and the rest poorly.",
     "serve": "Annotate photos in the browser.",
     "models": "List the models that have a name, and where their files are.",
     "embed": "Store a teacher's embeddings of photos, for training students.",

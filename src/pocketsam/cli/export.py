@@ -57,3 +57,18 @@ def segment_anything(
     with importing("export", "exporting"):
         from pocketsam.export.segment_anything import export_segment_anything
     show_files(export_segment_anything(onnx_folder(*locate(model)), output))
+
+
+@export.command()
+def saliency(
+    weights: Annotated[
+        Path, typer.Argument(help="The file that training wrote.", metavar="MODEL.safetensors")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The folder of the encoder's model.", metavar="FOLDER")
+    ],
+) -> None:
+    """Write a trained saliency head beside the ONNX files of its model, for `pocketsam cutout`."""
+    with importing("export", "exporting"):
+        from pocketsam.export.saliency import export_saliency
+    show_files([export_saliency(weights, output)])

@@ -84,6 +84,11 @@ class Shards(Sequence[Entry]):
         """See `Dataset.mask_count`; nothing is decoded."""
         return len(_annotation(self.entries[i]).get("annotations") or [])
 
+    def source(self, i: int) -> str:
+        """Where sample number i comes from, as its .json says, or ""; nothing is decoded."""
+        image = _annotation(self.entries[i]).get("image")
+        return str(image.get("source", "")) if isinstance(image, dict) else ""
+
     def read(self, i: int) -> Sample:
         """Sample number i, decoded. Raises DataError naming its shard and file."""
         entry = self.entries[i]

@@ -3,13 +3,13 @@
 All graphs of a folder carry the same `ModelConfig` in their metadata.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pocketsam.config import METADATA_KEY, ModelConfig
 from pocketsam.errors import ModelError
-from pocketsam.graphs import GRAPHS, ONNX_FILES, VERSION, VERSION_KEY
+from pocketsam.graphs import ALL_GRAPHS, GRAPHS, ONNX_FILES, VERSION, VERSION_KEY
 
 T = TypeVar("T")
 
@@ -23,14 +23,14 @@ class Contents(NamedTuple):
 
 
 def open_folder(
-    folder: Path, open_file: Callable[[Path], tuple[T, Contents]]
+    folder: Path, open_file: Callable[[Path], tuple[T, Contents]], names: Iterable[str] = tuple(GRAPHS)
 ) -> tuple[dict[str, T], ModelConfig]:
     """The graphs in `folder` by their names, as `open_file` gives them, and the model's config.
 
-    open_file: may raise anything for a file that it cannot read.
+    open_file: may raise anything for a file that it cannot read. names: of the graphs that are needed.
     Raises ModelError when a file is missing, damaged or foreign, and when they are of different models.
     """
-    opened = {name: _open(folder / f"{name}.onnx", open_file) for name in GRAPHS}
+    opened = {name: _open(folder / f"{name}.onnx", open_file) for name in names}
     configs = {config for _, config in opened.values()}
     if len(configs) > 1:
         raise ModelError(f"{folder}: its ONNX files are of different models; take all of them from one")
@@ -52,7 +52,7 @@ def _open(path: Path, open_file: Callable[[Path], tuple[T, Contents]]) -> tuple[
 
 def _check(path: Path, contents: Contents) -> ModelConfig:
     """The config that a file carries. Raises ModelError unless it is the graph that its name says."""
-    graph, text = GRAPHS[path.stem], contents.metadata.get(METADATA_KEY)
+    graph, text = ALL_GRAPHS[path.stem], contents.metadata.get(METADATA_KEY)
     version = contents.metadata.get(VERSION_KEY, "")
     if text is not None and version != str(VERSION):
         raise ModelError(

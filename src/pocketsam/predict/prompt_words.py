@@ -14,12 +14,10 @@ from pocketsam.utils.options import option
 
 
 @dataclass(frozen=True)
-class PromptWords:
-    """The prompts of a command line, for one photo or, by a file, for many.
+class ObjectWords:
+    """The objects that a command line describes, in one photo.
 
-    point, negative: clicks on the objects, and beside them. box: boxes around objects. mask: a file with the mask of
-    the only object. prompts: a file with the prompts of many photos. same_prompts: whether the others are of each
-    photo.
+    point, negative: clicks on the objects, and beside them. box: boxes around objects.
     """
 
     point: Sequence[str] | None = field(
@@ -32,6 +30,23 @@ class PromptWords:
         default=None,
         metadata=option(list[str], "A box around an object, in pixels.", metavar="[NAME=]X0,Y0,X1,Y1"),
     )
+
+    def objects(self) -> list[ObjectPrompt]:
+        """The objects that are described: one for all points of a NAME, and one for each box without points.
+
+        Raises InputError, with the option, for words that are no prompt.
+        """
+        return _read_words(self.point or (), self.negative or (), self.box or ())
+
+
+@dataclass(frozen=True)
+class PromptWords(ObjectWords):
+    """The prompts of a command line, for one photo or, by a file, for many.
+
+    mask: a file with the mask of the only object. prompts: a file with the prompts of many photos. same_prompts:
+    whether the others are of each photo.
+    """
+
     mask: Path | None = field(
         default=None,
         metadata=option(
@@ -51,13 +66,6 @@ class PromptWords:
     same_prompts: bool = field(
         default=False, metadata=option(bool, "Use the same pixels on each of several photos.")
     )
-
-    def objects(self) -> list[ObjectPrompt]:
-        """The objects that are described: one for all points of a NAME, and one for each box without points.
-
-        Raises InputError, with the option, for words that are no prompt.
-        """
-        return _read_words(self.point or (), self.negative or (), self.box or ())
 
 
 def _read_words(points: Sequence[str], negatives: Sequence[str], boxes: Sequence[str]) -> list[ObjectPrompt]:

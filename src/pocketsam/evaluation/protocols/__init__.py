@@ -10,6 +10,8 @@ _TABLE = (
     "agreement:Teacher",
     "proposals:Everything",
     "mapped:Mapped",
+    "saliency:Saliency",
+    "edges:Edges",
     "efficiency:Efficiency",
     "classification:Classification",
     "detection:Detection",

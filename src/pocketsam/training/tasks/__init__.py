@@ -26,6 +26,7 @@ _TABLE = (
     "classification:ClassificationRecipe",
     "detection:DetectionRecipe",
     "semantic:SemanticRecipe",
+    "saliency:SaliencyRecipe",
 )
 """FILE:CLASS of the recipes of a method, or of several that share a class."""
 

@@ -1,0 +1,368 @@
+"""Applications, measured. Run: python benchmarks/apps.py val-000.tar --only edges
+
+Writes a section of docs/apps.md for each application, and its pictures into docs/pictures/apps/. Sections that are
+not measured stay as they are. A new application is a function here and a line in SECTIONS.
+"""
+
+import os
+import re
+import resource
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import run
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Annotated
+
+import matplotlib
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import track
+
+from pocketsam import Segmenter
+from pocketsam.apps.cutout import cut_out, salient_alpha
+from pocketsam.apps.edges import edge_map
+from pocketsam.apps.saliency import SaliencyHead, open_encoder
+from pocketsam.apps.transmission import codecs
+from pocketsam.apps.transmission.channel import Channel
+from pocketsam.apps.transmission.quality import ms_ssim, psnr, ssim
+from pocketsam.apps.transmission.semantic import Settings, receive, send
+from pocketsam.data.sa1b import Shards
+from pocketsam.errors import InputError
+from pocketsam.evaluation.boundaries import outlines, partitions
+from pocketsam.evaluation.job import Run, evaluate
+from pocketsam.evaluation.protocols import PROTOCOLS
+from pocketsam.evaluation.results import Table
+from pocketsam.robustness.pictures import Tile, sheet
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+ROOT = Path(__file__).parent.parent
+PAGE, PICTURES = ROOT / "docs" / "apps.md", ROOT / "docs" / "pictures" / "apps"
+SALIENT, DRAWN = "ecssd", "bsds-test"
+"""The sources of photos whose mask is the salient object, and of those with regions of several annotators."""
+RUNS = 7
+QUALITIES = (30, 50, 70, 80, 90, 95)
+UNIFORM = (1, 3, 6, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 97)
+LOSSES, SEEDS = (0.0, 0.05, 0.1, 0.2, 0.3), range(5)
+
+Photos = list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]
+
+
+def main(
+    data: Annotated[Path, typer.Argument(help="A shard with photos of the sources ecssd and bsds-test.")],
+    only: Annotated[list[str] | None, typer.Option(help="A section; may be repeated.")] = None,
+    photos: Annotated[int, typer.Option(help="Of semantic communication: measured photos.", min=1)] = 20,
+    page: Annotated[Path, typer.Option(help="The page whose sections are written.")] = PAGE,
+) -> None:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for name in only or list(SECTIONS):
+        if name not in SECTIONS:
+            raise typer.BadParameter(f"there is no section {name!r}; give {', '.join(SECTIONS)}")
+        title, measure = SECTIONS[name]
+        write_section(page, title, measure(data, photos))
+        print(f"{page}: {title}")
+
+
+def cutouts(data: Path, photos: int) -> str:
+    """The measures of saliency, the time of the command, and the sample photos cut out."""
+    report = evaluated("saliency", data, {"source": [SALIENT]}, "saliency.jpg")
+    head, segmenter = SaliencyHead(), open_encoder()
+    tiles = []
+    for path in sorted((ROOT / "samples").glob("*.jpg")):
+        picture = Image.fromarray(cut_out(segmenter.open(path), head))
+        tiles.append(
+            Tile(
+                path.stem, np.asarray(Image.alpha_composite(chequered(picture.size), picture).convert("RGB"))
+            )
+        )
+    (PICTURES / "cutouts.jpg").write_bytes(sheet(tiles, columns=6, side=230))
+    return f"""EfficientSAM (arXiv 2312.00863) finds salient objects by a network of its own, and prompts the
+model with points in them. Here a head of {size_of_head()} kB works on the embedding that prompts use, too ([how
+to](how-to/cut-out.md)). It was trained on the
+841 photos of the source ecssd in the training shards, by `make train-saliency`; the encoder stood still. The mask
+of each photo is its salient object.
+
+`pocketsam evaluate saliency {data.name} --source {SALIENT}`
+
+{report}
+"IoU by boxes" and "IoU by points" are of the masks that the model gives for the box of each salient region, and
+for 3 random points in each, as in the paper. With several objects beside
+each other, these tell them apart (`--instances`); the head alone is better where the object is one.
+
+A sample photo of 533 × 400 pixels, from the start of the process to the file written, on
+{len(os.sched_getaffinity(0))} processor core(s): {time_of_cutout()}; the median of {RUNS} runs of `pocketsam cutout samples/tshirt.jpg`.
+
+![the six sample photos, cut out](pictures/apps/cutouts.jpg)
+
+The worst four of the photos, the ground truth on the left and the mask on the right:
+
+![the worst masks](pictures/apps/saliency.jpg)
+"""
+
+
+def transmission(data: Path, photos: int) -> str:
+    """Quality inside and outside the regions against bits, beside uniform quality; and losses."""
+    chosen = salient_photos(data, photos)
+    uniform = [uniform_points(image, mask) for image, mask in track(chosen, "uniform")]
+    sent = {
+        quality: [semantic_point(*photo, quality) for photo in track(chosen, f"quality {quality}")]
+        for quality in QUALITIES
+    }
+    lines, gains = [], []
+    for quality, points in sent.items():
+        beside = [at_equal_bits(curve, point) for curve, point in zip(uniform, points, strict=True)]
+        ours, theirs = np.mean(points, axis=0), np.mean(beside, axis=0)
+        gain = np.array(points)[:, 1] - np.array(beside)[:, 1]
+        gains.append(f"{(gain >= 3).mean():.0%}")
+        pairs = [
+            f"{a:.{digits}f} / {b:.{digits}f}"
+            for a, b, digits in zip(ours[1:], theirs[1:], (1, 1, 3, 3, 3, 3), strict=True)
+        ]
+        lines.append([str(quality), f"{ours[0]:.2f}", *pairs, f"{gain.mean():+.1f}", gains[-1]])
+    headings = [
+        "quality",
+        "bits a pixel",
+        "PSNR in, dB",
+        "PSNR out, dB",
+        "SSIM in",
+        "SSIM out",
+        "MS-SSIM in",
+        "MS-SSIM out",
+    ]
+    table = Table(
+        "Semantic / uniform, at equal bits", [*headings, "PSNR in: gain, dB", "photos with ≥ 3 dB"], lines
+    )
+    draw_curves(sent, uniform)
+    share = np.mean([mask.mean() for _, mask in chosen])
+    return f"""[Semantic communication](how-to/transmit.md) (arXiv 2306.02094): the
+salient object is sent well, the rest poorly. The first {len(chosen)} photos of the source {SALIENT};
+the regions are what the saliency head finds, on average {share:.0%} of a photo. WebP, `--background 10`, tiles of
+128 pixels; bits are those of the whole container with the mask's run
+lengths. Beside it, the whole photo as one WebP file, whose quality is chosen so that it has as many bits
+(interpolated between {len(UNIFORM)} qualities).
+
+{table.markdown()}
+![PSNR inside and outside the regions against bits](pictures/apps/transmission.png)
+
+The gain is large where the regions are small or the background is detailed. Where regions cover half of the
+photo, there is none: the bits have nowhere else to come from.
+
+{losses_table(chosen).markdown()}
+Packets are lost independently of each other; mean of {len(SEEDS)} runs of each photo. "Twice" sends mask and
+regions twice (`--copies 2`), and counts the bits of both. "Uniform" is the whole photo in tiles of the same size,
+at a quality
+that gives as many bits as "once".
+
+![a photo as it was sent, with no loss and with 20 % of the packets lost](pictures/apps/transmission.jpg)
+"""
+
+
+def edges(data: Path, photos: int) -> str:
+    """The benchmark's figures, and some edge maps beside the annotators' boundaries."""
+    report = evaluated("edges", data, {"source": [DRAWN], "thresholds": 20}, None)
+    segmenter, shards, tiles = Segmenter(), Shards(data), []
+    for i in [i for i in range(len(shards)) if shards.source(i) == DRAWN][:4]:
+        sample = shards.read(i).promptable()
+        found = edge_map(segmenter.open(sample.image))
+        truths = [outlines(regions) for regions in partitions(list(sample.each_mask()))]
+        drawn = [
+            np.dstack([np.uint8(255 * (1 - one))] * 3)
+            for one in (found, *(truth.astype(np.float32) for truth in truths))
+        ]
+        names = ("edges", *(f"annotator {k}" for k in range(1, len(truths) + 1)))
+        tiles += [
+            Tile(sample.name, sample.image),
+            *(Tile(name, one) for name, one in zip(names, drawn, strict=True)),
+        ]
+    (PICTURES / "edges.jpg").write_bytes(sheet(tiles, columns=4, side=300))
+    return f"""SAM's test of its everything mode (arXiv 2304.02643, section 7.2): the outlines of the masks of a
+16 × 16 grid of points are an edge map, measured as in BSDS500.
+
+`pocketsam evaluate edges {data.name} --source {DRAWN} --thresholds 20`
+
+{report}
+The ground truth is not the benchmark's own: the shard holds the regions of the coarsest and of the finest
+annotator of each photo, not of all five or so, and has {DRAWN}'s photos in part.
+An edge that only another annotator drew counts as wrong. The figures must not be compared with published ones.
+The tolerance is the benchmark's, 0.75 % of the diagonal; pixels are matched one to one.
+
+![photos, their edges, and the boundaries of two annotators](pictures/apps/edges.jpg)
+"""
+
+
+def evaluated(name: str, data: Path, given: dict[str, object], worst: str | None) -> str:
+    """The first table of a protocol. worst: the name of a picture for its sheet of worst masks."""
+    with TemporaryDirectory() as folder:
+        how = Run(output=Path(folder) / "result", worst=4 if worst else 0, workers=0)
+        outcome = evaluate(
+            PROTOCOLS[name],
+            given,
+            how,
+            [data],
+            lambda done, total, means: print(done, total, means, end="\r"),
+        )
+        if worst:
+            (PICTURES / worst).write_bytes((outcome.folder / "worst.jpg").read_bytes())
+        return outcome.report.tables[0].markdown()
+
+
+def size_of_head() -> int:
+    return round((ROOT / "src/pocketsam/weights/pocket/saliency.onnx").stat().st_size / 1000)
+
+
+def time_of_cutout() -> str:
+    """The time of whole processes, after one that does not count; of a busy machine only the processor's."""
+    code, used, passed = "from pocketsam.cli.app import main; main()", [], []
+    with TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", code, "cutout", str(ROOT / "samples" / "tshirt.jpg"), "-o", folder]
+        for _ in range(RUNS + 1):
+            start, before = perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+            run(command, check=True, capture_output=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            passed.append(perf_counter() - start)
+            used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    seconds, processor = statistics.median(passed[1:]), statistics.median(used[1:])
+    if seconds > 1.3 * processor:
+        return f"{processor:.2f} s of processor time (the machine was busy with other work, too)"
+    return f"{seconds:.2f} s, {processor:.2f} s of processor time"
+
+
+def chequered(size: tuple[int, int], side: int = 12) -> Image.Image:
+    """The pattern that stands for transparency."""
+    y, x = np.mgrid[: size[1], : size[0]] // side
+    grey = np.where((x + y) % 2, 255, 215).astype(np.uint8)
+    return Image.fromarray(np.dstack([grey, grey, grey, np.full_like(grey, 255)]))
+
+
+def salient_photos(data: Path, count: int) -> Photos:
+    """The first photos with a salient object that is found, and its mask as it is found."""
+    shards, segmenter, head = Shards(data), open_encoder(), SaliencyHead()
+    found: Photos = []
+    for i in [i for i in range(len(shards)) if shards.source(i) == SALIENT]:
+        if len(found) == count:
+            break
+        image = shards.read(i).image
+        try:
+            found.append((image, salient_alpha(segmenter.open(image), head) > 127))
+        except InputError:
+            continue
+    return found
+
+
+def measures(image: NDArray[np.uint8], received: NDArray[np.uint8], mask: NDArray[np.bool_]) -> list[float]:
+    """PSNR, SSIM and MS-SSIM, each inside and outside."""
+    return [measure(image, received, where) for measure in (psnr, ssim, ms_ssim) for where in (mask, ~mask)]
+
+
+def semantic_point(image: NDArray[np.uint8], mask: NDArray[np.bool_], quality: int) -> list[float]:
+    container = send(image, mask, Settings(quality=quality))
+    return [8 * container.bytes / mask.size, *measures(image, receive(container).image, mask)]
+
+
+def uniform_points(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Bits a pixel, and the measures, of the whole photo at each quality."""
+    codec, points = codecs.CODECS["webp"], []
+    for quality in UNIFORM:
+        content = codecs.encode(image, codec, quality)
+        received = codecs.decode(content, codec, image.shape[:2])
+        points.append([8 * len(content) / mask.size, *measures(image, received, mask)])
+    return np.array(points)
+
+
+def at_equal_bits(curve: NDArray[np.float64], point: list[float]) -> list[float]:
+    """The uniform measures with the bits of a point; below the least, those of the least, which has more bits."""
+    return [
+        point[0],
+        *(float(np.interp(point[0], curve[:, 0], curve[:, k])) for k in range(1, curve.shape[1])),
+    ]
+
+
+def draw_curves(sent: dict[int, list[list[float]]], uniform: list[NDArray[np.float64]]) -> None:
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained", sharey=True)
+    ours, theirs = np.array([np.mean(points, axis=0) for points in sent.values()]), np.mean(uniform, axis=0)
+    for one, column, where in zip(axes, (1, 2), ("inside the regions", "outside"), strict=True):
+        one.plot(theirs[:, 0], theirs[:, column], "s-", markersize=3, label="uniform quality")
+        one.plot(ours[:, 0], ours[:, column], "o-", markersize=3, label="regions well, the rest poorly")
+        one.set(title=f"PSNR {where}", xlabel="bits a pixel", xlim=(0, 1.1 * ours[:, 0].max()))
+        one.grid(alpha=0.3)
+    axes[0].set_ylabel("PSNR, dB")
+    axes[0].legend(frameon=False)
+    figure.savefig(PICTURES / "transmission.png", dpi=100)
+
+
+def losses_table(photos: Photos) -> Table:
+    """PSNR inside the regions when packets are lost; and a picture of one photo."""
+    settings = Settings()
+    lines = {loss: [f"{loss:.0%}"] for loss in LOSSES}
+    kinds: dict[str, list[tuple[object, Channel]]] = {"once": [], "twice": [], "uniform": []}
+    bits = {name: [] for name in kinds}
+    results: dict[str, dict[float, list[float]]] = {name: {loss: [] for loss in LOSSES} for name in kinds}
+    for image, mask in track(photos, "losses"):
+        once = send(image, mask, settings)
+        containers = {"once": (once, 1), "twice": (once, 2), "uniform": (tiled(image, once.bytes), 1)}
+        for name, (container, copies) in containers.items():
+            bits[name].append(8 * Channel(0, copies).bytes(container) / mask.size)
+            for loss in LOSSES:
+                for seed in SEEDS if loss else range(1):
+                    arrived = receive(Channel(loss, copies).transmit(container, seed))
+                    results[name][loss].append(psnr(image, arrived.image, mask))
+    image, mask = photos[2 if len(photos) > 2 else 0]
+    container = send(image, mask, settings)
+    tiles = [
+        Tile("the photo", image),
+        Tile("received", receive(container).image),
+        Tile("20 % lost", receive(Channel(0.2).transmit(container, 1)).image),
+        Tile("20 % lost, twice", receive(Channel(0.2, 2).transmit(container, 1)).image),
+        Tile("uniform, 20 % lost", receive(Channel(0.2).transmit(tiled(image, container.bytes), 1)).image),
+    ]
+    (PICTURES / "transmission.jpg").write_bytes(sheet(tiles, columns=5, side=300))
+    for loss, line in lines.items():
+        line += [f"{np.mean(results[name][loss]):.1f}" for name in kinds]
+    headings = ["packets lost", *(f"{name} ({np.mean(bits[name]):.2f} bits a pixel)" for name in kinds)]
+    return Table("PSNR inside the regions, dB, when packets are lost", headings, list(lines.values()))
+
+
+def tiled(image: NDArray[np.uint8], size: int) -> object:
+    """A photo in tiles of one quality, the best one with no more bytes than `size`, or the worst there is."""
+    nothing = np.zeros(image.shape[:2], np.bool_)
+    best = send(image, nothing, Settings(background=1, scale=1))
+    for quality in UNIFORM[1:]:
+        container = send(image, nothing, Settings(background=quality, scale=1))
+        if container.bytes > size:
+            break
+        best = container
+    return best
+
+
+def write_section(page: Path, title: str, text: str) -> None:
+    """Replace a section of the page, or add it at its end."""
+    content = page.read_text() if page.exists() else INTRODUCTION
+    section = f"## {title}\n\n{text.strip()}\n"
+    pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+    if pattern.search(content):
+        content = pattern.sub(lambda _: f"{section}\n", content)
+    else:
+        content = f"{content.rstrip()}\n\n{section}"
+    page.write_text(f"{content.rstrip()}\n")
+
+
+INTRODUCTION = """# Applications, measured
+
+What people do with masks, measured on photos that no part of `pocket` was trained on. `python benchmarks/apps.py
+val-000.tar` writes this page; `--only NAME` writes one section.
+"""
+SECTIONS: dict[str, tuple[str, Callable[[Path, int], str]]] = {
+    "cutout": ("Cut-outs without a prompt", cutouts),
+    "transmission": ("Semantic communication", transmission),
+    "edges": ("Zero-shot edges", edges),
+}
+"""By the name that --only takes: a section's title, and what measures and writes it."""
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,36 @@
+"""`pocketsam transmit`: a photo in few bits, of which most go where they matter."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pocketsam.apps.transmission.channel import Channel
+from pocketsam.apps.transmission.semantic import Settings
+from pocketsam.cli.options import Model, output_option, with_options
+from pocketsam.predict.prompt_words import ObjectWords
+
+
+@with_options(words=ObjectWords, settings=Settings, channel=Channel)
+def transmit(
+    photo: Annotated[Path, typer.Argument(help="A photo, or a .pssc file to receive.", metavar="PHOTO")],
+    *,
+    words: ObjectWords,
+    settings: Settings,
+    channel: Channel,
+    output: Annotated[
+        Path | None, output_option("A folder; the working directory, if not given.", "FOLDER")
+    ] = None,
+    model: Model = "pocket",
+) -> None:
+    """Send what matters in a photo well, and the rest poorly: NAME.pssc, and NAME.received.png as it arrives.
+
+    What matters are the objects at --point and --box or, without these, the salient object.
+    """
+    from pocketsam.apps.transmission.files import transmit_file
+    from pocketsam.cli.options import show_files
+
+    done = transmit_file(photo, words.objects(), settings, channel, output, model)
+    for line in done.lines:
+        typer.echo(line)
+    show_files(done.files)

@@ -96,7 +96,8 @@ for 3 random points in each, as in the paper. With several objects beside
 each other, these tell them apart (`--instances`); the head alone is better where the object is one.
 
 A sample photo of 533 × 400 pixels, from the start of the process to the file written, on
-{len(os.sched_getaffinity(0))} processor core(s): {time_of_cutout()}; the median of {RUNS} runs of `pocketsam cutout samples/tshirt.jpg`.
+{len(os.sched_getaffinity(0))} processor core(s): {time_of_cutout()}; the median of {RUNS} runs of
+`pocketsam cutout samples/tshirt.jpg`.
 
 ![the six sample photos, cut out](pictures/apps/cutouts.jpg)
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pocketsam.config import EFFICIENT_SAM, SAM, TINY_SAM, ModelConfig
 from pocketsam.errors import ModelError
-from pocketsam.graphs import ONNX_FILES, SALIENCY
+from pocketsam.graphs import ONNX_FILES
 from pocketsam.utils.files import home
 from pocketsam.utils.install import how_to_install, installed
 
-MODEL_FILES = (*ONNX_FILES, SALIENCY.file, "model.safetensors")
+MODEL_FILES = (*ONNX_FILES, "model.safetensors")
 """What a model folder may hold."""
 
 

@@ -25,8 +25,8 @@ from pocketsam.training.config import Recipe
 from pocketsam.training.loop import train
 from pocketsam.training.losses.saliency import Saliency
 from pocketsam.training.stored_features import StoredFeatures
-from shards import blocks, write_shard
-from transfer import recipe
+from shards import annotation_file, blocks, jpeg, write_shard, write_tar
+from transfer import COLOURS, recipe
 
 SIZE = (64, 64)
 
@@ -42,11 +42,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bright squares on black, from two sources."""
-    places = [(0, 0, 32, 32), (16, 16, 48, 48), (32, 0, 64, 32), (16, 32, 48, 64)]
-    photos = {f"p{i}": blocks(place, size=SIZE) for i, place in enumerate(places)}
+    """Red squares on blue, and a photo from another source."""
+    files = []
+    for i, place in enumerate([(0, 0, 32, 32), (32, 32, 64, 64), (32, 0, 64, 32), (0, 32, 32, 64)]):
+        masks = blocks(place, size=SIZE)
+        image = np.where(masks[0][..., None], COLOURS["red"], COLOURS["blue"]).astype(np.uint8)
+        files += [(f"p{i}.jpg", jpeg(image)), (f"p{i}.json", annotation_file(f"p{i}", masks, "salient"))]
     folder = tmp_path_factory.mktemp("shards")
-    write_shard(folder / "a.tar", photos, "salient")
+    write_tar(folder / "a.tar", files)
     write_shard(folder / "b.tar", {"other": blocks((0, 0, 8, 8), size=SIZE)}, "other")
     return folder
 
@@ -63,7 +66,7 @@ def saliency(folder: Path, model: Path, shard: Path, **changes: object) -> Recip
 def trained(tmp_path_factory: pytest.TempPathFactory, model: Path, shard: Path) -> Path:
     """The file of a head that has learned the squares."""
     folder = tmp_path_factory.mktemp("run")
-    return train(saliency(folder, model, shard, steps=100, learning_rate=1e-2, ema=0.8), quiet=True)
+    return train(saliency(folder, model, shard, steps=60, learning_rate=1e-2, ema=0.8), quiet=True)
 
 
 @pytest.fixture

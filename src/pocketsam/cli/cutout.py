@@ -10,22 +10,14 @@ from pocketsam.cli.options import Model, output_option
 
 def cutout(
     photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", metavar="PHOTO")],
-    output: Annotated[
-        Path | None,
-        output_option(
-            "A folder, or for one photo a .png or .webp file; the working directory, if not given."
-        ),
-    ] = None,
-    instances: Annotated[
-        bool,
-        typer.Option("--instances", help="Cut out each salient object by itself, into a file of its own."),
-    ] = False,
+    output: Annotated[Path | None, output_option("A folder, or a .png or .webp file for one photo.")] = None,
+    instances: Annotated[bool, typer.Option("--instances", help="Each salient object by itself.")] = False,
     model: Model = "pocket",
     threads: Annotated[int | None, typer.Option(help="CPU threads; all cores, if not given.", min=1)] = None,
 ) -> None:
-    """Cut the main object out of photos, without a prompt: NAME.cutout.png, transparent around it.
+    """Cut the main object out of photos, without a prompt.
 
-    Edges are soft and follow the photo. With --instances, each object gets a file of its own.
+    NAME.cutout.png is transparent around it, with soft edges.
     """
     from pocketsam.apps.cutout import cut_out_photos
     from pocketsam.apps.saliency import SaliencyHead, open_encoder

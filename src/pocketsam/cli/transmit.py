@@ -23,9 +23,9 @@ def transmit(
     ] = None,
     model: Model = "pocket",
 ) -> None:
-    """Send what matters in a photo well, and the rest poorly: NAME.pssc, and NAME.received.png as it arrives.
+    """Send what matters in a photo well, and the rest poorly.
 
-    What matters are the objects at --point and --box or, without these, the salient object.
+    NAME.pssc is what is sent, NAME.received.png the photo as it arrives. What matters are the objects at --point and --box or, without these, the salient object.
     """
     from pocketsam.apps.transmission.files import transmit_file
     from pocketsam.cli.options import show_files

@@ -25,7 +25,8 @@ def transmit(
 ) -> None:
     """Send what matters in a photo well, and the rest poorly.
 
-    NAME.pssc is what is sent, NAME.received.png the photo as it arrives. What matters are the objects at --point and --box or, without these, the salient object.
+    NAME.pssc is what is sent, NAME.received.png the photo as it arrives. What matters are the objects at --point and
+    --box or, without these, the salient object.
     """
     from pocketsam.apps.transmission.files import transmit_file
     from pocketsam.cli.options import show_files

@@ -12,15 +12,21 @@ from numpy.typing import NDArray
 from pocketsam.config import ModelConfig
 from pocketsam.engines.base import EngineInfo, EngineOptions, Prediction, cores, mask_or_none, no_embeddings
 from pocketsam.engines.folder import Contents, open_folder
-from pocketsam.engines.source import onnx_folder
+from pocketsam.engines.segment_anything import Graph, SegmentAnythingEngine
+from pocketsam.engines.source import onnx_folder, segment_anything_files
 from pocketsam.engines.workers import TILE, Workers, tiles
 from pocketsam.graphs import GRAPHS, MASK_FEATURES, PROJECTIONS
 
 Values = dict[str, ort.OrtValue]
 
 
-def load(source: Path, options: EngineOptions) -> "OnnxEngine":
+def load(source: Path, options: EngineOptions) -> "OnnxEngine | SegmentAnythingEngine":
     """See `open_engine`."""
+    if files := segment_anything_files(source):
+        threads = options.threads or cores()
+        info = EngineInfo("onnx", "cpu", "float32", threads, thread_safe=True)
+        settings = _options(threads)
+        return SegmentAnythingEngine(files, lambda path: _open_theirs(path, settings), info)
     return OnnxEngine(onnx_folder(source, options.config), options.threads)
 
 
@@ -157,4 +163,21 @@ def _open(path: Path, options: ort.SessionOptions) -> tuple[ort.InferenceSession
         [value.name for value in session.get_inputs()],
         [value.name for value in session.get_outputs()],
         session.get_modelmeta().custom_metadata_map,
+    )
+
+
+_DTYPES = {"float": "float32", "double": "float64"}  # all others are called as in NumPy
+
+
+def _open_theirs(path: Path, options: ort.SessionOptions) -> Graph:
+    """A file in segment_anything's layout."""
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    inputs = session.get_inputs()
+    kinds = {value.name: value.type.removeprefix("tensor(").removesuffix(")") for value in inputs}
+    return Graph(
+        {value.name: [n if isinstance(n, int) else None for n in value.shape] for value in inputs},
+        {name: np.dtype(_DTYPES.get(kind, kind)) for name, kind in kinds.items()},
+        [value.name for value in session.get_outputs()],
+        session.get_modelmeta().custom_metadata_map,
+        lambda given, outputs: session.run(outputs, dict(given)),
     )

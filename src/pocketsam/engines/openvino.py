@@ -16,7 +16,8 @@ from openvino.preprocess import PrePostProcessor
 from pocketsam.config import METADATA_KEY
 from pocketsam.engines.base import EngineInfo, EngineOptions, Prediction, cores, mask_or_none, no_embeddings
 from pocketsam.engines.folder import Contents, open_folder
-from pocketsam.engines.source import onnx_folder
+from pocketsam.engines.segment_anything import Graph, SegmentAnythingEngine
+from pocketsam.engines.source import onnx_folder, segment_anything_files
 from pocketsam.engines.workers import TILE, Workers, tiles
 from pocketsam.errors import ModelError
 from pocketsam.graphs import GRAPHS, MASK_FEATURES, MASK_INPUTS, PROJECTIONS, VERSION_KEY
@@ -37,8 +38,13 @@ the core. Where another thread frees the core, the next signal (Ctrl-C, a child 
 Values = dict[str, ov.Tensor]
 
 
-def load(source: Path, options: EngineOptions) -> "OpenVinoEngine":
+def load(source: Path, options: EngineOptions) -> "OpenVinoEngine | SegmentAnythingEngine":
     """See `open_engine`."""
+    if files := segment_anything_files(source):
+        threads = options.threads or cores()
+        settings = _options(options.precision, threads)
+        info = EngineInfo("openvino", "cpu", options.precision, threads)
+        return SegmentAnythingEngine(files, lambda path: _open_theirs(path, settings), info)
     return OpenVinoEngine(onnx_folder(source, options.config), options.precision, options.threads)
 
 
@@ -306,4 +312,26 @@ def _read(path: Path) -> tuple[ov.Model, Contents]:
         [value.any_name for value in model.inputs],
         [value.any_name for value in model.outputs],
         {key: model.get_rt_info(["framework", key]).astype(str) for key in keys},
+    )
+
+
+def _open_theirs(path: Path, options: dict[str, Any]) -> Graph:
+    """A file in segment_anything's layout."""
+    model, contents = _read(path)
+    compiled = CORE.compile_model(model, "CPU", options)
+    ports = {port.node.friendly_name: port for port in compiled.inputs}  # their names in the file
+
+    def run(given: Mapping[str, NDArray[Any]], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        found = compiled({ports[name]: values for name, values in given.items()})
+        return [np.array(found[name]) for name in outputs]
+
+    return Graph(
+        {
+            name: [None if axis.is_dynamic else int(axis.get_length()) for axis in port.partial_shape]
+            for name, port in ports.items()
+        },
+        {name: np.dtype(port.element_type.to_dtype()) for name, port in ports.items()},
+        [name for port in compiled.outputs for name in port.names],
+        contents.metadata,
+        run,
     )

@@ -34,10 +34,10 @@ class EngineEntry:
     """An engine, and what it can do.
 
     package: what must be installed; extra: the optional part of PocketSAM that installs it, "" for none. runs: "onnx"
-    files (which can be made of weights), "weights", or the "scales" of a quantised model. devices, precisions: those
-    that it knows. compiles: whether it knows the option `compile`. loads_slowly: whether opening a model takes longer
-    than an image does, so that another engine is done sooner with a single image. module: what has its `load`;
-    pocketsam.engines.NAME when not given.
+    files (which can be made of weights, or be others' in segment_anything's layout), "weights", or the "scales" of a
+    quantised model. devices, precisions: those that it knows. compiles: whether it knows the option `compile`.
+    loads_slowly: whether opening a model takes longer than an image does, so that another engine is done sooner with
+    a single image. module: what has its `load`; pocketsam.engines.NAME when not given.
     """
 
     name: str

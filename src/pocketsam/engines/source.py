@@ -15,8 +15,20 @@ PACKAGED = Path(__file__).parents[1] / "weights"
 
 
 def has_onnx(source: Path) -> bool:
-    """Whether a model folder holds ONNX files."""
-    return any((source / name).exists() for name in ONNX_FILES)
+    """Whether a model folder holds ONNX files, ours or others in segment_anything's layout."""
+    return any((source / name).exists() for name in ONNX_FILES) or segment_anything_files(source) is not None
+
+
+def segment_anything_files(folder: Path) -> tuple[Path, Path] | None:
+    """The encoder and the decoder in a folder that holds one of each in segment_anything's layout, else None."""
+    found = [
+        [path for path in sorted(folder.glob("*.onnx")) if path.stem.endswith(part) and path.stem != part]
+        for part in ("encoder", "decoder")
+    ]
+    if any(len(paths) != 1 for paths in found):
+        return None
+    (encoder,), (decoder,) = found
+    return encoder, decoder
 
 
 def weights_file(source: Path) -> Path | None:

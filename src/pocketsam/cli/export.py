@@ -6,7 +6,10 @@ from typing import Annotated
 import typer
 
 from pocketsam.cli.options import Model, output_option, show_files
-from pocketsam.utils.install import importing
+from pocketsam.export.targets import TARGETS
+from pocketsam.export.targets.base import Target
+from pocketsam.utils.install import importing, needing
+from pocketsam.zoo import locate_weights
 
 export = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
@@ -72,3 +75,28 @@ def saliency(
     with importing("export", "exporting"):
         from pocketsam.export.saliency import export_saliency
     show_files([export_saliency(weights, output)])
+
+
+def _command(target: type[Target]) -> None:
+    """Add the command of a target."""
+
+    def write(
+        output: Annotated[Path, output_option("The folder of the files.", "FOLDER")] = Path(target.name),
+        model: Model = "pocket",
+        points: Annotated[
+            int,
+            typer.Option(min=1, help="The points the decoder takes, where shapes are fixed.", metavar="N"),
+        ] = 2,
+    ) -> None:
+        with importing("export", "exporting"):
+            from pocketsam.export.programs import export_programs
+            from pocketsam.models.checkpoints import load_model
+        with needing(target.packages, f"exporting to {target.name}"):
+            sam, config = load_model(*locate_weights(model, "export"))
+            show_files(export_programs(sam, config, output, target.suffix, target.write, points))
+
+    export.command(target.name, help=target.description, short_help=target.summary)(write)
+
+
+for _target in TARGETS.values():
+    _command(_target)

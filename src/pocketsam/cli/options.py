@@ -73,6 +73,7 @@ def _parameter(name: str, one: Option) -> Parameter:
 
 
 def show_files(files: Iterable[Path]) -> None:
-    """A line for each file that was written: its path and its size."""
-    for file in files:
-        typer.echo(f"  {file}: {size(file.stat().st_size)}")
+    """A line for each file or folder that was written: its path and its size."""
+    for path in files:
+        parts = path.rglob("*") if path.is_dir() else [path]
+        typer.echo(f"  {path}: {size(sum(part.stat().st_size for part in parts if part.is_file()))}")

@@ -161,7 +161,7 @@ class FactoredDecoder(nn.Module):
             ),
             layer2_output1_products=project_cells(to_token1, centred2 * layer1.norm4.weight, output1),
             layer2_output2_products=project_cells(to_token2, centred2, output2),
-            layer2_constant_products=(centred2 @ self._constant())[:, None],
+            layer2_constant_products=self._constant()[None, None] @ centred2.transpose(1, 2),
             layer2_squared_norms=squared_norms(centred2),
             final_keys=project_cells(final, base2, final.k_proj.weight),
             final_key_positions=project_cells(final, positions, final.k_proj.weight),

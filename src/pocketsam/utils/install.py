@@ -1,6 +1,6 @@
 """How to install what is missing: one wording for every hint."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,3 +38,14 @@ def importing(extra: str, what: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise InputError(f"{what} needs {error.name}; install it with: {how_to_install(extra)}") from error
+
+
+@contextmanager
+def needing(packages: Iterable[str], what: str) -> Iterator[None]:
+    """Around imports of packages that are no part of an extra, as they are large or for few: see `importing`."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{what} needs {error.name}; install it with: pip install {' '.join(packages)}"
+        ) from error

@@ -42,10 +42,39 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.norm.training:
             return cast(Tensor, self.norm(self._convolve(x, self.conv.weight, None)))
+        return self._convolve(x, *self._products())
+
+    def folded(self) -> nn.Module:
+        """Padding and convolution alone, for inference, with the normalisation in their weights."""
+        weight, bias = self._products()
+        (before, after), padding = self._padding()
+        channels = weight.shape[0]
+        conv = nn.Conv2d(
+            weight.shape[1] * self.conv.groups,
+            channels,
+            self.conv.kernel_size,  # type: ignore[arg-type]
+            self.conv.stride,  # type: ignore[arg-type]
+            padding,
+            groups=self.conv.groups,
+        ).requires_grad_(False)
+        conv.weight.copy_(weight)
+        cast(Tensor, conv.bias).copy_(bias)
+        return nn.Sequential(nn.ZeroPad2d((before, after) * 2), conv) if after else conv
+
+    def _products(self) -> tuple[Tensor, Tensor]:
+        """The weights and the bias of the convolution and its normalisation in one."""
         mean, variance = cast(Tensor, self.norm.running_mean), cast(Tensor, self.norm.running_var)
         scale = self.norm.weight * (variance + self.norm.eps).rsqrt()
         weight, bias = self.conv.weight * scale.view(-1, 1, 1, 1), self.norm.bias - mean * scale
-        return self._convolve(x, weight.to(self.conv.weight.dtype), bias.to(self.conv.weight.dtype))
+        return weight.to(self.conv.weight.dtype), bias.to(self.conv.weight.dtype)
+
+    def _padding(self) -> tuple[tuple[int, int], int]:
+        """By how much to pad before the convolution, above and left, below and right; and within it, on all sides."""
+        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
+        if stride == 1:
+            return (0, 0), kernel // 2
+        total = kernel - stride  # uneven: one more below and right
+        return (total // 2, total - total // 2), 0
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ConvNorm":
         # Called for every .to() and .half(): weight and normalisation are rounded once, as a product.
@@ -58,12 +87,10 @@ class ConvNorm(nn.Module):
         return self
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
-        padding = kernel // 2
-        if stride > 1:  # an uneven total: one more below and right
-            total = kernel - stride
-            x = F.pad(x, (total // 2, total - total // 2) * 2)
-            padding = 0
+        outside, padding = self._padding()
+        if any(outside):
+            x = F.pad(x, outside * 2)
+        stride = self.conv.stride[0]
         if self.conv.groups > 1:
             return depthwise_conv2d(x, weight, bias, stride, padding)
         return F.conv2d(x, weight, bias, stride, padding)

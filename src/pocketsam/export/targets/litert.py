@@ -1,0 +1,26 @@
+"""LiteRT (TensorFlow Lite), for Android and microcontrollers."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pocketsam.export.targets.base import Target
+
+if TYPE_CHECKING:
+    from pocketsam.export.programs import Program
+
+
+class LiteRT(Target):
+    """Shapes are fixed."""
+
+    name = "litert"
+    summary = "LiteRT / TensorFlow Lite (.tflite), for Android"
+    description = "Write LiteRT files: encoder.tflite and decoder.tflite, in float32, with fixed shapes."
+    suffix = ".tflite"
+    packages = ("litert-torch",)
+
+    @staticmethod
+    def write(program: "Program", path: Path) -> None:
+        """See `Target.write`."""
+        import litert_torch
+
+        litert_torch.convert(program.module, sample_kwargs=program.inputs).export(str(path))

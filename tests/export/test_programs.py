@@ -1,0 +1,125 @@
+"""The two programs that other runtimes get, and the formats they are written in."""
+
+import json
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+
+from commands import run
+from pocketsam.config import ModelConfig
+from pocketsam.export.programs import export_programs, programs
+from pocketsam.export.targets import TARGETS
+from pocketsam.models.architectures import build
+from pocketsam.models.checkpoints import save_model
+from pocketsam.models.encoders.efficientnet_lite import ConvNorm
+
+SIZE = 64
+NAMES = {
+    "openvino": "openvino",
+    "litert": "litert_torch",
+    "executorch": "executorch",
+    "coreml": "coremltools",
+}
+"""What each target imports."""
+
+
+@pytest.fixture(scope="module")
+def sam():
+    torch.manual_seed(0)
+    sam = build("efficientnet_lite0", SIZE).eval().requires_grad_(False)
+    for module in sam.modules():
+        if isinstance(module, ConvNorm):  # statistics that do something
+            module.norm.running_mean.uniform_(-0.1, 0.1)
+            module.norm.running_var.uniform_(0.5, 2)
+    return sam
+
+
+@pytest.fixture(scope="module")
+def config():
+    return ModelConfig("small", SIZE, "squash")
+
+
+def inputs(program):
+    """Numbers that are not the example's."""
+    torch.manual_seed(1)
+    given = {
+        name: torch.rand_like(tensor) * SIZE
+        for name, tensor in program.inputs.items()
+        if tensor.is_floating_point()
+    }
+    return {
+        **program.inputs,
+        **given,
+        **({"has_mask_input": torch.ones(1)} if "has_mask_input" in given else {}),
+    }
+
+
+def test_the_programs_compute_what_the_model_does(sam) -> None:
+    encoder, decoder = programs(sam, points=3)
+    image, given = inputs(encoder)["image"], inputs(decoder)
+    torch.testing.assert_close(encoder.module(image), sam.encode(image), rtol=1e-4, atol=1e-5)
+    points, labels = given["point_coords"], given["point_labels"]
+    masks, ious = sam.decode(
+        given["image_embeddings"], points[None], labels[None], given["mask_input"], given["has_mask_input"]
+    )
+    found = decoder.module(*given.values())
+    torch.testing.assert_close(found[0], masks[0], rtol=1e-3, atol=1e-3 * float(masks.std()))
+    torch.testing.assert_close(found[1], ious[0], rtol=1e-3, atol=1e-4)
+
+
+def test_no_weight_is_computed_in_the_encoder(sam) -> None:
+    encoder, _ = programs(sam)
+    assert not any(isinstance(module, ConvNorm) for module in encoder.module.modules())
+    assert any(isinstance(module, ConvNorm) for module in sam.modules())  # the model itself is left alone
+
+
+def test_the_config_names_every_tensor(sam, config, tmp_path) -> None:
+    export_programs(
+        sam, config, tmp_path, ".txt", lambda program, path: path.write_text(program.name), points=5
+    )
+    note = json.loads((tmp_path / "model.json").read_text())
+    assert note["programs"]["encoder.txt"]["inputs"] == {
+        "image": {"shape": [1, 3, SIZE, SIZE], "dtype": "float32"}
+    }
+    decoder = note["programs"]["decoder.txt"]
+    assert decoder["inputs"]["point_labels"] == {"shape": [1, 5], "dtype": "int32"}
+    assert decoder["outputs"] == ["low_res_masks", "iou_predictions"]
+    assert note["config"]["image_size"] == SIZE and note["config"]["weights"]
+
+
+def test_openvino_computes_the_same_with_any_number_of_points(sam, config, tmp_path) -> None:
+    openvino = pytest.importorskip("openvino")
+    target = TARGETS["openvino"]
+    export_programs(sam, config, tmp_path, target.suffix, target.write)
+    _, decoder = programs(sam)
+    compiled = openvino.Core().compile_model(
+        tmp_path / "decoder.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    for count in (1, 4):
+        given = inputs(decoder)
+        given["point_coords"] = torch.rand(1, count, 2) * SIZE
+        given["point_labels"] = torch.ones(1, count, dtype=torch.int32)
+        exact = decoder.module(*given.values())[0]
+        found = compiled({name: tensor.numpy() for name, tensor in given.items()})["low_res_masks"]
+        # Weights are stored in float16.
+        assert (torch.from_numpy(np.asarray(found)) - exact).abs().max() < 0.02 * exact.std()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_command_writes_both_programs_or_says_what_to_install(
+    sam, config, tmp_path, name, monkeypatch, capsys
+) -> None:
+    save_model(tmp_path / "model.safetensors", sam.state_dict(), config)
+    words = ["--model", tmp_path / "model.safetensors", "-o", tmp_path / "out"]
+    code, _, error = run(monkeypatch, capsys, "export", name, *words)
+    if find_spec(NAMES[name]) is None:
+        assert code == 2
+        assert f"install it with: pip install {' '.join(TARGETS[name].packages)}" in error
+        return
+    assert code == 0
+    suffix = TARGETS[name].suffix
+    assert {f"encoder{suffix}", f"decoder{suffix}", "model.json"} <= {
+        p.name for p in (tmp_path / "out").iterdir()
+    }

@@ -73,6 +73,10 @@ def match(predicted: Mask, truth: Mask, tolerance: float = TOLERANCE) -> tuple[M
     from scipy.sparse.csgraph import maximum_bipartite_matching
     from scipy.spatial import cKDTree
 
+    # Rows are those of which there are fewer: with more of them than columns, the search may take hours.
+    if np.count_nonzero(predicted) > np.count_nonzero(truth):
+        recalled, right = match(truth, predicted, tolerance)
+        return right, recalled
     places, of_truth = np.argwhere(predicted), np.argwhere(truth)
     hits = np.zeros_like(predicted), np.zeros_like(truth)
     if not len(places) or not len(of_truth):

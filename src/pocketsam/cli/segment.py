@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pocketsam.apps.text_words import TextWords
 from pocketsam.cli.options import Model, open_model, output_option, with_options
 from pocketsam.config import Running
 from pocketsam.predict.formats import FORMATS
@@ -12,12 +13,12 @@ from pocketsam.predict.prompt_words import PromptWords
 from pocketsam.utils.words import count
 
 if TYPE_CHECKING:
-    from pocketsam.predict.batch import Outcome
+    from pocketsam.predict.batch import Outcome, PhotoOpener
 
 SUFFIXES = "; ".join(f"{' '.join(format.suffixes)} ({format.what})" for format in FORMATS)
 
 
-@with_options(words=PromptWords, running=Running)
+@with_options(words=PromptWords, text=TextWords, running=Running)
 def segment(
     photos: Annotated[
         list[Path] | None,
@@ -27,6 +28,7 @@ def segment(
     ] = None,
     *,
     words: PromptWords,
+    text: TextWords,
     output: Annotated[
         Path | None,
         output_option(
@@ -45,17 +47,19 @@ def segment(
     model: Model = "pocket",
     running: Running,
 ) -> None:
-    """Segment objects in photos, by clicks or boxes.
+    """Segment objects in photos, by clicks, boxes or text.
 
     Points with the same NAME are clicks on one object, and so are all points without a name. Each box is an object
     of its own. NAME is the object's class in files that contain classes; shoe:1 and shoe:2 are two objects of the
     class shoe. Exit code 2 means an error, or that no object was found.
     """
+    from pocketsam.apps.text import TextSegmenter
     from pocketsam.predict.batch import is_shared, plan, segment_into, segment_photos
     from pocketsam.predict.photo_files import check_all_done
 
-    jobs = plan(photos or [], words, output)
-    segmenter = open_model(model, running, one_image=len(jobs) == 1)
+    jobs = plan(photos or [], words, output, text.names())
+    opened = open_model(model, running, one_image=len(jobs) == 1)
+    segmenter: PhotoOpener = TextSegmenter.of(text, opened) if text.text else opened
     if output is not None and is_shared(output, len(jobs)):
         results = segment_into(segmenter, jobs, output, multimask, refine)
     else:

@@ -80,15 +80,24 @@ class Outcome(PhotoOutcome):
         return f"{self.photo}: {count(self.masks, 'mask')}, predicted IoU {iou}"
 
 
-def plan(given: Sequence[Path], words: PromptWords, output: Path | None) -> list[Job]:
+def plan(
+    given: Sequence[Path], words: PromptWords, output: Path | None, text: Sequence[str] = ()
+) -> list[Job]:
     """The jobs that a command line describes; errors name its options.
 
     given: photos and folders of photos; with a file of prompts, the folder of its photos, if they do not lie beside
     it. output: a folder or, for one photo, a file whose suffix chooses the format; None: the working directory.
+    text: names of the objects, where what opens the photos finds them by these.
     Raises InputError for options that exclude each other, and where a photo, a prompt or a place for the results is
     missing.
     """
     objects, mask = words.objects(), words.mask
+    if text:
+        if objects or mask is not None or words.prompts is not None:
+            raise InputError(
+                "--text finds the objects; leave out --point, --negative, --box, --mask and --prompts"
+            )
+        objects = [ObjectPrompt(name=name) for name in text]
     if words.prompts is not None:
         if objects or mask is not None:
             raise InputError("--prompts holds all prompts; leave out --point, --negative, --box and --mask")
@@ -97,12 +106,13 @@ def plan(given: Sequence[Path], words: PromptWords, output: Path | None) -> list
         raise InputError("there is no photo; give one, or a folder of photos")
     if not objects and mask is None:
         raise InputError(
-            "there is no prompt; give --point X,Y, --box X0,Y0,X1,Y1, --mask FILE or --prompts FILE"
+            "there is no prompt; give --point X,Y, --box X0,Y0,X1,Y1, --mask FILE or --prompts FILE,"
+            " or name the object by --text NAME"
         )
     if mask is not None and len(objects) > 1:
         raise InputError("--mask is the mask of one object; give it with one --box at most")
     photos = find_photos(given)
-    if len(photos) > 1 and not words.same_prompts:
+    if len(photos) > 1 and not words.same_prompts and not text:
         raise InputError(
             f"there are {len(photos)} photos, but --point, --box and --mask are of one; give --prompts FILE with the"
             " prompts of each, or --same-prompts to use the same pixels on all of them"
@@ -171,6 +181,8 @@ def _segment_photo(photo: OpenPhoto, job: Job, multimask: bool, refine: bool) ->
         for one, box in cut_boxes(job.objects, masks.size)
     ]
     warnings += [f"{job.photo}: no object found for {job.objects[i]}" for i in masks.objects[masks.empty]]
+    if not len(masks):  # a text of which nothing was found
+        warnings = [f"{job.photo}: nothing found for {' and '.join(repr(one.name) for one in job.objects)}"]
     if masks.empty.all():
         nothing = LabelledPhoto(masks.file_name, masks.size)
         return Outcome(job.photo, warnings=tuple(warnings), labels=nothing)

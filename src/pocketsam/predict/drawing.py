@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from pocketsam.config import BACKGROUND, FOREGROUND
 from pocketsam.predict.outlines import find_contours
@@ -62,6 +63,20 @@ def draw_prompts(canvas: NDArray[np.uint8], prompts: Prompts, masks: NDArray[np.
     for (x, y), label in zip(prompts.points.reshape(-1, 2), prompts.labels.ravel(), strict=True):
         if label in CLICK_COLOURS:
             _draw_click(canvas, float(x), float(y), int(label))
+
+
+def draw_words(canvas: NDArray[np.uint8], boxes: NDArray[np.float32], words: Sequence[str]) -> None:
+    """Writes a few words at the upper left corner of each of N boxes (N, 4) XYXY, in the colour of its mask."""
+    size = max(11, max(canvas.shape[:2]) // 40)
+    font, picture = ImageFont.load_default(size), Image.fromarray(canvas)
+    draw = ImageDraw.Draw(picture)
+    for i, (box, text) in enumerate(zip(boxes, words, strict=True)):
+        left, _, right, bottom = draw.textbbox((0, 0), text, font)
+        x = float(np.clip(box[0], 0, max(0, canvas.shape[1] - right + left - 6)))
+        y = float(max(0, box[1] - bottom - 4))
+        draw.rectangle((x, y, x + right - left + 6, y + bottom + 4), fill=_colour(np.intp(i)))
+        draw.text((x + 3, y + 1), text, WHITE, font)
+    np.copyto(canvas, np.asarray(picture))
 
 
 def _colour(i: np.intp) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pocketsam.errors import InputError
 from pocketsam.predict.conversions import Conversions
-from pocketsam.predict.drawing import draw_masks, draw_prompts
+from pocketsam.predict.drawing import draw_masks, draw_prompts, draw_words
 from pocketsam.predict.formats.result import DEFAULT_NAME, photo_of
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.prompts import Prompts
@@ -33,6 +33,7 @@ class Masks(Conversions):
     image: uint8 (H, W, 3) RGB, for overlays and cut-outs. file_name: the photo's, for COCO.
     objects: (N,) int, the prompted object each mask belongs to. prompts: those of the objects, drawn on overlays.
     names: N class names, for files; "object" for each when not given.
+    scores: (N,) float32, a detector's score of each mask's object, where a detector found the objects.
     rle: N run lengths of the masks at the photo's resolution, where they are not simply those of the logits.
     smallest_region: holes and islands of fewer cells of the logits than this are not part of the masks; 0 keeps all.
     """
@@ -49,6 +50,7 @@ class Masks(Conversions):
         names: Sequence[str] | None = None,
         rle: list[RLE] | None = None,
         smallest_region: float = 0.0,
+        scores: NDArray[np.float32] | None = None,
     ) -> None:
         self.logits = logits
         self.predicted_iou = predicted_iou
@@ -59,6 +61,7 @@ class Masks(Conversions):
         self.prompts = prompts
         self.names = (DEFAULT_NAME,) * len(logits) if names is None else tuple(names)
         self.smallest_region = smallest_region
+        self.scores = scores
         self._rle = rle
 
     @classmethod
@@ -95,6 +98,7 @@ class Masks(Conversions):
             predicted_iou=self.predicted_iou[kept],
             objects=self.objects[kept],
             names=[self.names[i] for i in kept],
+            scores=None if self.scores is None else self.scores[kept],
             rle=None if self._rle is None else [self._rle[i] for i in kept],
         )
 
@@ -161,6 +165,10 @@ class Masks(Conversions):
             raise InputError(f"names must be a list of {count} class names, one for each object, not {given}")
         return self._with(names=[names[i] for i in self.objects])
 
+    def scored(self, scores: NDArray[np.float32]) -> "Masks":
+        """These masks with a detector's score for each prompted object, (objects,)."""
+        return self._with(scores=np.asarray(scores, np.float32)[self.objects])
+
     @property
     def _object_count(self) -> int:
         return int(self.objects.max(initial=-1)) + 1 if self.prompts is None else len(self.prompts)
@@ -178,6 +186,7 @@ class Masks(Conversions):
             "names": self.names,
             "rle": self._rle,
             "smallest_region": self.smallest_region,
+            "scores": self.scores,
         }
         return Masks(**fields | changes)
 
@@ -190,8 +199,17 @@ class Masks(Conversions):
         if self.prompts is not None:
             objects, first_masks = np.unique(self.objects, return_index=True)
             draw_prompts(canvas, self.prompts[objects], first_masks)
+        if self.scores is not None:
+            words = [f"{name} {score:.2f}" for name, score in zip(self.names, self.scores, strict=True)]
+            draw_words(canvas, self.boxes, words)
         return canvas
 
     def details(self) -> list[dict[str, Any]]:
-        """What files say of each mask beside its pixels, name and predicted IoU: the number of its object."""
-        return [{"object": int(number)} for number in self.objects]
+        """What files say of each mask beside its pixels, name and predicted IoU: the number of its object, and the
+        score of the detector that found it, if one did."""
+        if self.scores is None:
+            return [{"object": int(number)} for number in self.objects]
+        return [
+            {"object": int(number), "detector_score": round(float(score), 4)}
+            for number, score in zip(self.objects, self.scores, strict=True)
+        ]

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz docs page web train-pocket train-saliency clean
+.PHONY: help demo test check clients fuzz docs page web train-pocket train-saliency clean
 
 # the shirt
 DEMO_BOX := --box 61,20,446,382
@@ -23,6 +23,9 @@ check: .venv/stamp  ## lint, formatting, types, and which part may import which
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+clients: .venv-clients/stamp  ## run programs that build on segment_anything on PocketSAM, and write docs/clients.md
+	.venv-clients/bin/python benchmarks/clients -o docs/clients.md
 
 fuzz: .venv/stamp .venv-fuzz/stamp  ## send hostile requests to `pocketsam serve`: no error of the server, no crash
 	.venv/bin/python benchmarks/hostile_requests.py --schemathesis .venv-fuzz/bin/schemathesis
@@ -71,7 +74,7 @@ docs/pictures/tutorial:
 	.venv/bin/python benchmarks/tutorial_pictures.py
 
 clean:  ## remove environments, caches and outputs (trained models under runs/ stay)
-	rm -rf .venv .venv-demo .venv-fuzz out site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-demo .venv-fuzz .venv-clients out site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .venv/stamp: pyproject.toml constraints.txt
@@ -82,6 +85,15 @@ clean:  ## remove environments, caches and outputs (trained models under runs/ s
 .venv-fuzz/stamp:
 	$(PYTHON) -m venv .venv-fuzz
 	.venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check 'schemathesis>=4.3'
+	@touch $@
+
+CLIENT_PIP := .venv-clients/bin/python -m pip install --quiet --disable-pip-version-check
+.venv-clients/stamp: pyproject.toml constraints.txt benchmarks/clients/requirements.txt
+	$(PYTHON) -m venv .venv-clients
+	$(CLIENT_PIP) -c constraints.txt -e '.[export,openvino]'
+	$(CLIENT_PIP) --no-deps torchvision
+	$(CLIENT_PIP) -c constraints.txt -r benchmarks/clients/requirements.txt
+	$(CLIENT_PIP) --no-deps segment-anything==1.0 segment-geospatial napari-segment-anything samexporter micro-sam label-studio-ml
 	@touch $@
 
 .venv-demo/stamp: pyproject.toml

@@ -40,7 +40,7 @@ CLIENTS = (
     Client(
         "napari-segment-anything",
         "napari_segment_anything",
-        "its own tests; `add_labels(color=…)`, which napari no longer has, is mended",
+        "its own tests, which need a display with OpenGL, and napari's former `add_labels(color=…)`",
     ),
     Client("samexporter", "samexporter", "its exporters, its runner, and our engines on its files"),
     Client(

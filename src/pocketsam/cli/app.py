@@ -15,6 +15,7 @@ COMMANDS = {
     "segment": "Segment objects in photos, by clicks or boxes.",
     "everything": "Find the masks of all objects in photos, without a prompt.",
     "cutout": "Cut the main object out of photos, without a prompt.",
+    "track": "Carry the masks of objects through the frames of a clip.",
     "transmit": "Send what matters in a photo well, and the rest poorly.",
     "serve": "Annotate photos in the browser.",
     "models": "List the models that have a name, and where their files are.",

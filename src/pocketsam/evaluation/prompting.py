@@ -1,11 +1,10 @@
 """Prompts as the protocols make them: boxes and clicks from ground-truth masks, and random points of an image."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketsam.config import BACKGROUND, FOREGROUND
-from pocketsam.utils.boxes import tight_box
+from pocketsam.predict.regions import deepest_pixel
 
 TRIES = 200
 """How many pairs of points are sampled for a mask before it is taken to have none."""
@@ -24,21 +23,6 @@ def sample_clicks(
     generator = np.random.default_rng([seed, unsigned, *name.encode()])
     chosen = generator.integers(len(rows), size=count)
     return np.stack([columns[chosen], rows[chosen]], axis=-1)
-
-
-def deepest_pixel(region: NDArray[np.bool_]) -> tuple[int, int, float]:
-    """x, y and depth of the pixel of a region (H, W) that is farthest from its edge; depth 0 if the region is empty.
-
-    The maximum of the Euclidean distance transform, the first in reading order. The image's edge is an edge, too.
-    """
-    if not region.any():
-        return 0, 0, 0.0
-    # Nothing outside the tight box is nearer to the region than the frame around the box.
-    left, top, right, bottom = tight_box(region)
-    framed = np.pad(region[top:bottom, left:right], 1).astype(np.uint8)
-    depth = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    y, x = np.unravel_index(depth.argmax(), depth.shape)
-    return int(x + left) - 1, int(y + top) - 1, float(depth[y, x])
 
 
 def corrective_click(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[int, int, int] | None:

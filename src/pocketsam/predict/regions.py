@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketsam.utils.boxes import tight_box
+
 
 def clean_logits(logits: NDArray[np.float32], smallest: float) -> NDArray[np.float32]:
     """Logits (h, w) without holes and islands of less than `smallest` cells: there they change their sign.
@@ -47,3 +49,18 @@ def _regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int
     """The connected regions of a mask, also across corners: their numbers (H, W) from 1 on; the area of each."""
     _, regions, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     return np.asarray(regions, np.int32), np.asarray(statistics[1:, cv2.CC_STAT_AREA], np.int32)
+
+
+def deepest_pixel(region: NDArray[np.bool_]) -> tuple[int, int, float]:
+    """x, y and depth of the pixel of a region (H, W) that is farthest from its edge; depth 0 if the region is empty.
+
+    The maximum of the Euclidean distance transform, the first in reading order. The image's edge is an edge, too.
+    """
+    if not region.any():
+        return 0, 0, 0.0
+    # Nothing outside the tight box is nearer to the region than the frame around the box.
+    left, top, right, bottom = tight_box(region)
+    framed = np.pad(region[top:bottom, left:right], 1).astype(np.uint8)
+    depth = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    y, x = np.unravel_index(depth.argmax(), depth.shape)
+    return int(x + left) - 1, int(y + top) - 1, float(depth[y, x])

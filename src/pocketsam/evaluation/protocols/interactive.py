@@ -33,7 +33,7 @@ from pocketsam.config import FOREGROUND
 from pocketsam.data.sample import Sample
 from pocketsam.errors import InputError
 from pocketsam.evaluation.metrics import iou
-from pocketsam.evaluation.prompting import click_name, corrective_click, deepest_pixel
+from pocketsam.evaluation.prompting import click_name, corrective_click
 from pocketsam.evaluation.protocol import EvaluationProtocol
 from pocketsam.evaluation.results import (
     Curves,
@@ -46,6 +46,7 @@ from pocketsam.evaluation.results import (
     percent,
 )
 from pocketsam.predict.masks import Masks
+from pocketsam.predict.regions import deepest_pixel
 from pocketsam.segmenter import Photo, Segmenter
 from pocketsam.utils.options import counts, option
 from pocketsam.utils.rle import RLE, areas

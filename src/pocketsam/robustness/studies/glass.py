@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from pocketsam.data.sample import Dataset, Sample
 from pocketsam.evaluation.metrics import iou
 from pocketsam.evaluation.output import EXAMPLES
-from pocketsam.evaluation.prompting import deepest_pixel
 from pocketsam.evaluation.protocol import OpenModel
 from pocketsam.evaluation.results import (
     Means,
@@ -36,6 +35,7 @@ from pocketsam.evaluation.results import (
     groups,
     percent,
 )
+from pocketsam.predict.regions import deepest_pixel
 from pocketsam.robustness.pictures import Tile, sheet
 from pocketsam.robustness.study import Study
 from pocketsam.segmenter import Photo, Segmenter

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from pocketsam.data.sample import Dataset, Sample
 from pocketsam.evaluation.metrics import iou
 from pocketsam.evaluation.output import EXAMPLES
-from pocketsam.evaluation.prompting import deepest_pixel
 from pocketsam.evaluation.protocol import OpenModel
 from pocketsam.evaluation.results import Means, PhotoResult, Report, Row, Table, percent
+from pocketsam.predict.regions import deepest_pixel
 from pocketsam.robustness.pictures import Tile, sheet
 from pocketsam.robustness.studies.style import texture
 from pocketsam.robustness.study import Study

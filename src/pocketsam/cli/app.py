@@ -12,7 +12,7 @@ from pocketsam import __version__
 from pocketsam.errors import InputError, PocketSAMError
 
 COMMANDS = {
-    "segment": "Segment objects in photos, by clicks or boxes.",
+    "segment": "Segment objects in photos, by clicks, boxes or text.",
     "everything": "Find the masks of all objects in photos, without a prompt.",
     "cutout": "Cut the main object out of photos, without a prompt.",
     "track": "Carry the masks of objects through the frames of a clip.",

@@ -21,10 +21,11 @@ def track(
     model: Model = "pocket",
     running: Running,
 ) -> None:
-    """Carry the masks of objects through the frames of a clip: NAME.overlay.jpg of each, and tracks.json (COCO).
+    """Carry the masks of objects through the frames of a clip.
 
-    Prompts are of the first frame. In each further frame, the last mask is the prompt: there is no memory of earlier
-    frames, so objects that are hidden, leave the picture or move fast are lost.
+    It writes NAME.overlay.jpg of each, and tracks.json (COCO). Prompts are of the first frame. In each further
+    frame, the last mask is the prompt: there is no memory of earlier frames, so objects that are hidden, leave the
+    picture or move fast are lost.
     """
     from pocketsam.apps.tracking import track_into
 

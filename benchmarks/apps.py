@@ -29,7 +29,6 @@ from rich.progress import track
 from pocketsam import Segmenter
 from pocketsam.apps.cutout import cut_out, salient_alpha
 from pocketsam.apps.detectors import Found
-from pocketsam.apps.edges import edge_map
 from pocketsam.apps.mapping import PromptMapping
 from pocketsam.apps.saliency import SaliencyHead, open_encoder
 from pocketsam.apps.text import TextSegmenter
@@ -41,13 +40,13 @@ from pocketsam.apps.transmission.semantic import Settings, receive, send
 from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import Sample
 from pocketsam.errors import InputError
-from pocketsam.evaluation.boundaries import outlines, partitions
 from pocketsam.evaluation.job import Run, evaluate
 from pocketsam.evaluation.metrics import iou
 from pocketsam.evaluation.protocols import PROTOCOLS
 from pocketsam.evaluation.results import Table
 from pocketsam.predict.drawing import draw_masks, draw_prompts
 from pocketsam.predict.formats.pictures import encode_image
+from pocketsam.predict.image import load_image
 from pocketsam.predict.objects import ObjectPrompt
 from pocketsam.robustness.pictures import Tile, sheet
 from pocketsam.utils.boxes import tight_box
@@ -86,7 +85,7 @@ def main(
 
 def cutouts(data: Path, photos: int) -> str:
     """The measures of saliency, the time of the command, and the sample photos cut out."""
-    report = evaluated("saliency", data, {"source": [SALIENT]}, "saliency.jpg")
+    report = evaluated("saliency", data, {"source": [SALIENT]})
     head, segmenter = SaliencyHead(), open_encoder()
     tiles = []
     for path in sorted((ROOT / "samples").glob("*.jpg")):
@@ -116,10 +115,6 @@ A sample photo of 533 × 400 pixels, from the start of the process to the file w
 `pocketsam cutout samples/tshirt.jpg`.
 
 ![the six sample photos, cut out](pictures/apps/cutouts.jpg)
-
-The worst four of the photos, the ground truth on the left and the mask on the right:
-
-![the worst masks](pictures/apps/saliency.jpg)
 """
 
 
@@ -176,28 +171,13 @@ regions twice (`--copies 2`), and counts the bits of both. "Uniform" is the whol
 at a quality
 that gives as many bits as "once".
 
-![a photo as it was sent, with no loss and with 20 % of the packets lost](pictures/apps/transmission.jpg)
+![a sample photo as it was sent, with no loss and with 20 % of the packets lost](pictures/apps/transmission.jpg)
 """
 
 
 def edges(data: Path, photos: int) -> str:
     """The benchmark's figures, and some edge maps beside the annotators' boundaries."""
-    report = evaluated("edges", data, {"source": [DRAWN], "thresholds": 20}, None)
-    segmenter, shards, tiles = Segmenter(), Shards(data), []
-    for i in [i for i in range(len(shards)) if shards.source(i) == DRAWN][:4]:
-        sample = shards.read(i).promptable()
-        found = edge_map(segmenter.open(sample.image))
-        truths = [outlines(regions) for regions in partitions(list(sample.each_mask()))]
-        drawn = [
-            np.dstack([np.uint8(255 * (1 - one))] * 3)
-            for one in (found, *(truth.astype(np.float32) for truth in truths))
-        ]
-        names = ("edges", *(f"annotator {k}" for k in range(1, len(truths) + 1)))
-        tiles += [
-            Tile(sample.name, sample.image),
-            *(Tile(name, one) for name, one in zip(names, drawn, strict=True)),
-        ]
-    (PICTURES / "edges.jpg").write_bytes(sheet(tiles, columns=4, side=300))
+    report = evaluated("edges", data, {"source": [DRAWN], "thresholds": 20})
     return f"""SAM's test of its everything mode (arXiv 2304.02643, section 7.2): the outlines of the masks of a
 16 × 16 grid of points are an edge map, measured as in BSDS500.
 
@@ -208,14 +188,12 @@ The ground truth is not the benchmark's own: the shard holds the regions of the 
 annotator of each photo, not of all five or so, and has {DRAWN}'s photos in part.
 An edge that only another annotator drew counts as wrong. The figures must not be compared with published ones.
 The tolerance is the benchmark's, 0.75 % of the diagonal; pixels are matched one to one.
-
-![photos, their edges, and the boundaries of two annotators](pictures/apps/edges.jpg)
 """
 
 
 def mapped(data: Path, photos: int) -> str:
     """Prompts mapped onto everything mode's masks, against prompts; and both for a click on sample photos."""
-    report = evaluated("mapped", data, {}, None, limit=photos)
+    report = evaluated("mapped", data, {}, limit=photos)
     segmenter, tiles = Segmenter(), []
     prompts = {
         "sneakers": ObjectPrompt(box=(20, 130, 342, 371)),
@@ -320,9 +298,7 @@ def tracking(data: Path, photos: int) -> str:
         j = np.mean([iou(mask, true) for mask, true in zip(masks[1:], truths[1:], strict=True)])
         f = np.mean([boundary_f(mask, true) for mask, true in zip(masks[1:], truths[1:], strict=True)])
         lines.append([name, *(f"{100 * value:.1f}" for value in (j, f, (j + f) / 2))])
-    shown = tracked[:: -(-len(tracked) // 8)]
-    tiles = [Tile(f"frame {int(frame.path.stem) + 1}", frame.masks.overlay()) for frame in shown]
-    (PICTURES / "tracking.jpg").write_bytes(sheet(tiles, columns=4, side=300))
+    draw_tracking(segmenter)
     lost = sum(not frame.found[0] for frame in tracked)
     table = Table(f"{len(samples) - 1} frames after the first, %", ["", "J", "F", "J&F"], lines)
     return f"""The mask of each frame prompts the next: the point deepest in it, the box of the connected part
@@ -342,8 +318,27 @@ the
 picture, is hidden or jumps farther than its own size is lost, and an error in one frame is carried into the next: a
 second camel passes here, and what touches the object easily becomes part of its mask.
 
-![frames of the clip with the mask and the prompts that gave it](pictures/apps/tracking.jpg)
+The picture is of another clip, which is made of one photo: the camera turns past a shoe and comes closer.
+
+![frames of a clip with the mask and the prompts that gave it](pictures/apps/tracking.jpg)
 """
+
+
+def draw_tracking(segmenter: Segmenter) -> None:
+    """A sheet of frames that are cut out of a sample photo."""
+    photo = Image.open(ROOT / "samples" / "sneakers.jpg").convert("RGB")
+    with TemporaryDirectory() as folder:
+        frames = []
+        for i in range(8):
+            width = photo.width * (1 - 0.03 * i)
+            height = width * photo.height / photo.width
+            top, left = photo.height - height, 5 * i
+            frames.append(Path(folder) / f"{i}.png")
+            photo.resize((400, 375), box=(left, top, left + width - 40, top + height)).save(frames[-1])
+        prompt = ObjectPrompt(box=(20, 122, 345, 350))
+        tracked = list(track_objects(segmenter, frames, [prompt]))
+    tiles = [Tile(f"frame {int(one.path.stem) + 1}", one.masks.overlay()) for one in tracked]
+    (PICTURES / "tracking.jpg").write_bytes(sheet(tiles, columns=4, side=300))
 
 
 def frame_number(sample: Sample, folder: Path) -> int:
@@ -369,12 +364,10 @@ def boundary_f(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     return float(2 * precision * recall / max(1e-9, precision + recall))
 
 
-def evaluated(
-    name: str, data: Path, given: dict[str, object], worst: str | None, limit: int | None = None
-) -> str:
-    """The first table of a protocol. worst: the name of a picture for its sheet of worst masks."""
+def evaluated(name: str, data: Path, given: dict[str, object], limit: int | None = None) -> str:
+    """The first table of a protocol."""
     with TemporaryDirectory() as folder:
-        how = Run(output=Path(folder) / "result", worst=4 if worst else 0, workers=0, limit=limit)
+        how = Run(output=Path(folder) / "result", workers=0, limit=limit)
         outcome = evaluate(
             PROTOCOLS[name],
             given,
@@ -382,8 +375,6 @@ def evaluated(
             [data],
             lambda done, total, means: print(done, total, means, end="\r"),
         )
-        if worst:
-            (PICTURES / worst).write_bytes((outcome.folder / "worst.jpg").read_bytes())
         return outcome.report.tables[0].markdown()
 
 
@@ -487,7 +478,17 @@ def losses_table(photos: Photos) -> Table:
                 for seed in SEEDS if loss else range(1):
                     arrived = receive(Channel(loss, copies).transmit(container, seed))
                     results[name][loss].append(psnr(image, arrived.image, mask))
-    image, mask = photos[2 if len(photos) > 2 else 0]
+    draw_transmission(settings)
+    for loss, line in lines.items():
+        line += [f"{np.mean(results[name][loss]):.1f}" for name in kinds]
+    headings = ["packets lost", *(f"{name} ({np.mean(bits[name]):.2f} bits a pixel)" for name in kinds)]
+    return Table("PSNR inside the regions, dB, when packets are lost", headings, list(lines.values()))
+
+
+def draw_transmission(settings: Settings) -> None:
+    """A sheet of a sample photo as it arrives, with and without losses."""
+    image = load_image(ROOT / "samples" / "cap.jpg")
+    mask = cut_out(open_encoder().open(image), SaliencyHead())[..., 3] > 127
     container = send(image, mask, settings)
     tiles = [
         Tile("the photo", image),
@@ -497,10 +498,6 @@ def losses_table(photos: Photos) -> Table:
         Tile("uniform, 20 % lost", receive(Channel(0.2).transmit(tiled(image, container.bytes), 1)).image),
     ]
     (PICTURES / "transmission.jpg").write_bytes(sheet(tiles, columns=5, side=300))
-    for loss, line in lines.items():
-        line += [f"{np.mean(results[name][loss]):.1f}" for name in kinds]
-    headings = ["packets lost", *(f"{name} ({np.mean(bits[name]):.2f} bits a pixel)" for name in kinds)]
-    return Table("PSNR inside the regions, dB, when packets are lost", headings, list(lines.values()))
 
 
 def tiled(image: NDArray[np.uint8], size: int) -> object:

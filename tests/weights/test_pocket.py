@@ -136,7 +136,7 @@ def test_half_precision_gives_the_masks_of_float32(torch_engine: TorchEngine) ->
         chosen = choose(theirs.predicted_iou, theirs.prompts.ambiguous, theirs.config)[:, None]
         overlaps += list(ious(ours.take(chosen), theirs.take(chosen).binary))
         if path.name in ("sneakers.jpg", "tshirt.jpg"):
-            assert np.abs(ours.predicted_iou - theirs.predicted_iou).max() <= 0.02
+            assert np.abs(ours.predicted_iou - theirs.predicted_iou).max() <= 0.03
     assert np.mean(overlaps) >= 0.97
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from pocketsam.config import Running
 from pocketsam.data.sample import Dataset
 from pocketsam.engines import cores
+from pocketsam.engines.source import weights_file
 from pocketsam.errors import InputError
 from pocketsam.evaluation.average_precision import require_counter
 from pocketsam.evaluation.output import EXAMPLES, check_folder, left_out, settings, write_masks, write_report
@@ -28,6 +29,7 @@ from pocketsam.utils.files import check_writable
 from pocketsam.utils.install import how_to_install
 from pocketsam.utils.journal import Journal, settings_digest
 from pocketsam.utils.options import Option, flag_of, option, options_of
+from pocketsam.zoo import locate
 
 RESULTS = Path("evaluation")
 """Where results go that are given no folder."""
@@ -180,7 +182,11 @@ def _measure_photos(
     opening = {**how.opening, "batch": how.batch}
     if workers:
         opening["threads"] = how.threads or max(1, cores() // workers)
-    protocol = kind.build(chosen, dataset, lambda name: kind.opener(name, **opening))
+    protocol = kind.build(
+        chosen,
+        dataset,
+        lambda name: kind.opener(name, **{**opening, "engine": _engine_for(name, how.engine)}),
+    )
     ran = {"threads": opening["threads"], "batch": how.batch, "workers": workers, "cores": cores()}
     record = {
         "protocol": {"name": kind.name, "follows": kind.follows, **settings(protocol)},
@@ -192,6 +198,11 @@ def _measure_photos(
     del segmenter  # the workers open their own
     open_model = kind.opener(how.model, **opening) if workers else lambda: opened
     return _measure(protocol, dataset, open_model, count, how, record, ran, progress)
+
+
+def _engine_for(model: str, engine: str) -> str:
+    """The engine that another model is compared on: PyTorch has no use for ONNX files, such as those of INT8."""
+    return "auto" if engine == "torch" and weights_file(locate(model)[0]) is None else engine
 
 
 def _models(kind: type[Measurement], chosen: Mapping[str, Any], how: Run) -> list[str]:

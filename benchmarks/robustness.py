@@ -259,7 +259,11 @@ def main(
     digest = next(iter(results.values()))["model"]["description"]["weights"]
     summary = Table("", ["the papers found", "model", "holds", "figures"], findings).markdown().strip()
     head = "\n".join(introduction(shards, digest))
-    output.write_text("\n".join([head, "## The papers' findings\n", summary + "\n", *parts]))
+    text = "\n".join([head, "## The papers' findings\n", summary + "\n", *parts])
+    paths = {model: name for name, model in models.items() if name != "pocket"}
+    for path, name in {**paths, str(int8): "INT8"}.items():
+        text = text.replace(path, name)
+    output.write_text(text)
     print(f"Written to {output}")
 
 

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from pocketsam.config import METADATA_KEY, ModelConfig
+from pocketsam.export.programs import Encoder
 from pocketsam.export.simplify import fold_padding, fold_resizing
 from pocketsam.graphs import (
     CONFIG_FILE,
@@ -41,15 +42,6 @@ LARGEST_FILE = 1_900_000_000
 """Bytes of weights; a protobuf file ends at 2 GB."""
 SMALLEST_HALVED = 1024
 """Tensors with fewer elements stay float32: normalisations and biases weigh nothing, and rounding them costs most."""
-
-
-class _Encoder(nn.Module):
-    def __init__(self, sam: Sam) -> None:
-        super().__init__()
-        self.sam = sam
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.sam.encode(image)
 
 
 class _Prepare(nn.Module):
@@ -132,7 +124,7 @@ def _graphs(sam: Sam) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
         prepared = decoder.prepare(embedding, *no_mask)
         prediction = decoder.predict_iou(prepared.projections, *prompts)
     return {
-        "encoder": (_Encoder(sam), (image,)),
+        "encoder": (Encoder(sam), (image,)),
         "decoder_prepare": (_Prepare(decoder), (embedding, *no_mask)),
         "decoder_predict_iou": (_PredictIoU(decoder), (*prompts, *prepared.projections)),
         "decoder_masks": (_DecodeMasks(decoder), (*prepared.mask_features, *prediction.mask_inputs)),

@@ -55,7 +55,9 @@ class Program:
         return {"inputs": inputs, "outputs": list(self.outputs)}
 
 
-class _Encoder(nn.Module):
+class Encoder(nn.Module):
+    """An image (1, 3, S, S) to its embedding."""
+
     def __init__(self, sam: Sam) -> None:
         super().__init__()
         self.sam = sam
@@ -97,7 +99,7 @@ def programs(sam: Sam, points: int = POINTS) -> tuple[Program, Program]:
         "has_mask_input": torch.zeros(1),
     }
     return (
-        Program("encoder", _Encoder(sam), {"image": torch.zeros(1, 3, size, size)}, ("image_embeddings",)),
+        Program("encoder", Encoder(sam), {"image": torch.zeros(1, 3, size, size)}, ("image_embeddings",)),
         Program("decoder", _Decoder(sam), inputs, ("low_res_masks", "iou_predictions")),
     )
 

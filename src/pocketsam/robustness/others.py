@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pocketsam.evaluation.protocol import EvaluationProtocol, OpenModel
 from pocketsam.segmenter import Segmenter
+from pocketsam.utils.install import importing
 from pocketsam.utils.options import Option, option
 
 Others: TypeAlias = Mapping[str, OpenModel]
@@ -22,9 +23,31 @@ def openers(names: Iterable[str] | None, open_model: Callable[[str], OpenModel])
     return {name: open_model(name) for name in names or ()}
 
 
-def opener_of_gradients(study: type[EvaluationProtocol], model: str | None) -> OpenModel | None:
-    """What opens the model whose gradients a study uses, with PyTorch; None where none is named."""
-    return study.opener(model, engine="torch") if model else None
+def surrogate_option() -> dict[str, Option]:
+    """The metadata of the field for the model whose gradients a study uses, an `OpenModel`."""
+    return option(
+        type=str,
+        help="The model whose gradients are used, with PyTorch; the measured one, if not given.",
+        metavar="MODEL",
+        names_model=True,
+    )
+
+
+def with_gradients(
+    study: type[EvaluationProtocol], settings: Mapping[str, Any], open_model: Callable[[str], OpenModel]
+) -> dict[str, Any]:
+    """The settings of a study that attacks, with what opens its `surrogate` and the models that it is `against`.
+
+    Raises InputError without PyTorch.
+    """
+    with importing("export", "attacking"):
+        import torch  # noqa: F401
+    surrogate = settings.get("surrogate")
+    return {
+        **settings,
+        "surrogate": study.opener(surrogate, engine="torch") if surrogate else None,
+        "against": openers(settings.get("against"), open_model),
+    }
 
 
 @lru_cache(maxsize=8)

@@ -6,7 +6,7 @@ interruption change a number. The random numbers of all levels are the same, so 
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -59,6 +59,16 @@ class Study(EvaluationProtocol):
     def headline(self) -> str:
         """None: the masks of a study are not in its rows."""
         return ""
+
+
+def with_prompt(results: Sequence[PhotoResult], **facts: Any) -> list[PhotoResult]:
+    """The results with only those rows whose prompt has these facts."""
+    return [
+        replace(
+            one, rows=[row for row in one.rows if facts.items() <= {k: row.prompt[k] for k in facts}.items()]
+        )
+        for one in results
+    ]
 
 
 @dataclass(frozen=True)

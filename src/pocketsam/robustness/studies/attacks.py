@@ -25,11 +25,10 @@ from pocketsam.evaluation.protocol import OpenModel
 from pocketsam.evaluation.results import Curves, Means, PhotoResult, Report, Row, Table, percent
 from pocketsam.predict.prompts import Prompts
 from pocketsam.robustness.attacks.case import Case, as_jpeg, resized, white_box
-from pocketsam.robustness.others import Others, against_option, each_opened, opener_of_gradients, openers
+from pocketsam.robustness.others import Others, against_option, each_opened, surrogate_option, with_gradients
 from pocketsam.robustness.pictures import Tile, sheet
-from pocketsam.robustness.study import Study
+from pocketsam.robustness.study import Study, with_prompt
 from pocketsam.segmenter import Segmenter
-from pocketsam.utils.install import importing
 from pocketsam.utils.options import counts, option, some_of
 from pocketsam.utils.rle import encode
 
@@ -94,15 +93,7 @@ class Attacks(Study):
             type=bool, help="Also measure the proposal of everything mode that overlaps the clean mask most."
         ),
     )
-    surrogate: OpenModel | None = field(
-        default=None,
-        metadata=option(
-            type=str,
-            help="The model whose gradients are used, with PyTorch; the measured one, if not given.",
-            metavar="MODEL",
-            names_model=True,
-        ),
-    )
+    surrogate: OpenModel | None = field(default=None, metadata=surrogate_option())
     against: Others | None = field(
         default=None, metadata=against_option("Also measure this model with the same photos (transfer)")
     )
@@ -134,11 +125,7 @@ class Attacks(Study):
         cls, settings: Mapping[str, Any], dataset: Dataset, open_model: Callable[[str], OpenModel]
     ) -> "Attacks":
         """See `EvaluationProtocol.build`. Raises InputError without PyTorch."""
-        with importing("export", "attacking"):
-            import torch  # noqa: F401
-        surrogate = opener_of_gradients(cls, settings.get("surrogate"))
-        others = openers(settings.get("against"), open_model)
-        return cls(**{**settings, "surrogate": surrogate, "against": others})
+        return cls(**with_gradients(cls, settings, open_model))
 
     @property
     def attacks(self) -> "list[Attack]":
@@ -213,7 +200,7 @@ class Attacks(Study):
 
     def summarise(self, results: Sequence[PhotoResult]) -> Report:
         """A line for each attack; curves over ε, and over steps, where there are several."""
-        by_attack = {str(attack): _of_attack(results, attack) for attack in self.attacks}
+        by_attack = {str(attack): with_prompt(results, **vars(attack)) for attack in self.attacks}
         everything = [EVERYTHING] if self.everything else []
         columns = [ATTACKED, SHARE, TARGET, *DEFENCES, *OTHERS, *everything, *(self.against or {})]
         means = {name: Means(part) for name, part in by_attack.items()}
@@ -261,16 +248,3 @@ class Attacks(Study):
         change = (image.astype(int) - clean) * (127 // max(1, int(attack.epsilon))) + 128
         tiles.append(Tile("the last change, enlarged", np.clip(change, 0, 255).astype(np.uint8)))
         return {EXAMPLES: sheet(tiles, columns=4, side=260)}
-
-
-def _of_attack(results: Sequence[PhotoResult], attack: "Attack") -> list[PhotoResult]:
-    """The results of one attack alone."""
-    same = vars(attack)
-    return [
-        PhotoResult(
-            one.photo,
-            one.name,
-            rows=[row for row in one.rows if same.items() <= {k: row.prompt[k] for k in same}.items()],
-        )
-        for one in results
-    ]

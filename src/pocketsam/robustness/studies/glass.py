@@ -37,7 +37,7 @@ from pocketsam.evaluation.results import (
 )
 from pocketsam.predict.regions import deepest_pixel
 from pocketsam.robustness.pictures import Tile, sheet
-from pocketsam.robustness.study import Study
+from pocketsam.robustness.study import Study, with_prompt
 from pocketsam.segmenter import Photo, Segmenter
 from pocketsam.utils.boxes import tight_box
 from pocketsam.utils.options import option
@@ -92,11 +92,11 @@ class Glass(Study):
 
     def summarise(self, results: Sequence[PhotoResult]) -> Report:
         """A line for each kind of pane; the photos' own objects by source."""
-        means = {kind: Means(_of(results, kind)) for kind in (*PANES, OWN)}
+        means = {kind: Means(with_prompt(results, pane=kind)) for kind in (*PANES, OWN)}
         lines = [[kind, *(percent(one[name]) for name in SCORES)] for kind, one in means.items()]
 
         def cells(part: Sequence[PhotoResult]) -> list[str]:
-            own = Means(_of(part, OWN))
+            own = Means(with_prompt(part, pane=OWN))
             return [percent(own[BOX]), percent(own[INTERIOR])]
 
         numbers = {kind: {name: one[name] for name in SCORES} for kind, one in means.items()}
@@ -104,7 +104,10 @@ class Glass(Study):
         tables = [
             Table(title, ["pane", *SCORES], lines),
             group_table(
-                "the photos' own objects: mean IoU, %", [BOX, INTERIOR], groups(_of(results, OWN)), cells
+                "the photos' own objects: mean IoU, %",
+                [BOX, INTERIOR],
+                groups(with_prompt(results, pane=OWN)),
+                cells,
             ),
         ]
         return Report({"photos": means[OPAQUE].masks, "panes": numbers}, tables)
@@ -205,11 +208,3 @@ def _inside(opened: Photo, mask: NDArray[np.bool_]) -> Scores:
 def _clicked(opened: Photo, point: tuple[int, int]) -> NDArray[np.bool_]:
     """The mask (H, W) for a click."""
     return np.asarray(opened.segment(points=point).binary[0])
-
-
-def _of(results: Sequence[PhotoResult], kind: str) -> list[PhotoResult]:
-    """The results of one kind of pane alone."""
-    return [
-        PhotoResult(one.photo, one.name, one.source, [row for row in one.rows if row.prompt["pane"] == kind])
-        for one in results
-    ]

@@ -30,7 +30,7 @@ from pocketsam.evaluation.results import Means, PhotoResult, Report, Row, Table,
 from pocketsam.predict.regions import deepest_pixel
 from pocketsam.robustness.pictures import Tile, sheet
 from pocketsam.robustness.studies.style import texture
-from pocketsam.robustness.study import Study
+from pocketsam.robustness.study import Study, with_prompt
 from pocketsam.segmenter import Segmenter
 from pocketsam.utils.options import option
 from pocketsam.utils.rle import areas, encode
@@ -83,8 +83,8 @@ class TextureAgainstShape(Study):
 
     def summarise(self, results: Sequence[PhotoResult]) -> Report:
         """A line for each setup, and the shape bias."""
-        means = {setup: Means(_of(results, setup)) for setup in SETUPS}
-        choices, shape_bias = _bias(_of(results, CONFLICT))
+        means = {setup: Means(with_prompt(results, setup=setup)) for setup in SETUPS}
+        choices, shape_bias = _bias(with_prompt(results, setup=CONFLICT))
         numbers = {
             "photos": means[CONFLICT].photos,
             "mean_iou": {setup: {cue: one[cue] for cue in (SHAPE, TEXTURE)} for setup, one in means.items()},
@@ -172,14 +172,6 @@ class _Cues:
             )
             cv2.drawContours(found, contours, -1, (0, 0, 0), 2)
         return found
-
-
-def _of(results: Sequence[PhotoResult], setup: str) -> list[PhotoResult]:
-    """The results of one setup alone."""
-    return [
-        PhotoResult(one.photo, one.name, rows=[row for row in one.rows if row.prompt["setup"] == setup])
-        for one in results
-    ]
 
 
 def _bias(results: Sequence[PhotoResult]) -> tuple[int, float | None]:

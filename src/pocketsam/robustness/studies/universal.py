@@ -24,11 +24,10 @@ from pocketsam.evaluation.protocol import OpenModel
 from pocketsam.evaluation.results import Means, PhotoResult, Report, Row, Table, percent
 from pocketsam.predict.prompts import Prompts
 from pocketsam.robustness.attacks.case import Case, as_jpeg, resized, white_box
-from pocketsam.robustness.others import Others, against_option, each_opened, opener_of_gradients, openers
+from pocketsam.robustness.others import Others, against_option, each_opened, surrogate_option, with_gradients
 from pocketsam.robustness.pictures import Tile, sheet
-from pocketsam.robustness.study import Study
+from pocketsam.robustness.study import Study, with_prompt
 from pocketsam.segmenter import Segmenter
-from pocketsam.utils.install import importing
 from pocketsam.utils.options import counts, option
 from pocketsam.utils.rle import encode
 
@@ -73,15 +72,7 @@ class Universal(Study):
     step_size: float = field(
         default=1.0, metadata=option(type=float, help="The length of a step, in grey levels.", metavar="X")
     )
-    surrogate: OpenModel | None = field(
-        default=None,
-        metadata=option(
-            type=str,
-            help="The model whose gradients are used, with PyTorch; the measured one, if not given.",
-            metavar="MODEL",
-            names_model=True,
-        ),
-    )
+    surrogate: OpenModel | None = field(default=None, metadata=surrogate_option())
     against: Others | None = field(
         default=None,
         metadata=against_option("Also measure this model with the same photos (transfer)"),
@@ -111,12 +102,8 @@ class Universal(Study):
         cls, settings: Mapping[str, Any], dataset: Dataset, open_model: Callable[[str], OpenModel]
     ) -> "Universal":
         """See `EvaluationProtocol.build`. Raises InputError without PyTorch, and DataError for --fit."""
-        with importing("export", "attacking"):
-            import torch  # noqa: F401
         open_dataset([settings["fit"]], None, labelled=False)
-        surrogate = opener_of_gradients(cls, settings.get("surrogate"))
-        others = openers(settings.get("against"), open_model)
-        return cls(**{**settings, "surrogate": surrogate, "against": others})
+        return cls(**with_gradients(cls, settings, open_model))
 
     def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
         """One object of a photo, with the pattern of each ε: a row each. Raises ModelError without gradients."""
@@ -163,7 +150,7 @@ class Universal(Study):
     def summarise(self, results: Sequence[PhotoResult]) -> Report:
         """A line for each ε."""
         columns = [*SCORES, *(self.against or {})]
-        means = {epsilon: Means(_of_epsilon(results, epsilon)) for epsilon in self.epsilons}
+        means = {epsilon: Means(with_prompt(results, epsilon=epsilon)) for epsilon in self.epsilons}
         photos = sum(bool(result.rows) for result in results)
         numbers = {
             "photos": photos,
@@ -207,10 +194,3 @@ def _pattern(study: Universal, box: "WhiteBox", epsilon: int) -> NDArray[np.floa
         points = sample_points(size, study.points, study.seed, sample.name)[:, None]
         photos.append((sample.image, Prompts.of(points=points, photo_size=size)))
     return find_pattern(box, photos, epsilon, study.passes, study.step_size, THRESHOLD)
-
-
-def _of_epsilon(results: Sequence[PhotoResult], epsilon: int) -> list[PhotoResult]:
-    return [
-        PhotoResult(one.photo, one.name, rows=[row for row in one.rows if row.prompt["epsilon"] == epsilon])
-        for one in results
-    ]

@@ -196,6 +196,9 @@ class MaskRecipe(PromptRecipe):
     """How often a correction has the former logits as its mask input; otherwise its points alone correct."""
     lone_corrections: Probability = 0.0
     """How often a correction with a mask input comes alone, without the prompts that led to that mask."""
+    centre_corrections: Probability | None = None
+    """How often a correction is drawn near the middle of a wrong region, where people put it; by default as often as
+    `centre_clicks` says."""
     clicks: list[Annotated[int, Field(gt=0)]] = Field([1, 1, 1, 2, 3], min_length=1)
     """How many clicks the first prompt has (or a box and one fewer), batch by batch; a lone one is the commonest."""
 

@@ -113,6 +113,22 @@ def test_a_lone_correction_comes_without_the_prompts_that_its_mask_stands_for(
     assert former_labels(0.0, 1.0) > {-1}, "without its mask, a correction needs the former prompts"
 
 
+def test_centre_corrections_move_only_the_corrections(monkeypatch: pytest.MonkeyPatch) -> None:
+    sam = build("patches", 64)
+    calls = Calls(sam, monkeypatch)
+
+    def clicked(centre_clicks: float, centre_corrections: float | None) -> tuple[list[float], list[float]]:
+        options = {"centre_clicks": centre_clicks, "centre_corrections": centre_corrections}
+        supervised(sam, 2, **options)(a_batch(), 1)
+        points = calls[-1][0]
+        return points[..., :-1, :].flatten().tolist(), points[..., -1, :].flatten().tolist()
+
+    first, correction = clicked(0.0, None)
+    assert clicked(0.0, 0.0) == (first, correction), "by default, as `centre_clicks` says"
+    same, moved = clicked(0.0, 1.0)
+    assert same == first and moved != correction
+
+
 def a_batch() -> dict[str, Tensor]:
     """Two images with three objects each."""
     return {

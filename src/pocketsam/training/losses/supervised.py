@@ -45,6 +45,7 @@ class Supervised(nn.Module):
         objects: masks an image, where it is the teacher that finds them.
         mask_feedback: how often a correction has the former logits as its mask input.
         lone_corrections: how often such a correction comes alone, without the prompts that led to the mask.
+        centre_corrections: how often a correction is drawn near the middle of a wrong region; None: as `centre_clicks`.
         always_multimask: whether every prompt is taken as ambiguous, as EfficientSAM takes it.
     """
 
@@ -61,6 +62,7 @@ class Supervised(nn.Module):
         centre_clicks: float = 0.0,
         mask_feedback: float = 1.0,
         lone_corrections: float = 0.0,
+        centre_corrections: float | None = None,
         always_multimask: bool = False,
     ) -> None:
         super().__init__()
@@ -68,6 +70,7 @@ class Supervised(nn.Module):
         self.rounds, self.clicks, self.pixel_loss, self.objects = rounds, clicks, pixel_loss, objects
         self.pad_points_to, self.centre_clicks = pad_points_to, centre_clicks
         self.mask_feedback, self.lone_corrections = mask_feedback, lone_corrections
+        self.centre_corrections = centre_clicks if centre_corrections is None else centre_corrections
         self.always_multimask = always_multimask
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -92,7 +95,7 @@ class Supervised(nn.Module):
                 mask_input = chosen.detach()
                 if self.mask_feedback < 1:
                     has_mask = (rng.uniform(mask_input.shape[1]) < self.mask_feedback).float()
-                point, label = correction(mask_input > 0, inside, rng, self.centre_clicks)
+                point, label = correction(mask_input > 0, inside, rng, self.centre_corrections)
                 labels = self._forget(labels, has_mask, rng)
                 points, labels = torch.cat([points, point], 2), torch.cat([labels, label], 2)
                 ambiguous = torch.full_like(ambiguous, self.always_multimask)

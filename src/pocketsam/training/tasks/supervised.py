@@ -62,6 +62,7 @@ def build(recipe: MaskRecipe) -> "Task":
         recipe.centre_clicks,
         recipe.mask_feedback,
         recipe.lone_corrections,
+        recipe.centre_corrections,
         always_multimask=0 not in config.prompt_masks,
     )
     return Task(sam, config, loss, samples, prompt_validator(recipe, config))

@@ -22,6 +22,7 @@ import cv2
 import matplotlib
 import numpy as np
 import typer
+from coco_set import main as coco_set
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
@@ -194,6 +195,10 @@ The tolerance is the benchmark's, 0.75 % of the diagonal; pixels are matched one
 def mapped(data: Path, photos: int) -> str:
     """Prompts mapped onto everything mode's masks, against prompts; and both for a click on sample photos."""
     report = evaluated("mapped", data, {}, limit=photos)
+    with TemporaryDirectory() as folder:
+        coco_set([data], Path(folder), limit=2 * photos)
+        boxes = {"detections": Path(folder) / "detections.json", "mapped": True}
+        precision = evaluated("boxes", Path(folder) / "instances.json", boxes)
     segmenter, tiles = Segmenter(), []
     prompts = {
         "sneakers": ObjectPrompt(box=(20, 130, 342, 371)),
@@ -221,9 +226,17 @@ FastSAM's place, and `pocket` with prompts in SAM's; the lines below compare bot
 The random pairs of the first line fall anywhere in the photo, one pair of each distance a photo, so its means are
 of few
 prompts. In the other lines the first point is on a ground-truth mask and the second one is not. Photos have at most
-512 pixels on the long side. With `--fastsam FILE.onnx` the masks of a FastSAM or YOLOv8-seg model are mapped; none
-was at
-hand here. That such files are decoded as ultralytics decodes them is tested on recorded outputs.
+512 pixels on the long side.
+
+TinySAM (arXiv 2312.13789, Table 1) has FastSAM beside models with prompts, by the AP of masks for a detector's boxes.
+Here the boxes are the true ones, moved at random, and some of them twice:
+
+`python benchmarks/coco_set.py {data.name} -o coco --limit {2 * photos}`,
+`pocketsam evaluate boxes coco/instances.json --detections coco/detections.json --mapped`
+
+{precision}
+With `--fastsam FILE.onnx` the masks of a FastSAM or YOLOv8-seg model are mapped; none was at hand here. That such
+files are decoded as ultralytics decodes them is tested on recorded outputs.
 
 For a single prompt, mapping may be the better of the two, though not on the average:
 
@@ -251,11 +264,16 @@ pocketsam segment photo.jpg --text "red car" --detector google/owlv2-base-patch1
 pocketsam segment photos/ --text cap --detector boxes.json -o masks.json
 ```
 
-A detector is a zero-shot detector of transformers, by its name on the Hugging Face hub or its folder (Grounding DINO,
-OWL-ViT, OWLv2; safetensors only), or a .json with boxes that any other detector has found:
-`{"photo.jpg": [{"name": "cap", "score": 0.9, "box": [20, 40, 300, 280]}]}`. Of two masks whose boxes have an IoU
-above
-0.7, the one with the higher score stays. The names are the classes in every format that holds classes; the score is
+A detector is one of these:
+
+- a zero-shot detector of transformers, by its name on the Hugging Face hub or its folder (Grounding DINO, OWL-ViT,
+  OWLv2; safetensors only);
+- `FILE.onnx`, a YOLO-World or other YOLO network that was exported without NMS. It finds the names that it was
+  exported with (YOLO-World's `set_classes`), and needs no PyTorch;
+- `FILE.json`, boxes that any other detector has found:
+  `{"photo.jpg": [{"name": "cap", "score": 0.9, "box": [20, 40, 300, 280]}]}`.
+
+Of two masks whose boxes have an IoU above 0.7, the one with the higher score stays. The names are the classes in every format that holds classes; the score is
 `detector_score` in COCO and GeoJSON files, and is drawn on overlays. The other formats have predicted IoU as their
 score.
 

@@ -8,11 +8,11 @@ thresholds, and its masks, which it enlarges in one step for the square photo an
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
-from pocketsam.apps.fastsam import FastSAM, Letterbox, decode
+from networks import write_network
+from pocketsam.apps.fastsam import FastSAM, decode
+from pocketsam.apps.yolo import Letterbox
 from pocketsam.errors import ModelError
 from pocketsam.evaluation.metrics import iou
 from pocketsam.utils.rle import decode as unpack
@@ -60,33 +60,12 @@ def test_a_mask_ends_at_its_box_and_an_empty_one_is_left_out() -> None:
     np.testing.assert_array_equal(unpack(rle), expected)
 
 
-def write_model(
-    path: Path, *outputs: np.ndarray, metadata: dict[str, str] | None = None, side: object = 64
-) -> Path:
-    """A network that gives the same for every photo."""
-    names = [f"output{i}" for i in range(len(outputs))]
-    nodes = [
-        helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
-        for name, value in zip(names, outputs, strict=True)
-    ]
-    values = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape)
-        for name, value in zip(names, outputs, strict=True)
-    ]
-    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, side, side])
-    graph = helper.make_graph(nodes, "network", [images], values)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    helper.set_model_props(model, metadata or {})
-    onnx.save(model, path)
-    return path
-
-
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
     one = recorded("wide")
     outputs = (one[key].astype(np.float32) for key in ("output0", "output1"))
     metadata = {"names": "{0: 'cat', 1: 'dog', 2: 'bird'}", "imgsz": "[64, 64]"}
-    return write_model(tmp_path / "fastsam.onnx", *outputs, metadata=metadata, side="side")
+    return write_network(tmp_path / "fastsam.onnx", *outputs, metadata=metadata, side="side")
 
 
 def test_a_file_gives_the_objects_of_a_photo(network: Path) -> None:
@@ -102,9 +81,9 @@ def test_a_file_gives_the_objects_of_a_photo(network: Path) -> None:
 def test_what_is_no_such_file_is_one_line(tmp_path: Path) -> None:
     missing, broken = tmp_path / "missing.onnx", tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
-    with_nms = write_model(tmp_path / "nms.onnx", np.zeros((1, 300, 38), np.float32))
+    with_nms = write_network(tmp_path / "nms.onnx", np.zeros((1, 300, 38), np.float32))
     few = np.zeros((1, 20, 84), np.float32)
-    other = write_model(tmp_path / "other.onnx", few, np.zeros((1, 32, 16, 16), np.float32))
+    other = write_network(tmp_path / "other.onnx", few, np.zeros((1, 32, 16, 16), np.float32))
     for file, reason in (
         (missing, "there is no such file"),
         (broken, "cannot be read as ONNX"),

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from commands import run
-from pocketsam.apps.detectors import Found, RecordedBoxes, TransformersDetector
+from networks import write_network
+from pocketsam.apps.detectors import Found, RecordedBoxes, TransformersDetector, YoloDetector, open_detector
 from pocketsam.apps.text import TextSegmenter
 from pocketsam.errors import InputError, ModelError
 from pocketsam.segmenter import Segmenter
@@ -152,3 +153,39 @@ def test_an_owl_vit_gives_a_box_for_each_patch_and_name(owl: Path, photo: Path) 
     assert np.mean([one.box[2] for one in wide]) > 1.5 * np.mean([one.box[2] for one in found])
     opener = TextSegmenter(Segmenter(engine=PerfectEngine()), TransformersDetector(str(owl)), ["cap"], 0.0)
     assert set(opener.open(photo).segment_objects([]).names) == {"cap"}
+
+
+def yolo(path: Path, names: str = "{0: 'Red cap', 1: 'shoe'}", classes: int = 2) -> Path:
+    """A detector for photos of 64 × 64 pixels: the cap twice, the shoe, and something uncertain."""
+    columns = np.zeros((1, 4 + classes, 4), np.float32)
+    for column, ((x0, y0, x1, y1), which, score) in enumerate(
+        [(CAP, 0, 0.9), ((4, 6, 30, 27), 0, 0.8), (SHOE, 1, 0.6), ((0, 0, 9, 9), 1, 0.005)]
+    ):
+        columns[0, :4, column] = (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0
+        columns[0, 4 + which, column] = score
+    return write_network(path, columns, metadata={"names": names})
+
+
+def test_a_yolo_network_finds_the_names_that_it_was_exported_with(tmp_path: Path) -> None:
+    detector = open_detector(str(yolo(tmp_path / "world.onnx")))
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    cap, shoe = detector.detect(image, ["shoe", "red cap"], "photo.png")
+    assert (cap.name, shoe.name) == ("red cap", "shoe")
+    assert [cap.score, shoe.score] == pytest.approx([0.9, 0.6])
+    assert (cap.box, shoe.box) == (CAP, SHOE)
+    (only,) = detector.detect(np.zeros((2 * SIDE, 2 * SIDE, 3), np.uint8), ["shoe"], "large.png")
+    assert only.box == tuple(2 * side for side in SHOE)
+
+
+def test_what_a_yolo_network_cannot_find_is_one_line(tmp_path: Path) -> None:
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    with pytest.raises(
+        InputError, match=r"world.onnx: was not exported with the name 'dog'; it finds Red cap, shoe"
+    ):
+        YoloDetector(yolo(tmp_path / "world.onnx")).detect(image, ["dog"], "photo.png")
+    with pytest.raises(
+        ModelError, match=r"nameless.onnx: does not say which names it finds; give a YOLO-World"
+    ):
+        YoloDetector(yolo(tmp_path / "nameless.onnx", names=""))
+    with pytest.raises(ModelError, match=r"three.onnx: gives \(1, 7, 4\), not \(1, 4 \+ 2 names, A\)"):
+        YoloDetector(yolo(tmp_path / "three.onnx", classes=3)).detect(image, ["shoe"], "photo.png")

@@ -1,6 +1,7 @@
 """Open-vocabulary detectors: where in a photo is "red car"? One small protocol, and a class for each kind.
 
     NAME or FOLDER   a zero-shot detector of transformers: Grounding DINO, OWL-ViT, OWLv2
+    FILE.onnx        a YOLO-World or other YOLO network, which knows the names that it was exported with
     FILE.json        boxes that any other detector has found before: {"photo.jpg": [{"name", "score", "box"}, …]}
 
 A new kind is a class here and a line in `open_detector`.
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketsam.apps.yolo import YoloNetwork, select
 from pocketsam.errors import InputError, ModelError
 from pocketsam.utils.install import importing
 
@@ -38,7 +40,10 @@ class Detector(Protocol):
 
 def open_detector(detector: str) -> Detector:
     """The detector of this name, folder or file. Raises as the classes do."""
-    return RecordedBoxes(Path(detector)) if detector.endswith(".json") else TransformersDetector(detector)
+    path = Path(detector)
+    if path.suffix == ".json":
+        return RecordedBoxes(path)
+    return YoloDetector(path) if path.suffix == ".onnx" else TransformersDetector(detector)
 
 
 class RecordedBoxes:
@@ -62,6 +67,46 @@ class RecordedBoxes:
 def _read(entry: Mapping[str, Any]) -> Found:
     x0, y0, x1, y1 = map(float, entry["box"])
     return Found(str(entry["name"]), float(entry["score"]), (x0, y0, x1, y1))
+
+
+class YoloDetector:
+    """A YOLO network in ONNX. The names that it finds were chosen when it was exported (YOLO-World's `set_classes`).
+
+    Raises ModelError when the file cannot be read, or is another network.
+    """
+
+    remedy = "give a YOLO-World or YOLOv8 detector that was exported to ONNX without NMS inside"
+    confidence, same = 0.01, 0.7
+    """The least score, below which nobody's threshold is; of two boxes of one name with a larger IoU, one goes."""
+
+    def __init__(self, path: Path) -> None:
+        self._network = YoloNetwork(path, [3], "detector of YOLO's form", self.remedy)
+        if not self._network.names:
+            raise ModelError(f"{path}: does not say which names it finds; {self.remedy}")
+
+    def detect(self, image: NDArray[np.uint8], names: Sequence[str], file_name: str) -> list[Found]:
+        """Raises InputError for a name that the network was not exported with."""
+        asked = {name.lower(): name for name in names}
+        known = {number: name.lower() for number, name in self._network.names.items()}
+        unknown = [asked[name] for name in asked.keys() - set(known.values())]
+        if unknown:
+            listed = ", ".join(sorted(self._network.names.values())[:20])
+            raise InputError(
+                f"{self._network.path}: was not exported with the name {min(unknown)!r}; it finds {listed}"
+            )
+        place, (output,) = self._network.run(image)
+        if len(output) != 4 + len(known):
+            raise ModelError(
+                f"{self._network.path}: gives {(1, *output.shape)}, not (1, 4 + {len(known)} names, A); {self.remedy}"
+            )
+        found = select(output, self.confidence, self.same)
+        return [
+            Found(asked[known[number]], float(score), (x0, y0, x1, y1))
+            for number, score, (x0, y0, x1, y1) in zip(
+                found.classes.tolist(), found.scores, place.boxes_to_photo(found.boxes).tolist(), strict=True
+            )
+            if known[number] in asked
+        ]
 
 
 class TransformersDetector:

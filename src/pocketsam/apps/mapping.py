@@ -5,14 +5,19 @@ disagree with a click, none is made that fits; this is what MobileSAM's Table 7 
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
 from pycocotools import mask as coco
 
+from pocketsam.apps.fastsam import FastSAM
 from pocketsam.config import FOREGROUND
 from pocketsam.errors import InputError
+from pocketsam.predict.formats.result import photo_of
 from pocketsam.predict.objects import ObjectPrompt
+from pocketsam.segmenter import Photo
 from pocketsam.utils.rle import RLE, areas, boxes, decode_box, encode, encode_empty
 
 
@@ -67,3 +72,19 @@ class PromptMapping:
             self.of_points(one.points, one.labels) if one.box is None else self.of_box(one.box)
             for one in objects
         ]
+
+
+def masks_to_map(photo: Photo, fastsam: Path | None = None) -> PromptMapping:
+    """The masks that prompts choose among: those of FastSAM's file, or of the model's own everything mode.
+
+    Raises InputError when the photo was opened without its pixels, ModelError as FastSAM does.
+    """
+    image = photo_of(photo.image, photo.name)
+    found = open_fastsam(fastsam).everything(image) if fastsam else photo.everything()
+    return PromptMapping(found.rle, (image.shape[0], image.shape[1]))
+
+
+@lru_cache(maxsize=1)
+def open_fastsam(path: Path) -> FastSAM:
+    """The network in a file, which is opened once a process. Raises ModelError as FastSAM does."""
+    return FastSAM(path)

@@ -13,7 +13,7 @@ DEFAULT = "IDEA-Research/grounding-dino-tiny"
 class TextWords:
     """The text prompts of a command line.
 
-    text: names of objects. detector: a name, a folder or a .json file, see `detectors`.
+    text: names of objects. detector: a name, a folder, a .onnx or a .json file, see `detectors`.
     min_score: the least score of a box, from 0 to 1.
     """
 
@@ -25,7 +25,8 @@ class TextWords:
         default=DEFAULT,
         metadata=option(
             str,
-            "What finds the text: a zero-shot detector of transformers, by name or folder, or a .json with boxes.",
+            "What finds the text: a zero-shot detector of transformers, by name or folder; a YOLO-World .onnx; or a"
+            " .json with boxes.",
             metavar="DETECTOR",
         ),
     )

@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,8 +15,8 @@ from pycocotools.cocoeval import COCOeval
 
 from pocketsam.data.coco import CocoSet
 from pocketsam.data.sample import DataError
-from pocketsam.errors import InputError
-from pocketsam.evaluation.protocols.boxes import BOX_IOU, PREDICTED_IOU, RULES, SINGLE, Boxes
+from pocketsam.errors import InputError, ModelError
+from pocketsam.evaluation.protocols.boxes import BOX_IOU, MAPPED, PREDICTED_IOU, RULES, SINGLE, Boxes
 from pocketsam.evaluation.results import PhotoResult
 from pocketsam.evaluation.session import measure, run
 from pocketsam.segmenter import Segmenter
@@ -136,6 +137,19 @@ def opener(segmenter):
 def measured(boxes, segmenter):
     results = run(boxes, boxes.data, opener(segmenter))
     return results, boxes.summarise(results)
+
+
+def test_boxes_may_choose_among_masks_that_were_found_without_them(tmp_path, perfect, empty):
+    boxes = replace(protocol(tmp_path), mapped=True)
+    _, report = measured(boxes, perfect)
+    assert report.numbers["average_precision"][MAPPED]["AP"] == 1.0
+    assert report.tables[0].lines[-1][:2] == [MAPPED, "100.0"]
+    written = json.loads(report.files["detections-mapped.json"])
+    assert len(written) == 5 and all(decode(one["segmentation"]).any() for one in written)
+    _, nothing = measured(boxes, empty)
+    assert nothing.numbers["average_precision"][MAPPED]["AP"] == 0.0
+    with pytest.raises(ModelError, match=r"missing.onnx: there is no such file"):
+        replace(boxes, fastsam=tmp_path / "missing.onnx")
 
 
 def test_perfect_masks_in_tight_boxes_score_one(tmp_path, perfect):

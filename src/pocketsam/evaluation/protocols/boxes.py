@@ -10,7 +10,8 @@ output, so all rules are measured:
   of the mask is compared). Box with box, as the right mask of a thin or slanting object fills little of its box;
 - single: the mask that a user gets, which for SAM is mask 0.
 
-The three are masks 1 to 3 for every model, as in the papers.
+The three are masks 1 to 3 for every model, as in the papers. FastSAM, with which TinySAM's table compares, has no
+prompts: there a box chooses among masks that were found before (`apps/mapping.py`), a rule that is measured if asked.
 """
 
 import json
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from pocketsam.apps.mapping import PromptMapping, masks_to_map, open_fastsam
 from pocketsam.data.coco import CocoSet
 from pocketsam.data.sample import Dataset, Sample
 from pocketsam.errors import InputError
@@ -39,6 +41,8 @@ from pocketsam.utils.rle import RLE
 
 PREDICTED_IOU, BOX_IOU, SINGLE = RULES = ("predicted IoU", "box IoU", "single")
 """The rules by which one mask of a box is chosen."""
+MAPPED = "mapped"
+"""The rule that chooses among masks that were found before there were boxes."""
 
 _DETECTION = np.dtype([("image_id", "f8"), ("category_id", "f8"), ("score", "f8"), ("bbox", "f8", 4)])
 
@@ -78,11 +82,26 @@ class Detections:
 
 @dataclass(frozen=True)
 class Boxes(EvaluationProtocol):
-    """data: the images and their ground truth, the dataset that is measured. detections: the detector's results."""
+    """data: the images and their ground truth, the dataset that is measured. detections: the detector's results.
+
+    mapped: whether boxes also choose among the masks of everything mode. fastsam: an ONNX file, among whose masks
+    they choose instead.
+    Raises InputError where the detections cannot be used, ModelError where FastSAM's file cannot be.
+    """
 
     data: CocoSet = field(repr=False)
     detections: Path = field(
         metadata=option(type=Path, help="A detector's results, in COCO's format.", metavar="FILE.json")
+    )
+    mapped: bool = field(
+        default=False,
+        metadata=option(
+            type=bool, help="Let the boxes choose among everything mode's masks, too, as FastSAM does."
+        ),
+    )
+    fastsam: Path | None = field(
+        default=None,
+        metadata=option(Path, "Let them choose among the masks of this FastSAM model.", metavar="FILE.onnx"),
     )
 
     name: ClassVar[str] = "boxes"
@@ -102,9 +121,10 @@ class Boxes(EvaluationProtocol):
     needs_counter: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _open(
-            self.detections, self.data
-        )  # which raises InputError where they cannot be used, before anything is measured
+        # Both say what cannot be used before anything is measured.
+        _open(self.detections, self.data)
+        if self.fastsam is not None:
+            open_fastsam(self.fastsam)
 
     @classmethod
     def build(
@@ -120,6 +140,11 @@ class Boxes(EvaluationProtocol):
     def headline(self) -> str:
         return PREDICTED_IOU
 
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The rules that are measured."""
+        return (*RULES, MAPPED) if self.mapped or self.fastsam else RULES
+
     def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
         """The masks of one image's boxes and, for each ground-truth mask, the best of its category.
 
@@ -132,15 +157,24 @@ class Boxes(EvaluationProtocol):
             places, corners = places[kept], corners[kept]
         detections = []
         if len(places):
-            candidates = segmenter.open(sample.image).candidates(boxes=corners)
+            opened = segmenter.open(sample.image)
+            candidates = opened.candidates(boxes=corners)
             detections = [
                 _detection(row, candidates, i, corners[i]) for i, row in enumerate(found.rows[places])
             ]
+            if MAPPED in self.rules:
+                mapping = masks_to_map(opened, self.fastsam)
+                detections = [_with_mapped(one, mapping) for one in detections]
         truth, faults = self.data.truth([photo])
         left_out += [fault for fault in faults if fault not in sample.left_out]
         categories = {one["id"]: one["category_id"] for one in truth["annotations"] if not one["iscrowd"]}
         rows = [
-            _row(number, rle, [one for one in detections if one["category_id"] == categories[number]])
+            _row(
+                number,
+                rle,
+                [one for one in detections if one["category_id"] == categories[number]],
+                self.rules,
+            )
             for number, rle in zip(sample.ids, sample.rles, strict=True)
             if number in categories
         ]
@@ -153,8 +187,8 @@ class Boxes(EvaluationProtocol):
         """
         truth, left_out = self.data.truth([result.photo for result in results])
         detections = [detection for result in results for detection in result.detections]
-        found = {rule: [_result(detection, rule) for detection in detections] for rule in RULES}
-        precision = {rule: average_precision(truth, found[rule], lvis=self.data.lvis) for rule in RULES}
+        found = {rule: [_result(detection, rule) for detection in detections] for rule in self.rules}
+        precision = {rule: average_precision(truth, found[rule], lvis=self.data.lvis) for rule in self.rules}
         numbers = {
             "photos": len(results),
             "masks": sum(len(result.rows) for result in results),
@@ -162,9 +196,9 @@ class Boxes(EvaluationProtocol):
             "truth_left_out": len(left_out),
             "average_precision": precision,
         }
-        lines = [[rule, *(percent(value) for value in precision[rule].values())] for rule in RULES]
+        lines = [[rule, *(percent(value) for value in precision[rule].values())] for rule in self.rules]
         table = Table("mask AP, %", ["mask chosen by", *precision[PREDICTED_IOU]], lines)
-        files = {f"detections-{_slug(rule)}.json": json.dumps(found[rule]).encode() for rule in RULES}
+        files = {f"detections-{_slug(rule)}.json": json.dumps(found[rule]).encode() for rule in self.rules}
         return Report(numbers, [table], files=files)
 
 
@@ -266,6 +300,14 @@ def _detection(row: np.void, candidates: Candidates, i: int, corners: NDArray[np
     }
 
 
+def _with_mapped(detection: dict[str, Any], mapping: PromptMapping) -> dict[str, Any]:
+    """A detection, with the mask that its box chooses among those of `mapping`."""
+    return detection | {
+        "chosen": detection["chosen"] | {MAPPED: MAPPED},
+        "masks": detection["masks"] | {MAPPED: {"segmentation": mapping.of_box(detection["box"])}},
+    }
+
+
 def _box_ious(boxes: NDArray[np.float32], box: NDArray[np.float64]) -> NDArray[np.float64]:
     """The IoU of boxes (N, 4) with a box (4,) that has an area, all XYXY: (N,)."""
     both = np.concatenate([np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])], axis=1)
@@ -277,13 +319,13 @@ def _areas(boxes: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1), np.float64)
 
 
-def _row(number: int, truth: RLE, detections: list[dict[str, Any]]) -> Row:
+def _row(number: int, truth: RLE, detections: list[dict[str, Any]], rules: Sequence[str]) -> Row:
     """A ground-truth mask and the detections of its category: by each rule, the IoU with the best of their masks."""
     ious = {
         rule: coco.iou([_mask(one, rule)["segmentation"] for one in detections], [truth], [0])
-        for rule in (RULES if detections else ())
+        for rule in (rules if detections else ())
     }
-    scores = {rule: float(ious[rule].max()) if detections else 0.0 for rule in RULES}
+    scores = {rule: float(ious[rule].max()) if detections else 0.0 for rule in rules}
     area = int(coco.area(truth))
     if not scores[PREDICTED_IOU]:
         return Row(number, area, dict(scores), truth=truth)
@@ -293,7 +335,7 @@ def _row(number: int, truth: RLE, detections: list[dict[str, Any]]) -> Row:
 
 
 def _mask(detection: dict[str, Any], rule: str) -> dict[str, Any]:
-    """The mask that a rule chooses for a detection: its segmentation and predicted IoU."""
+    """The mask that a rule chooses for a detection: its segmentation and, of the model's own, predicted IoU."""
     mask: dict[str, Any] = detection["masks"][detection["chosen"][rule]]
     return mask
 

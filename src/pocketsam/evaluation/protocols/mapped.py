@@ -9,15 +9,13 @@ prompt, too.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.apps.fastsam import FastSAM
-from pocketsam.apps.mapping import PromptMapping
+from pocketsam.apps.mapping import PromptMapping, masks_to_map, open_fastsam
 from pocketsam.config import BACKGROUND, FOREGROUND
 from pocketsam.data.sample import Sample
 from pocketsam.errors import InputError
@@ -71,7 +69,7 @@ class Mapped(EvaluationProtocol):
                 f"a distance is {min(self.distances)} pixels, but two points are at least 1 apart"
             )
         if self.fastsam is not None:
-            _opened(self.fastsam)  # which says what is wrong with it before anything is measured
+            open_fastsam(self.fastsam)  # which says what is wrong with it before anything is measured
 
     @property
     def headline(self) -> str:
@@ -85,11 +83,10 @@ class Mapped(EvaluationProtocol):
     def measure(self, segmenter: Segmenter, sample: Sample, photo: int) -> PhotoResult:
         """A row for each random pair of points, and a row for each ground-truth mask, with its pairs and its box."""
         opened = segmenter.open(sample.image)
-        found = _opened(self.fastsam).everything(sample.image) if self.fastsam else opened.everything()
-        mapping = PromptMapping(found.rle, (sample.image.shape[0], sample.image.shape[1]))
+        mapping = masks_to_map(opened, self.fastsam)
         rows = self._agreement(opened, mapping, sample.name)
         rows += self._accuracy(opened, mapping, sample)
-        return PhotoResult(photo, sample.name, sample.source, rows, {"proposals": float(len(found))})
+        return PhotoResult(photo, sample.name, sample.source, rows, {"proposals": float(len(mapping.rle))})
 
     def _agreement(self, photo: Photo, mapping: PromptMapping, name: str) -> list[Row]:
         """The mapped masks of pairs of points anywhere, compared with those of the model's own prompts."""
@@ -197,9 +194,3 @@ def _apart(distance: int) -> str:
 def _prompted(photo: Photo, pairs: list[NDArray[np.float64]]) -> list[RLE]:
     """The model's own masks for pairs of points."""
     return photo.segment(points=np.stack(pairs), labels=[LABELS] * len(pairs)).rle if pairs else []
-
-
-@lru_cache(maxsize=1)
-def _opened(path: Path) -> FastSAM:
-    # Not kept in the protocol, which travels to workers.
-    return FastSAM(path)

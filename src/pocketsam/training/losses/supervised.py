@@ -45,7 +45,8 @@ class Supervised(nn.Module):
         objects: masks an image, where it is the teacher that finds them.
         mask_feedback: how often a correction has the former logits as its mask input.
         lone_corrections: how often such a correction comes alone, without the prompts that led to the mask.
-        centre_corrections: how often a correction is drawn near the middle of a wrong region; None: as `centre_clicks`.
+        centre_corrections: how often a correction is drawn near the middle of a wrong region; by default as
+            `centre_clicks` says.
         always_multimask: whether every prompt is taken as ambiguous, as EfficientSAM takes it.
     """
 

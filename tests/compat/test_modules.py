@@ -15,9 +15,17 @@ from pocketsam.compat import (
     sam_model_registry,
 )
 from pocketsam.compat.engine_model import EngineModel
-from pocketsam.compat.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from pocketsam.compat.modeling import (
+    ImageEncoderViT,
+    MaskDecoder,
+    PromptEncoder,
+    Sam,
+    TwoWayTransformer,
+    image_encoder,
+)
 from pocketsam.compat.modeling.decoding import unchanged
 from pocketsam.compat.modeling.image_encoder import (
+    Attention,
     add_decomposed_rel_pos,
     get_rel_pos,
     window_partition,
@@ -114,28 +122,48 @@ def test_it_computes_what_our_network_does(network, sam):
     torch.testing.assert_close(iou, expected_iou[0, :, 1:], rtol=1e-4, atol=1e-4)
 
 
-PROMPTS = {
-    "points": {"point_coords": POINTS, "point_labels": LABELS},
-    "box": {"box": np.array([20, 130, 342, 371])},
-    "points and box": {"point_coords": POINTS, "point_labels": LABELS, "box": np.array([20, 130, 342, 371])},
-    "mask": {"mask_input": np.random.default_rng(0).normal(size=(1, SIZE // 4, SIZE // 4))},
-    "corners as points": {"point_coords": POINTS, "point_labels": np.array([2, 3])},
-    "nothing": {},
+TWO_POINTS = torch.tensor([[[30.0, 60], [90, 12]], [[64, 64], [20, 100]]])
+TWO_LABELS = torch.tensor([[1, 0], [1, 1]])
+TWO_BOXES = torch.tensor([[6.0, 39, 102, 111], [58, 0, 123, 58]])
+TWO_MASKS = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 1, SIZE // 4, SIZE // 4))).float()
+TWO_OBJECTS = {
+    "points": (TWO_POINTS, TWO_LABELS),
+    "boxes": (None, None, TWO_BOXES),
+    "points and boxes": (TWO_POINTS, TWO_LABELS, TWO_BOXES),
+    "masks": (None, None, None, TWO_MASKS),
+    "boxes and masks": (None, None, TWO_BOXES, TWO_MASKS),
+    "corners as points": (TWO_POINTS, torch.tensor([[2, 3], [2, 3]])),
 }
 
 
-@pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
+@pytest.mark.parametrize("prompts", TWO_OBJECTS.values(), ids=TWO_OBJECTS)
 @pytest.mark.parametrize("multimask", [True, False])
-def test_the_factored_decoder_gives_what_the_modules_give(predictor, prompt, multimask):
-    factored = predictor.predict(**prompt, multimask_output=multimask, return_logits=True)
-    decoder = predictor.model.mask_decoder
-    hook = decoder.register_forward_hook(lambda *_: None)
-    assert unchanged(predictor.model) is None
-    called = predictor.predict(**prompt, multimask_output=multimask, return_logits=True)
-    hook.remove()
+def test_two_objects_at_once_get_what_each_gets_alone(predictor, prompts, multimask):
+    """Alone, an object is computed by the modules; two are computed by the factored decoder."""
     assert unchanged(predictor.model) is not None
-    for ours, modules in zip(factored, called, strict=True):
-        np.testing.assert_allclose(ours, modules, rtol=1e-3, atol=1e-3 * modules.std())
+    prompts = (*prompts, None, None)[:4]
+    together = predictor.predict_torch(*prompts, multimask_output=multimask, return_logits=True)
+    for i in range(2):
+        own = (None if given is None else given[i : i + 1] for given in prompts)
+        alone = predictor.predict_torch(*own, multimask_output=multimask, return_logits=True)
+        for ours, modules in zip(together, alone, strict=True):
+            torch.testing.assert_close(ours[i], modules[0], rtol=1e-3, atol=1e-3 * float(modules.abs().max()))
+
+
+def test_attention_in_tiles_is_attention(monkeypatch):
+    torch.manual_seed(0)
+    attention = Attention(16, 2, use_rel_pos=True, input_size=(6, 5)).requires_grad_(False)
+    for position in (attention.rel_pos_h, attention.rel_pos_w):
+        torch.nn.init.normal_(position)
+    x = torch.randn(2, 6, 5, 16)
+    whole = attention(x)  # PyTorch's fused kernel
+    monkeypatch.setattr(image_encoder, "TILE", 70)  # two queries of one head
+    with torch.no_grad():
+        torch.testing.assert_close(attention(x), whole)
+        attention.use_rel_pos = False
+        without = attention(x)
+    torch.testing.assert_close(without, attention(x))
+    assert not torch.allclose(without, whole)
 
 
 def test_points_labelled_as_corners_are_positions_without_a_meaning(predictor):
@@ -150,16 +178,17 @@ def test_points_labelled_as_corners_are_positions_without_a_meaning(predictor):
 
 
 def test_weights_that_change_count_at_once(predictor):
-    before = predictor.predict(POINTS, LABELS, return_logits=True)[0]
+    model = predictor.model
+    before = predictor.predict_torch(TWO_POINTS, TWO_LABELS, return_logits=True)[0]
     with torch.no_grad():
-        predictor.model.mask_decoder.mask_tokens.weight.data.mul_(-1)
-    changed = predictor.predict(POINTS, LABELS, return_logits=True)[0]
-    assert abs(changed - before).max() > 0.1 * before.std()
-    predictor.model.mask_decoder.iou_token = torch.nn.Embedding(1, 256)  # another parameter
-    iou = predictor.predict(POINTS, LABELS)[1]
-    predictor.model.mask_decoder.iou_prediction_head.layers[2] = torch.nn.Identity()  # another layer
-    assert unchanged(predictor.model) is None
-    assert iou.shape == (3,)
+        model.mask_decoder.mask_tokens.weight.data.mul_(-1)
+    changed = predictor.predict_torch(TWO_POINTS, TWO_LABELS, return_logits=True)[0]
+    assert (changed - before).abs().max() > 0.1 * before.std()
+    model.mask_decoder.iou_token = torch.nn.Embedding(1, 256)  # another parameter
+    iou = predictor.predict_torch(TWO_POINTS, TWO_LABELS)[1]
+    model.mask_decoder.iou_prediction_head.layers[2] = torch.nn.Identity()  # another layer
+    assert unchanged(model) is None
+    assert iou.shape == (2, 3)
 
 
 def test_it_trains(sam):

@@ -2,11 +2,22 @@
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
-from pocketsam.models.layers import LayerNorm2d
+from pocketsam.models import layers
 
 __all__ = ["LayerNorm2d", "MLPBlock"]
+
+
+class LayerNorm2d(layers.LayerNorm2d):
+    """Layer normalisation over channels (B, C, H, W), in the published order of operations."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(1, keepdim=True)
+        variance = centred.square().mean(1, keepdim=True)
+        normalised = centred / torch.sqrt(variance + self.eps)
+        return self.weight[:, None, None] * normalised + self.bias[:, None, None]
 
 
 class MLPBlock(nn.Module):

@@ -15,6 +15,8 @@ from pocketsam.compat.modeling.common import LayerNorm2d, MLPBlock
 from pocketsam.models.layers import pad_to
 
 Norm = Callable[[int], nn.Module]
+Biases = tuple[Tensor, Tensor]
+TILE = 2**19  # scores, which are 2 MB
 
 
 class ImageEncoderViT(nn.Module):
@@ -152,14 +154,53 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[1], x.shape[2]
-        q, k, v = self.qkv(x).flatten(1, 2).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        bias = None
+        parts = self.qkv(x).flatten(1, 2).unflatten(2, (3, self.num_heads, -1))
+        q, k, v = parts.permute(2, 0, 3, 1, 4).flatten(1, 2)  # each (B * heads, H * W, c)
+        biases = None
         if self.use_rel_pos:
             size = (height, width)
-            bias = _position_bias(q.flatten(0, 1), self.rel_pos_h, self.rel_pos_w, size, size)
-            bias = bias.unflatten(0, (-1, self.num_heads)).flatten(2, 3).flatten(3)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
-        return cast(Tensor, self.proj(x.transpose(1, 2).flatten(2).unflatten(1, (height, width))))
+            biases = _position_biases(q, self.rel_pos_h, self.rel_pos_w, size, size)
+        attended = (_attend_in_tiles if _is_inference_on_cpu(x) else _attend)(q, k, v, self.scale, biases)
+        heads = attended.unflatten(0, (-1, self.num_heads)).transpose(1, 2)
+        return cast(Tensor, self.proj(heads.flatten(2).unflatten(1, (height, width))))
+
+
+def _is_inference_on_cpu(x: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    )
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, scale: float, biases: Biases | None) -> Tensor:
+    """Attention of N heads between L tokens, by PyTorch's fused kernels: each (N, L, c) -> (N, L, c)."""
+    mask = None
+    if biases is not None:
+        rows, columns = biases
+        mask = (rows[..., :, None] + columns[..., None, :]).flatten(2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+
+
+def _attend_in_tiles(q: Tensor, k: Tensor, v: Tensor, scale: float, biases: Biases | None) -> Tensor:
+    """The same in the published order of operations, so that masks equal the published ones to the pixel.
+
+    A tile of scores stays in the processor's cache, which makes this faster than the fused kernel on a CPU.
+    """
+    length = q.shape[1]
+    heads, queries = max(1, TILE // length**2), max(1, TILE // length)
+    attended = torch.empty_like(q)
+    for first in range(0, len(q), heads):
+        some = slice(first, first + heads)
+        keys, values = k[some].transpose(1, 2), v[some]
+        for start in range(0, length, queries):
+            tile = some, slice(start, start + queries)
+            scores = (q[tile] * scale) @ keys
+            if biases is not None:
+                scores = _add_biases(scores, biases[0][tile], biases[1][tile])
+            attended[tile] = scores.softmax(-1) @ values
+    return attended
 
 
 class PatchEmbed(nn.Module):
@@ -220,17 +261,21 @@ def add_decomposed_rel_pos(
     k_size: tuple[int, int],
 ) -> Tensor:
     """Scores (B, queries, keys) with the bias of relative positions; q (B, queries, C)."""
-    bias = _position_bias(q, rel_pos_h, rel_pos_w, q_size, k_size)
-    return attn + bias.flatten(3).flatten(1, 2)
+    return _add_biases(attn, *_position_biases(q, rel_pos_h, rel_pos_w, q_size, k_size))
 
 
-def _position_bias(
+def _position_biases(
     q: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, q_size: tuple[int, int], k_size: tuple[int, int]
-) -> Tensor:
-    """q (B, H * W, C) -> the scores' bias (B, H, W, keys' H, keys' W)."""
+) -> Biases:
+    """q (B, H * W, C) -> what scores gain by a key's row (B, H * W, keys' H), and column (B, H * W, keys' W)."""
     grid = q.unflatten(1, q_size)
     of_rows = get_rel_pos(q_size[0], k_size[0], rel_pos_h).transpose(1, 2)
     of_columns = get_rel_pos(q_size[1], k_size[1], rel_pos_w).transpose(1, 2)
-    rows = grid @ of_rows  # (B, y, x, key's y)
-    columns = (grid.transpose(1, 2) @ of_columns).transpose(1, 2)  # (B, y, x, key's x)
-    return cast(Tensor, rows[..., :, None] + columns[..., None, :])
+    columns = (grid.transpose(1, 2) @ of_columns).transpose(1, 2)
+    return (grid @ of_rows).flatten(1, 2), columns.flatten(1, 2)
+
+
+def _add_biases(scores: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Scores (B, queries, keys) with `_position_biases` added."""
+    by_place = scores.unflatten(2, (rows.shape[2], columns.shape[2]))
+    return cast(Tensor, (by_place + rows[..., :, None] + columns[..., None, :]).flatten(2))

@@ -1,5 +1,6 @@
 """`PromptEncoder`: clicks, boxes and masks become tokens, with the published constructor and parts."""
 
+import math
 from typing import cast
 
 import torch
@@ -112,8 +113,10 @@ class PositionEmbeddingRandom(FourierPositions):
             self.positional_encoding_gaussian_matrix *= scale
 
     def _pe_encoding(self, coords: Tensor) -> Tensor:
-        """(…, 2) as (x, y) in [0, 1] -> (…, 2 * num_pos_feats)."""
-        return super().forward(coords)
+        """(…, 2) as (x, y) in [0, 1] -> (…, 2 * num_pos_feats); a product of matrices, as published."""
+        with torch.autocast(coords.device.type, enabled=False):
+            angle = 2 * math.pi * ((2 * coords - 1) @ self.positional_encoding_gaussian_matrix)
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
     def forward(self, size: tuple[int, int]) -> Tensor:  # type: ignore[override]
         """The centres of h x w cells, for size (h, w): (2 * num_pos_feats, h, w)."""
@@ -125,4 +128,4 @@ class PositionEmbeddingRandom(FourierPositions):
     def forward_with_coords(self, coords_input: Tensor, image_size: tuple[int, int]) -> Tensor:
         """(B, P, 2) as (x, y) in the pixels of an input of image_size (H, W) -> (B, P, 2 * num_pos_feats)."""
         height, width = image_size
-        return self._pe_encoding(coords_input / coords_input.new_tensor([width, height]).float())
+        return self._pe_encoding((coords_input / coords_input.new_tensor([width, height])).float())

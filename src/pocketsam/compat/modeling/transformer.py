@@ -3,6 +3,7 @@
 At inference `models/factored.py` computes the same with less arithmetic, where no client has changed anything.
 """
 
+import math
 from typing import cast
 
 from torch import Tensor, nn
@@ -121,5 +122,5 @@ class Attention(nn.Module):
         q = self._separate_heads(self.q_proj(q), self.num_heads)
         k = self._separate_heads(self.k_proj(k), self.num_heads)
         v = self._separate_heads(self.v_proj(v), self.num_heads)
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        scores = (q @ k.transpose(-1, -2)) / math.sqrt(q.shape[-1])
         return cast(Tensor, self.out_proj(self._recombine_heads(scores.softmax(-1) @ v)))

@@ -273,9 +273,9 @@ A detector is one of these:
 - `FILE.json`, boxes that any other detector has found:
   `{"photo.jpg": [{"name": "cap", "score": 0.9, "box": [20, 40, 300, 280]}]}`.
 
-Of two masks whose boxes have an IoU above 0.7, the one with the higher score stays. The names are the classes in every format that holds classes; the score is
-`detector_score` in COCO and GeoJSON files, and is drawn on overlays. The other formats have predicted IoU as their
-score.
+Of two masks whose boxes have an IoU above 0.7, the one with the higher score stays. The names are the classes in
+every format that holds classes; the score is `detector_score` in COCO and GeoJSON files, and is drawn on overlays.
+The other formats have predicted IoU as their score.
 
 No accuracy is given here: published detectors were not at hand. A tiny OWL-ViT with random weights, of the real
 architecture, is tested. In the picture, boxes drawn by hand stand for a detector's.

@@ -67,7 +67,12 @@ def run_schemathesis(program: str, address: str, photo: str, folder: Path) -> No
     config.write_text(f'[parameters]\n"path.id" = "{photo}"\n')
     command = [program, f"--config-file={config}", "run", f"{address}api/openapi.json", "--max-examples=300"]
     checks = "--checks=not_a_server_error,response_schema_conformance"
-    rest = ["--phases=coverage,fuzzing", "--exclude-path-regex=everything", "--suppress-health-check=all"]
+    rest = [
+        "--phases=coverage,fuzzing",
+        "--request-timeout=120",
+        "--exclude-path-regex=everything",
+        "--suppress-health-check=all",
+    ]
     subprocess.run([*command, checks, *rest, "--seed=1"], check=True)
 
 

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from threading import Semaphore
 
@@ -16,7 +17,7 @@ from pocketsam.predict.formats.reading import read_labels
 from pocketsam.segmenter import Segmenter
 from pocketsam.utils.rle import decode, encode
 from predictors import SIDE, PerfectEngine
-from shards import blocks, jpeg, paint
+from shards import blocks, jpeg, paint, write_tar
 
 BOXES = ((4, 6, 30, 28), (36, 8, 58, 56), (6, 36, 26, 58))
 FEW = ("--points-per-side", "8")
@@ -408,3 +409,23 @@ def test_photos_share_a_file_of_another_format(pocketsam):
         (photo.file_name, photo.rle) for photo in cvat
     ]
     assert [len(photo) for photo in cvat] == [1, 2]
+
+
+def test_tar_shards_give_the_masks_that_their_photos_give_and_a_second_run_has_nothing_to_do(pocketsam):
+    photos = draw(Path("photos"), a=3, b=1)
+    members = [(photo.name, photo.read_bytes()) for photo in sorted(photos.iterdir())]
+    shard = write_tar(Path("s.tar"), [*members, ("c.jpg", b"no photo")])
+    assert pocketsam(photos, "-o", "all.json", *FEW)[0] == 0
+    code, said, _ = pocketsam(shard, "-o", "out", *FEW)
+    assert code == 0
+    assert said == "out: 2 photos, 4 masks, 1 shard; 1 photo could not be used: manifest.jsonl says why\n"
+    with tarfile.open("out/s.tar") as tar:
+        of_shard = [json.load(tar.extractfile(f"{name}.json")) for name in "ab"]
+    expected = [one["segmentation"] for one in read("all.json")["annotations"]]
+    assert [one["segmentation"] for found in of_shard for one in found["annotations"]] == expected
+    assert "1 of them done by an earlier run" in pocketsam(shard, "-o", "out", *FEW)[1]
+
+
+def test_tar_shards_need_a_folder_for_their_results(pocketsam):
+    code, _, error = pocketsam(write_tar(Path("s.tar"), []))
+    assert code == 2 and "give a folder or URL" in error

@@ -6,21 +6,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pocketsam.automatic.options import Options
-from pocketsam.cli.options import Model, open_model, output_option, with_options
+from pocketsam.cli.options import Model, open_model, output_option, run_shards, with_options
 from pocketsam.config import Running
+from pocketsam.scale.words import ScaleWords
 
 if TYPE_CHECKING:
     from pocketsam.automatic.batch import Outcome
 
 
-@with_options(running=Running, options=Options)
+@with_options(running=Running, options=Options, words=ScaleWords)
 def everything(
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", metavar="PHOTO")],
+    photos: Annotated[
+        list[Path],
+        typer.Argument(help="Photos, folders of photos, tar shards, or URLs of these.", metavar="PHOTO"),
+    ],
     output: Annotated[
         Path | None,
         output_option(
             "A file for all photos, whose suffix chooses the format, such as FILE.json (COCO); or a folder for a"
-            " NAME.masks.json of each. If not given: NAME.masks.json, in the working directory."
+            " NAME.masks.json of each. If not given: NAME.masks.json, in the working directory. Of tar shards, and"
+            " with --ray, a folder or URL for a NAME.tar of each."
         ),
     ] = None,
     overlays: Annotated[
@@ -31,6 +36,7 @@ def everything(
     *,
     running: Running,
     options: Options,
+    words: ScaleWords,
 ) -> None:
     """Find the masks of all objects in photos, without a prompt.
 
@@ -39,8 +45,12 @@ def everything(
     from pocketsam.automatic.batch import everything_in_photos, is_one_file, summary
     from pocketsam.engines import PRECISIONS
     from pocketsam.predict.photo_files import check_all_done, find_photos
+    from pocketsam.scale.jobs.everything import Everything
+    from pocketsam.scale.shards import are_shards
     from pocketsam.utils.progress import Progress
 
+    if words.ray or are_shards(photos):
+        return run_shards(Everything(model, running, options), photos, output, words)
     paths = find_photos(photos)
     output = output or Path()
     is_one_file(output, len(paths))  # which says what cannot be one file

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from pocketsam.config import Running
+from pocketsam.errors import InputError
+from pocketsam.scale.words import ScaleWords
 from pocketsam.utils.options import Option, flag_of, options_of
 from pocketsam.utils.words import size
 
 if TYPE_CHECKING:
+    from pocketsam.scale.job import Job
+    from pocketsam.scale.results import Outcome
     from pocketsam.segmenter import Segmenter
 
 Command: TypeAlias = Callable[..., None]
@@ -27,6 +31,31 @@ def open_model(model: str, running: Running, one_image: bool = False) -> "Segmen
     from pocketsam.segmenter import Segmenter
 
     return Segmenter(model, one_image=one_image, **vars(running))
+
+
+def run_shards(job: "Job", photos: Iterable[Path], output: Path | None, words: ScaleWords) -> None:
+    """Do a job over shards (`pocketsam.scale`), show how far it is, and say where the results are.
+
+    Raises as `scale.run.run` does, and InputError where a shard failed.
+    """
+    from pocketsam.scale.run import run
+    from pocketsam.utils.progress import Progress
+
+    if output is None:
+        raise InputError("shards need a place for their results; give a folder or URL: -o FOLDER")
+    with Progress("shards", resumes=True) as progress:
+        done = 0
+
+        def show(outcome: "Outcome", shards: int) -> None:
+            nonlocal done
+            done += outcome.manifest.get("photos", 0)
+            if outcome.error:
+                progress.warn(outcome.error)
+            progress.update(progress.done + 1, shards, f"{done} photos")
+
+        summary = run(job, photos, output, words, show)
+    typer.echo(summary)
+    summary.check()
 
 
 def output_option(help: str, metavar: str = "OUT") -> Any:

@@ -12,7 +12,6 @@ A shard with an index is whole. Here is the format, and how it is read; writer.p
 
 import json
 import os
-import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,8 +27,8 @@ from pocketsam.data.sa1b import Entry
 from pocketsam.data.sample import DataError
 from pocketsam.embeddings.signature import BITS, Signature, check_same, read_signature
 from pocketsam.predict.image import PHOTO_ENDINGS
+from pocketsam.utils.tars import padding
 
-BLOCK = tarfile.BLOCKSIZE
 _AGAIN = "run the same pocketsam embed again, which rebuilds the shard"
 
 
@@ -138,7 +137,7 @@ class Member(NamedTuple):
     @property
     def end(self) -> int:
         """Where the next member begins."""
-        return self.offset + _padded(self.size)
+        return self.offset + self.size + len(padding(self.size))
 
 
 class Record(NamedTuple):
@@ -242,10 +241,6 @@ def _npy(array: NDArray[Any]) -> bytes:
     file = BytesIO()
     np.save(file, np.ascontiguousarray(array), allow_pickle=False)
     return file.getvalue()
-
-
-def _padded(size: int) -> int:
-    return -(-size // BLOCK) * BLOCK
 
 
 @contextmanager

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from pocketsam.data.sample import DataError
 from pocketsam.embeddings.signature import SIGNATURE_FILE, Signature, check_same, read_signature
 from pocketsam.embeddings.store import (
-    BLOCK,
     Member,
     Record,
     ShardFiles,
@@ -32,8 +31,7 @@ from pocketsam.embeddings.store import (
 )
 from pocketsam.errors import InputError
 from pocketsam.utils.files import write
-
-_END = bytes(2 * BLOCK)
+from pocketsam.utils.tars import BLOCK, END, header, padding
 
 
 def create_store(path: Path, signature: Signature) -> None:
@@ -131,9 +129,9 @@ class ShardWriter:
             ) from error
         members, pieces, end = [], [], self._end
         for ending, content in zip((".npy", ".scale.npy"), contents, strict=False):
-            header = _header(name + ending, len(content))
-            member = Member(end + len(header), len(content), zlib.crc32(content))
-            pieces += [header, content, bytes(member.end - member.offset - member.size)]
+            head = header(name + ending, len(content))
+            member = Member(end + len(head), len(content), zlib.crc32(content))
+            pieces += [head, content, padding(len(content))]
             members.append(member)
             end = member.end
         with writing(self._files.tar_part):
@@ -146,7 +144,7 @@ class ShardWriter:
         """The shard is whole: end the tar, and give both files their names."""
         files = self._files
         with writing(files.tar):
-            _write(self._tar, _END)
+            _write(self._tar, END)
             for file in (self._tar, self._index):
                 os.fsync(file.fileno())
             self.close()
@@ -179,7 +177,7 @@ def find_trouble(store: Path, name: str, photos: Sequence[tuple[str, int]]) -> s
         if intact < len(records):
             return f"{files.tar}: the embedding of {records[intact].name} is damaged"
         tar.seek(records[-1].end if records else 0)
-        if tar.read(len(_END) + 1) != _END:
+        if tar.read(len(END) + 1) != END:
             return f"{files.tar}: does not end where it should"
     changed = _first_change(records, photos)
     return f"{files.tar}: {changed}" if changed else None
@@ -204,27 +202,20 @@ def _count_intact(tar: BinaryIO, records: Sequence[Record]) -> int:
         for member in record.members:
             if not end < member.offset <= member.end <= size:
                 return number
-            header = tar.read(member.offset - end)
+            head = tar.read(member.offset - end)
             content, padding = tar.read(member.size), tar.read(member.end - member.offset - member.size)
-            if not _is_header(header, member.size) or zlib.crc32(content) != member.crc32 or any(padding):
+            if not _is_header(head, member.size) or zlib.crc32(content) != member.crc32 or any(padding):
                 return number
             end = member.end
     return len(records)
 
 
-def _is_header(header: bytes, size: int) -> bool:
+def _is_header(head: bytes, size: int) -> bool:
     """Whether these bytes, whose checksum is looked at, say that a file of this size follows."""
     try:
-        return tarfile.TarInfo.frombuf(header[-BLOCK:], "utf-8", "surrogateescape").size == size
+        return tarfile.TarInfo.frombuf(head[-BLOCK:], "utf-8", "surrogateescape").size == size
     except tarfile.TarError:
         return False
-
-
-def _header(name: str, size: int) -> bytes:
-    """A tar's header of a file, of no time and no owner: the same photos give the same bytes."""
-    member = tarfile.TarInfo(name)
-    member.size = size
-    return member.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
 def _open(path: Path) -> FileIO:

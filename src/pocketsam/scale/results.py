@@ -1,0 +1,186 @@
+"""The results of a shard: first in parts, of a few photos each, then published as one file with a manifest.
+
+    OUTPUT/settings.json               all that the results depend on
+    OUTPUT/NAME.tar                    the files of all photos of the shard NAME, in its order
+    OUTPUT/NAME.manifest.json          the shard, its photos, those in quarantine and why, and the sha256 of NAME.tar
+    OUTPUT/.parts/NAME-DIGEST/00000    the first photos of a shard that is being worked on
+
+Each appears whole or not at all, and holds nothing of when or where it was made. A shard is done when its manifest is
+there, which is written last: whatever ends before is done again, from the parts that are there, with the same bytes.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from pocketsam.errors import InputError
+from pocketsam.scale.formats import FORMATS
+from pocketsam.scale.job import Failure, Files, Job
+from pocketsam.scale.places import Place
+from pocketsam.scale.shards import Shard
+from pocketsam.utils.journal import settings_digest
+from pocketsam.utils.tars import member
+
+SETTINGS = "settings.json"
+
+Manifest: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The results of a few photos. content: the members of a tar. quarantined: file names, and why."""
+
+    photos: int
+    masks: int
+    quarantined: tuple[tuple[str, str], ...]
+    content: bytes
+
+    @classmethod
+    def of(cls, found: Sequence[Files | Failure]) -> "Part":
+        """The results of photos, in their order."""
+        done = [one for one in found if isinstance(one, Files)]
+        failed = tuple((one.file_name, one.reason) for one in found if isinstance(one, Failure))
+        content = b"".join(member(*file) for one in done for file in one.files)
+        return cls(len(done), sum(one.masks for one in done), failed, content)
+
+    def to_bytes(self) -> bytes:
+        """A line of JSON, and the members."""
+        about = [self.photos, self.masks, self.quarantined]
+        return json.dumps(about).encode() + b"\n" + self.content
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> "Part":
+        line, _, content = stored.partition(b"\n")
+        photos, masks, quarantined = json.loads(line)
+        return cls(photos, masks, tuple((name, reason) for name, reason in quarantined), content)
+
+
+def join(parts: Sequence[Part]) -> Part:
+    """One part of several."""
+    return Part(
+        sum(part.photos for part in parts),
+        sum(part.masks for part in parts),
+        tuple(one for part in parts for one in part.quarantined),
+        b"".join(part.content for part in parts),
+    )
+
+
+@dataclass(frozen=True)
+class Work:
+    """A shard to be done. settings: the digest of the job's. format: of the results, see FORMATS."""
+
+    job: Job
+    settings: str
+    shard: Shard
+    output: Place
+    format: str = "tar"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a shard. error: a line that says why it is not done. resumed: an earlier run had done it."""
+
+    shard: str
+    manifest: Manifest = field(default_factory=dict)
+    resumed: bool = False
+    error: str | None = None
+
+
+class ShardResults:
+    """The files of a shard's results."""
+
+    def __init__(self, work: Work) -> None:
+        self.work, self.mark = work, work.shard.mark()
+        self._file = work.output / f"{work.shard.name}.{work.format}"
+        self._manifest = work.output / f"{work.shard.name}.manifest.json"
+        own = settings_digest({"settings": work.settings, "shard": self.mark})[:12]
+        self._parts = work.output / ".parts" / f"{work.shard.name}-{own}"
+
+    def published(self) -> Manifest | None:
+        """The manifest, if the shard is done as it is now, and its file is there."""
+        if not self._manifest.exists():
+            return None
+        found: Manifest = json.loads(self._manifest.read())
+        same = found["settings"] == self.work.settings and found["shard"] == self.mark
+        return found if same and self._file.size() == found["file"]["bytes"] else None
+
+    @cached_property
+    def done(self) -> frozenset[int]:
+        """The numbers of the parts that an earlier run left."""
+        return frozenset(int(name) for name in self._parts.files() if name.isdigit())
+
+    def part(self, number: int) -> Place:
+        """The file of a part."""
+        return self._parts / f"{number:05}"
+
+    def publish(self, parts: int) -> Manifest:
+        """Make the shard's file and its manifest of so many parts, which are deleted then."""
+        photos = masks = size = 0
+        quarantined: list[dict[str, str]] = []
+        digest = hashlib.sha256()
+
+        def contents() -> Iterator[bytes]:
+            nonlocal photos, masks
+            for number in range(parts):
+                part = Part.from_bytes(self.part(number).read())
+                photos, masks = photos + part.photos, masks + part.masks
+                quarantined.extend({"photo": name, "reason": reason} for name, reason in part.quarantined)
+                yield part.content
+
+        def written() -> Iterator[bytes]:
+            nonlocal size
+            for piece in FORMATS[self.work.format](contents()):
+                digest.update(piece)
+                size += len(piece)
+                yield piece
+
+        self._file.write(written())
+        manifest = {
+            "job": self.work.job.name,
+            "settings": self.work.settings,
+            "shard": self.mark,
+            "photos": photos,
+            "masks": masks,
+            "quarantined": quarantined,
+            "file": {"name": self._file.name, "bytes": size, "sha256": digest.hexdigest()},
+        }
+        self._manifest.write([_json(manifest)])
+        self._parts.remove()
+        return manifest
+
+
+def begin(output: Place, settings: dict[str, Any]) -> str:
+    """Write down what the results depend on, and return its digest.
+
+    Raises InputError when there are results of other settings, or nothing can be written.
+    """
+    file, content = output / SETTINGS, _json(settings)
+    if not file.exists():
+        file.write([content])
+    elif file.read() != content:
+        differ = _differences(json.loads(file.read()), json.loads(content))
+        raise InputError(
+            f"{output}: holds results of other settings ({differ}); choose another place for the results"
+        )
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def end(output: Place, outcomes: Sequence[Outcome]) -> Place:
+    """The manifests of all shards as one file, a line each, in order."""
+    manifest = output / "manifest.jsonl"
+    lines = [json.dumps(one.manifest, sort_keys=True) + "\n" for one in outcomes]
+    manifest.write(line.encode() for line in lines)
+    (output / ".parts").remove()
+    return manifest
+
+
+def _differences(known: dict[str, Any], wanted: dict[str, Any]) -> str:
+    names = sorted(name for name in known.keys() | wanted.keys() if known.get(name) != wanted.get(name))
+    return ", ".join(names)
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"

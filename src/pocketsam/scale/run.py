@@ -1,0 +1,101 @@
+"""A job over many shards, from their paths to the manifest of all results; and a shard, in this process.
+
+    inputs → shards ─► on this machine, one after the other ─┐
+                    └► on a Ray cluster (cluster.py)         ─┴─► outcomes → manifest.jsonl
+
+Either way a shard goes through the same stages (job.py) to the same files (results.py). The same call goes on where
+a run ended, whatever ended it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pocketsam.errors import InputError
+from pocketsam.scale.job import Job
+from pocketsam.scale.places import place
+from pocketsam.scale.results import Outcome, Work, begin, end
+from pocketsam.scale.shards import find_shards
+from pocketsam.scale.words import ScaleWords
+from pocketsam.scale.work import do_shard
+from pocketsam.utils.words import count
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of all shards, in order."""
+
+    output: str
+    outcomes: Sequence[Outcome]
+
+    @property
+    def failed(self) -> list[str]:
+        """A line for each shard that is not done."""
+        return [one.error for one in self.outcomes if one.error]
+
+    @property
+    def quarantined(self) -> int:
+        """How many photos could not be used; the manifest says why."""
+        return sum(len(one.manifest.get("quarantined", ())) for one in self.outcomes)
+
+    def total(self, name: str) -> int:
+        """The sum of the shards' "photos" or "masks"."""
+        return sum(one.manifest.get(name, 0) for one in self.outcomes)
+
+    def __str__(self) -> str:
+        text = f"{self.output}: {count(self.total('photos'), 'photo')}"
+        if masks := self.total("masks"):
+            text += f", {count(masks, 'mask')}"
+        done = [one for one in self.outcomes if not one.error]
+        text += f", {count(len(done), 'shard')}"
+        if resumed := sum(one.resumed for one in done):
+            text += f", {resumed} of them done by an earlier run"
+        if self.quarantined:
+            text += f"; {count(self.quarantined, 'photo')} could not be used: manifest.jsonl says why"
+        return text
+
+    def check(self) -> None:
+        """Raises InputError with the first of the shards that failed."""
+        if self.failed:
+            others = f", and {count(len(self.failed) - 1, 'other shard')}" if len(self.failed) > 1 else ""
+            raise InputError(f"{self.failed[0]}{others}; the same command tries again")
+
+
+def run(
+    job: Job,
+    inputs: Iterable[str | Path],
+    output: str | Path,
+    words: ScaleWords | None = None,
+    after_shard: Callable[[Outcome, int], None] = lambda outcome, shards: None,
+) -> Summary:
+    """Do a job over all shards in `inputs`, and publish the results of each in the folder `output`.
+
+    inputs: tar shards, folders of them, folders of photos, photos; paths or URLs.
+    words: where, and how results are stored; by default in this process, as tar.
+    after_shard: sees what became of each shard, in any order, and how many there are.
+    A shard that fails does not stop the others. Raises InputError where there is nothing to do, the output holds
+    results of other settings, or nothing can be written; ModelError where the model cannot be run.
+    """
+    words = words or ScaleWords()
+    shards, folder = find_shards(inputs), place(output)
+    format = "parquet" if words.parquet else "tar"
+    if words.ray:  # as many processes as cores, each with a thread: the least waiting
+        job = replace(job, running=replace(job.running, threads=job.running.threads or 1))
+    stages = job.open()
+    settings = begin(folder, {"job": job.name, "format": format, **stages.settings()})
+    works = [Work(job, settings, shard, folder, format) for shard in shards]
+    found = _on_ray(works, words.ray) if words.ray else (do_shard(work, stages) for work in works)
+    outcomes: dict[str, Outcome] = {}
+    for outcome in found:
+        outcomes[outcome.shard] = outcome
+        after_shard(outcome, len(shards))
+    summary = Summary(str(folder), [outcomes[shard.name] for shard in shards])
+    if not summary.failed:
+        end(folder, summary.outcomes)
+    return summary
+
+
+def _on_ray(works: Sequence[Work], address: str) -> Iterator[Outcome]:
+    from pocketsam.scale.cluster import run_on_ray
+
+    return run_on_ray(works, address)

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 .DEFAULT_GOAL := help
-.PHONY: help demo test check clients fuzz docs page web train-pocket train-saliency clean
+.PHONY: help demo test check clients fuzz s3-server docs page web train-pocket train-saliency clean
 
 # the shirt
 DEMO_BOX := --box 61,20,446,382
@@ -29,6 +29,8 @@ clients: .venv-clients/stamp  ## run programs that build on segment_anything on 
 
 fuzz: .venv/stamp .venv-fuzz/stamp  ## send hostile requests to `pocketsam serve`: no error of the server, no crash
 	.venv/bin/python benchmarks/hostile_requests.py --schemathesis .venv-fuzz/bin/schemathesis
+
+s3-server: .venv-s3/stamp  ## install moto's S3 server, with which tests/scale check object stores
 
 docs: .venv/stamp docs/pictures/tutorial  ## build the documentation into site/, and check its links
 	.venv/bin/mkdocs build --quiet
@@ -74,7 +76,7 @@ docs/pictures/tutorial:
 	.venv/bin/python benchmarks/tutorial_pictures.py
 
 clean:  ## remove environments, caches and outputs (trained models under runs/ stay)
-	rm -rf .venv .venv-demo .venv-fuzz .venv-clients out site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-demo .venv-fuzz .venv-s3 .venv-clients out site dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 .venv/stamp: pyproject.toml constraints.txt
@@ -94,6 +96,11 @@ CLIENT_PIP := .venv-clients/bin/python -m pip install --quiet --disable-pip-vers
 	$(CLIENT_PIP) --no-deps torchvision
 	$(CLIENT_PIP) -c constraints.txt -r benchmarks/clients/requirements.txt
 	$(CLIENT_PIP) --no-deps segment-anything==1.0 segment-geospatial napari-segment-anything samexporter micro-sam label-studio-ml
+	@touch $@
+
+.venv-s3/stamp:
+	$(PYTHON) -m venv .venv-s3
+	.venv-s3/bin/python -m pip install --quiet --disable-pip-version-check 'moto[s3,server]>=5'
 	@touch $@
 
 .venv-demo/stamp: pyproject.toml

@@ -41,6 +41,9 @@ class _Stages:
     def settings(self) -> dict[str, Any]:
         return {"greys": 1, "model": self.job.model}
 
+    def shared_files(self) -> dict[str, bytes]:
+        return {}
+
     def encode(self, photo: StoredPhoto) -> tuple[str, np.ndarray]:
         self._misbehave(photo.file_name, "encode")
         return photo.file_name, load_image(photo.content)

@@ -5,15 +5,18 @@ from typing import Annotated
 
 import typer
 
-from pocketsam.cli.options import open_model, output_option, with_options
+from pocketsam.cli.options import RAY, open_model, output_option, run_shards, with_options
 from pocketsam.config import Running
+from pocketsam.scale.words import ScaleWords
 
 
-@with_options(running=Running)
+@with_options(running=Running, scale=RAY)
 def embed(
     photos: Annotated[
         list[Path],
-        typer.Argument(help="Tar shards, folders of tar shards, or folders of photos.", metavar="PHOTOS"),
+        typer.Argument(
+            help="Tar shards, folders of tar shards, folders of photos, or URLs of these.", metavar="PHOTOS"
+        ),
     ],
     teacher: Annotated[
         str, typer.Option(help="A model's name, its folder, or a checkpoint file.", metavar="MODEL")
@@ -24,6 +27,7 @@ def embed(
     ] = 16,
     *,
     running: Running,
+    scale: dict[str, str | None],
 ) -> None:
     """Store a teacher's embeddings of photos, for training students.
 
@@ -33,8 +37,13 @@ def embed(
     from pocketsam.embeddings.job import check_paths
     from pocketsam.embeddings.job import embed as embed_photos
     from pocketsam.embeddings.teacher import locate_teacher
+    from pocketsam.scale.jobs.embed import Embed
+    from pocketsam.scale.places import is_url
     from pocketsam.utils.progress import Progress
 
+    if scale["ray"] or any(is_url(path) for path in (*photos, output)):
+        locate_teacher(teacher)
+        return run_shards(Embed(teacher, running, bits), photos, output, ScaleWords(scale["ray"]))
     check_paths(photos, output)  # before a teacher is fetched
     locate_teacher(teacher)  # before hours of work: training a student needs more than ONNX files
     segmenter = open_model(teacher, running)

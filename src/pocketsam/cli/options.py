@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pocketsam.scale.results import Outcome
     from pocketsam.segmenter import Segmenter
 
+RAY = {"ray": options_of(ScaleWords)["ray"]}
+"""--ray alone, for commands whose results have one format."""
+
 Command: TypeAlias = Callable[..., None]
 
 Model = Annotated[

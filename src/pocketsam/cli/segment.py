@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pocketsam.apps.text_words import TextWords
-from pocketsam.cli.options import Model, open_model, output_option, with_options
+from pocketsam.cli.options import Model, open_model, output_option, run_shards, with_options
 from pocketsam.config import Running
 from pocketsam.predict.formats import FORMATS
 from pocketsam.predict.prompt_words import PromptWords
+from pocketsam.scale.words import ScaleWords
 from pocketsam.utils.words import count
 
 if TYPE_CHECKING:
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 SUFFIXES = "; ".join(f"{' '.join(format.suffixes)} ({format.what})" for format in FORMATS)
 
 
-@with_options(words=PromptWords, text=TextWords, running=Running)
+@with_options(words=PromptWords, text=TextWords, running=Running, scale=ScaleWords)
 def segment(
     photos: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Photos, or folders of photos; with --prompts, the folder of its photos.", metavar="PHOTO"
+            help="Photos, folders of photos, tar shards, or URLs of these; with --prompts, the folder of its photos.",
+            metavar="PHOTO",
         ),
     ] = None,
     *,
@@ -46,6 +48,7 @@ def segment(
     ] = False,
     model: Model = "pocket",
     running: Running,
+    scale: ScaleWords,
 ) -> None:
     """Segment objects in photos, by clicks, boxes or text.
 
@@ -56,7 +59,12 @@ def segment(
     from pocketsam.apps.text import TextSegmenter
     from pocketsam.predict.batch import is_shared, plan, segment_into, segment_photos
     from pocketsam.predict.photo_files import check_all_done
+    from pocketsam.scale.jobs.segment import Segment
+    from pocketsam.scale.shards import are_shards
 
+    if scale.ray or are_shards(photos or []):
+        job = Segment.of(words, text, model=model, running=running, multimask=multimask, refine=refine)
+        return run_shards(job, photos or [], output, scale)
     jobs = plan(photos or [], words, output, text.names())
     opened = open_model(model, running, one_image=len(jobs) == 1)
     segmenter: PhotoOpener = TextSegmenter.of(text, opened) if text.text else opened

@@ -29,6 +29,8 @@ from pocketsam.embeddings.signature import BITS, Signature, check_same, read_sig
 from pocketsam.predict.image import PHOTO_ENDINGS
 from pocketsam.utils.tars import padding
 
+MEMBERS = (".npy", ".scale.npy")
+"""The endings of a photo's members; with 16 bits there is only the first."""
 _AGAIN = "run the same pocketsam embed again, which rebuilds the shard"
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pocketsam.data.sample import DataError
 from pocketsam.embeddings.signature import SIGNATURE_FILE, Signature, check_same, read_signature
 from pocketsam.embeddings.store import (
+    MEMBERS,
     Member,
     Record,
     ShardFiles,
@@ -128,7 +129,7 @@ class ShardWriter:
                 f"{self.name}: {name}: its embedding {error}; it cannot be stored; does --precision float32 help?"
             ) from error
         members, pieces, end = [], [], self._end
-        for ending, content in zip((".npy", ".scale.npy"), contents, strict=False):
+        for ending, content in zip(MEMBERS, contents, strict=False):
             head = header(name + ending, len(content))
             member = Member(end + len(head), len(content), zlib.crc32(content))
             pieces += [head, content, padding(len(content))]

@@ -41,6 +41,10 @@ class Stages(Protocol):
         """The files of the photo, which depend on nothing but the photo and the settings."""
         ...
 
+    def shared_files(self) -> dict[str, bytes]:
+        """Files beside the results of all shards, by name."""
+        ...
+
 
 @dataclass(frozen=True)
 class Job(ABC):
@@ -54,6 +58,13 @@ class Job(ABC):
     def open(self) -> Stages:
         """The job with its engine. Raises ModelError when the model cannot be run."""
 
+    def index(self, photos: Sequence[tuple[str, int]], members: bytes, offset: int) -> bytes:
+        """Lines for NAME.jsonl of the photos of a part; none by default, and then there is no such file.
+
+        photos: their file names, and bytes. members: the part, which begins at so many bytes of the shard's file.
+        """
+        return b""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -63,20 +74,27 @@ class Failure:
     reason: str
 
 
-Encoded: TypeAlias = Sequence[tuple[str, Any]]
-"""Photos by their file names, each as `encode` gave it, or its Failure."""
+Encoded: TypeAlias = Sequence[tuple[tuple[str, int], Any]]
+"""Photos by their file names and bytes, each as `encode` gave it, or its Failure."""
+Done: TypeAlias = tuple[tuple[str, int], Files]
+"""A photo by its file name and bytes, and what was made of it."""
 
 
 def encode_photos(stages: Stages, photos: Sequence[StoredPhoto]) -> Encoded:
     """The first stage. A photo that fails does not stop the others."""
-    return [(photo.file_name, _try(stages.encode, photo, photo.file_name)) for photo in photos]
-
-
-def decode_photos(stages: Stages, encoded: Encoded) -> list[Files | Failure]:
-    """The second stage: the files of each photo, or its Failure."""
     return [
-        one if isinstance(one, Failure) else _try(stages.decode, one, file_name) for file_name, one in encoded
+        ((photo.file_name, len(photo.content)), _try(stages.encode, photo, photo.file_name))
+        for photo in photos
     ]
+
+
+def decode_photos(stages: Stages, encoded: Encoded) -> list[Done | Failure]:
+    """The second stage: the files of each photo, or its Failure."""
+    found = [
+        (photo, one if isinstance(one, Failure) else _try(stages.decode, one, photo[0]))
+        for photo, one in encoded
+    ]
+    return [one if isinstance(one, Failure) else (photo, one) for photo, one in found]
 
 
 def _try(stage: Any, given: Any, file_name: str) -> Any:

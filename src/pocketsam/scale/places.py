@@ -32,7 +32,7 @@ def place(given: "str | Path | Place") -> "Place":
     if isinstance(given, Place):
         return given
     text = str(given)
-    if not _URL.match(text):
+    if not is_url(text):
         return LocalPlace(text)
     url = _URL.sub(r"\1://", text, count=1)
     if "@" in urlsplit(url).netloc:
@@ -41,6 +41,11 @@ def place(given: "str | Path | Place") -> "Place":
             " AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         )
     return RemotePlace(url)
+
+
+def is_url(path: str | Path) -> bool:
+    """Whether a path is a URL, of which it may have dropped a slash."""
+    return _URL.match(str(path)) is not None
 
 
 def shown(url: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from pocketsam.errors import InputError
 from pocketsam.scale.formats import FORMATS
-from pocketsam.scale.job import Failure, Files, Job
+from pocketsam.scale.job import Done, Failure, Job
 from pocketsam.scale.places import Place
 from pocketsam.scale.shards import Shard
 from pocketsam.utils.journal import settings_digest
@@ -31,20 +31,23 @@ Manifest: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True)
 class Part:
-    """The results of a few photos. content: the members of a tar. quarantined: file names, and why."""
+    """The results of a few photos. content: the members of a tar.
 
-    photos: int
+    photos: file names, and bytes, of those with results. quarantined: file names of the others, and why.
+    """
+
+    photos: tuple[tuple[str, int], ...]
     masks: int
     quarantined: tuple[tuple[str, str], ...]
     content: bytes
 
     @classmethod
-    def of(cls, found: Sequence[Files | Failure]) -> "Part":
+    def of(cls, found: Sequence[Done | Failure]) -> "Part":
         """The results of photos, in their order."""
-        done = [one for one in found if isinstance(one, Files)]
+        done = [one for one in found if not isinstance(one, Failure)]
         failed = tuple((one.file_name, one.reason) for one in found if isinstance(one, Failure))
-        content = b"".join(member(*file) for one in done for file in one.files)
-        return cls(len(done), sum(one.masks for one in done), failed, content)
+        content = b"".join(member(*file) for _, made in done for file in made.files)
+        return cls(tuple(photo for photo, _ in done), sum(made.masks for _, made in done), failed, content)
 
     def to_bytes(self) -> bytes:
         """A line of JSON, and the members."""
@@ -55,13 +58,13 @@ class Part:
     def from_bytes(cls, stored: bytes) -> "Part":
         line, _, content = stored.partition(b"\n")
         photos, masks, quarantined = json.loads(line)
-        return cls(photos, masks, tuple((name, reason) for name, reason in quarantined), content)
+        return cls(tuple(map(tuple, photos)), masks, tuple(map(tuple, quarantined)), content)
 
 
 def join(parts: Sequence[Part]) -> Part:
     """One part of several."""
     return Part(
-        sum(part.photos for part in parts),
+        tuple(one for part in parts for one in part.photos),
         sum(part.masks for part in parts),
         tuple(one for part in parts for one in part.quarantined),
         b"".join(part.content for part in parts),
@@ -121,12 +124,14 @@ class ShardResults:
         photos = masks = size = 0
         quarantined: list[dict[str, str]] = []
         digest = hashlib.sha256()
+        index: list[bytes] = []
 
         def contents() -> Iterator[bytes]:
             nonlocal photos, masks
             for number in range(parts):
                 part = Part.from_bytes(self.part(number).read())
-                photos, masks = photos + part.photos, masks + part.masks
+                photos, masks = photos + len(part.photos), masks + part.masks
+                index.append(self.work.job.index(part.photos, part.content, size))
                 quarantined.extend({"photo": name, "reason": reason} for name, reason in part.quarantined)
                 yield part.content
 
@@ -138,6 +143,8 @@ class ShardResults:
                 yield piece
 
         self._file.write(written())
+        if any(index):
+            (self.work.output / f"{self.work.shard.name}.jsonl").write(index)
         manifest = {
             "job": self.work.job.name,
             "settings": self.work.settings,
@@ -152,13 +159,15 @@ class ShardResults:
         return manifest
 
 
-def begin(output: Place, settings: dict[str, Any]) -> str:
-    """Write down what the results depend on, and return its digest.
+def begin(output: Place, settings: dict[str, Any], files: dict[str, bytes]) -> str:
+    """Write down what the results depend on, and files that they share, and return the digest of the settings.
 
     Raises InputError when there are results of other settings, or nothing can be written.
     """
     file, content = output / SETTINGS, _json(settings)
     if not file.exists():
+        for name, shared in files.items():
+            _write_once(output / name, shared)
         file.write([content])
     elif file.read() != content:
         differ = _differences(json.loads(file.read()), json.loads(content))
@@ -166,6 +175,12 @@ def begin(output: Place, settings: dict[str, Any]) -> str:
             f"{output}: holds results of other settings ({differ}); choose another place for the results"
         )
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _write_once(file: Place, content: bytes) -> None:
+    if file.exists() and file.read() != content:
+        raise InputError(f"{file}: is of other results; choose another place for these")
+    file.write([content])
 
 
 def end(output: Place, outcomes: Sequence[Outcome]) -> Place:

@@ -82,7 +82,7 @@ def run(
     if words.ray:  # as many processes as cores, each with a thread: the least waiting
         job = replace(job, running=replace(job.running, threads=job.running.threads or 1))
     stages = job.open()
-    settings = begin(folder, {"job": job.name, "format": format, **stages.settings()})
+    settings = begin(folder, {"job": job.name, "format": format, **stages.settings()}, stages.shared_files())
     works = [Work(job, settings, shard, folder, format) for shard in shards]
     found = _on_ray(works, words.ray) if words.ray else (do_shard(work, stages) for work in works)
     outcomes: dict[str, Outcome] = {}

@@ -12,7 +12,7 @@ from typing import Any
 from pocketsam.data.sample import DataError
 from pocketsam.errors import InputError
 from pocketsam.predict.image import PHOTO_ENDINGS
-from pocketsam.scale.places import Place, digest_of, place
+from pocketsam.scale.places import Place, digest_of, is_url, place
 
 PHOTOS = 1000
 """Of a folder of photos, so many are a shard."""
@@ -75,12 +75,15 @@ def is_photo(name: str) -> bool:
 
 
 def are_shards(given: Iterable[str | Path]) -> bool:
-    """Whether there is a tar archive, a folder of some, or a URL among what is given."""
-    places = list(map(place, given))
-    return any(
-        one.name.endswith(".tar") or "://" in str(one) or any(name.endswith(".tar") for name in one.files())
-        for one in places
-    )
+    """Whether there is a tar archive, a folder of some, or a URL of anything but a photo among what is given."""
+    return any(map(_is_shards, given))
+
+
+def _is_shards(given: str | Path) -> bool:
+    if is_url(given):
+        return not is_photo(str(given))
+    one = place(given)
+    return one.name.endswith(".tar") or any(name.endswith(".tar") for name in one.files())
 
 
 def find_shards(given: Iterable[str | Path]) -> list[Shard]:

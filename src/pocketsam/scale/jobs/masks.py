@@ -48,6 +48,10 @@ class MaskStages:
         assert opened.image is not None  # as the photo itself was opened
         return EncodedPhoto(photo.file_name, opened.image, opened.embedding)
 
+    def shared_files(self) -> dict[str, bytes]:
+        """None: each photo's masks are a file by themselves."""
+        return {}
+
     def photo(self, encoded: EncodedPhoto) -> Photo:
         """What `Segmenter.open` gives, without running the encoder again."""
         engine, name = self._segmenter.engine, encoded.file_name

@@ -64,7 +64,10 @@ train-pocket: .venv/stamp  ## train the model inside the package, and put it the
 	.venv/bin/pocketsam convert runs/pocket/mean.safetensors -o checkpoints/pocket/model.safetensors --half \
 		--set pred_iou_thresh=0.35 --set stability_score_thresh=0.6 --set confident_logit=5 \
 		--set points_per_side=24 --set min_mask_region_cells=16
-	.venv/bin/pocketsam convert checkpoints/pocket/model.safetensors -o src/pocketsam/weights/pocket --to onnx --half
+	rm -f src/pocketsam/weights/pocket/encoder_int8.onnx
+	.venv/bin/pocketsam convert checkpoints/pocket/model.safetensors -o src/pocketsam/weights/pocket --to onnx --compact
+	.venv/bin/pocketsam quantize checkpoints/pocket/model.safetensors --calibrate $$POCKETSAM_DATA/train-003.tar \
+		-o src/pocketsam/weights/pocket --to encoder
 
 train-saliency: .venv/stamp  ## train the head of `pocketsam cutout` on pocket's encoder, and put it there (needs POCKETSAM_DATA)
 	@: "$${POCKETSAM_DATA:?set it to the folder that holds train-*.tar}"

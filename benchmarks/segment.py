@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pocketsam import Segmenter
-from pocketsam.predict.image import load_image
+from pocketsam.predict.image import load_image, preprocess
 from pocketsam.zoo import locate, model_files
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "sneakers.jpg"
@@ -33,6 +33,7 @@ def main(
     box: Annotated[str, typer.Option(help="X0,Y0,X1,Y1; the middle half of the photo if not given.")] = "",
     model: Annotated[str, typer.Option(help="A model's name, or its folder.")] = "pocket",
     engine: Annotated[str, typer.Option(help="onnx is what a plain installation has.")] = "onnx",
+    precision: Annotated[str, typer.Option(help="As of `pocketsam segment`.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads; all if not given.")] = None,
     runs: Annotated[int, typer.Option(min=1, help="Measured runs of each.")] = 7,
 ) -> None:
@@ -40,15 +41,19 @@ def main(
     corners = (
         [float(x) for x in box.split(",")] if box else [width / 4, height / 4, width * 3 / 4, height * 3 / 4]
     )
-    segmenter = Segmenter(model, engine, threads=threads)
+    segmenter = Segmenter(model, engine, precision=precision, threads=threads)
+    pixels = preprocess(load_image(photo), segmenter.engine.config)
     opened = segmenter.open(photo)
 
     rows = {
         "pocketsam --help, the process": measure(lambda: run(["--help"]), runs),
         "pocketsam segment, the process": measure(
-            lambda: segment_process(photo, corners, model, engine, threads), runs
+            lambda: segment_process(photo, corners, model, engine, precision, threads), runs
         ),
-        "load the model": measure(lambda: Segmenter(model, engine, threads=threads), runs),
+        "load the model": measure(
+            lambda: Segmenter(model, engine, precision=precision, threads=threads), runs
+        ),
+        "the image encoder": measure(lambda: segmenter.engine.encode(pixels), runs),
         "first prompt: open + segment": measure(
             lambda: segmenter.open(photo).segment(boxes=corners).binary, runs
         ),
@@ -61,7 +66,9 @@ def main(
         numbers = statistics.median(seconds), min(seconds), max(seconds)
         table.add_row(name, *(f"{1000 * number:.1f}" for number in numbers))
     console = Console()
-    console.print(f"{photo.name}, {width} × {height} pixels; {about(model, engine, threads)}", soft_wrap=True)
+    console.print(
+        f"{photo.name}, {width} × {height} pixels; {about(model, segmenter, threads)}", soft_wrap=True
+    )
     console.print(table)
     console.print(f"The next prompt takes 1/{first / following:.1f} of the first.")
 
@@ -83,22 +90,26 @@ def run(arguments: list[str]) -> None:
         sys.exit(f"pocketsam {' '.join(arguments)} failed: {done.stderr}")
 
 
-def segment_process(photo: Path, corners: list[float], model: str, engine: str, threads: int | None) -> None:
+def segment_process(
+    photo: Path, corners: list[float], model: str, engine: str, precision: str, threads: int | None
+) -> None:
     """`pocketsam segment` into a folder of its own: the overlay and the COCO JSON, as a user gets them."""
     box = ",".join(f"{x:g}" for x in corners)
     with tempfile.TemporaryDirectory() as folder:
-        options = ["--box", box, "--model", model, "--engine", engine, "-o", folder]
+        options = ["--box", box, "--model", model, "--engine", engine, "--precision", precision, "-o", folder]
         run(["segment", str(photo), *options, *(["--threads", str(threads)] if threads else [])])
         if len(list(Path(folder).iterdir())) != 2:
             sys.exit("pocketsam segment did not write its two files")
 
 
-def about(model: str, engine: str, threads: int | None) -> str:
+def about(model: str, segmenter: Segmenter, threads: int | None) -> str:
     path, _ = locate(model)
     megabytes = sum(file.stat().st_size for file in (model_files(path) if path.is_dir() else [path])) / 1e6
+    info = segmenter.engine.info
     return (
-        f"model {model}, {megabytes:.1f} MB, engine {engine}; {threads or 'all'} threads of {os.cpu_count()} cores, "
-        f"{platform.machine()}; Python {platform.python_version()}, ONNX Runtime {version('onnxruntime')}"
+        f"model {model}, {megabytes:.1f} MB, engine {info.name}, {info.numerics}; {threads or 'all'} threads of"
+        f" {os.cpu_count()} cores, {platform.machine()}; Python {platform.python_version()}, ONNX Runtime"
+        f" {version('onnxruntime')}"
     )
 
 

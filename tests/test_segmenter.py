@@ -186,7 +186,7 @@ def test_the_rule_for_one_mask_an_object():
 
 
 def test_how_to_run_a_model_is_passed_on():
-    with pytest.raises(ModelError, match="the onnx engine computes in float32; for bfloat16 use"):
+    with pytest.raises(ModelError, match="the onnx engine computes in float32 or int8; for bfloat16 use"):
         Segmenter("pocket", "onnx", precision="bf16")
     with pytest.raises(ModelError, match="the onnx engine runs on the CPU; for cuda use torch"):
         Segmenter("pocket", "onnx", device="cuda")

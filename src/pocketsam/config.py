@@ -21,7 +21,7 @@ HEAD_KEY = "pocketsam.head"
 """And under this one a `HeadConfig`."""
 ENCODER_KEY = "pocketsam.encoder"
 """And under this one the `ModelConfig` of the encoder that a saliency head was trained on."""
-FLOATS = ("float32", "float16", "bfloat16")
+FLOATS = ("float32", "float16", "bfloat16", "compact")
 """The numerics of models that are not quantised."""
 LARGEST_SIZE = 8192
 """Pixels a side; a file with a larger value is damaged or malicious."""
@@ -77,8 +77,8 @@ class ModelConfig:
     weights: str = ""
     """sha256 of the weights' numbers, as float32; "" where nobody has computed it."""
     numerics: str = "float32"
-    """How the numbers of large weights were rounded: "float32" (not at all), "float16", or a kind of quantisation,
-    such as "w7a8-1b2c3d4e"."""
+    """How the numbers of large weights were rounded: "float32" (not at all), "float16", "compact" (float16 and INT8,
+    see `export/storage.py`), or a kind of quantisation, such as "w7a8-1b2c3d4e"."""
 
     @property
     def identity(self) -> str:
@@ -171,6 +171,14 @@ class HeadConfig:
             raise ValueError(str(error)) from error
 
 
+PRECISION = option(
+    str,
+    "The precision of the arithmetic: float32, bfloat16, float16 or int8; auto is int8 where model and processor have"
+    " it, else float32.",
+    metavar="PRECISION",
+)
+
+
 @dataclass(frozen=True)
 class Running:
     """How a model is run: the arguments of `Segmenter`, as commands offer them."""
@@ -187,12 +195,7 @@ class Running:
         default="auto",
         metadata=option(str, "auto, cpu, cuda (or cuda:1 and so on) or mps.", metavar="DEVICE"),
     )
-    precision: str = field(
-        default="float32",
-        metadata=option(
-            str, "The precision of the arithmetic: float32, bfloat16 or float16.", metavar="PRECISION"
-        ),
-    )
+    precision: str = field(default="auto", metadata=PRECISION)
     threads: int | None = field(
         default=None,
         metadata=option(int, "CPU threads; all cores, if not given.", metavar="N", minimum=1),

@@ -177,6 +177,10 @@ _GRAPHS = (
 GRAPHS = {graph.name: graph for graph in _GRAPHS}
 """All graphs that a model folder has to hold, by name."""
 
+ENCODER = "encoder"
+INT8_ENCODER = "encoder_int8.onnx"
+"""The same encoder, computing with 8-bit integers. A folder may hold it beside the float one; engines choose."""
+
 SALIENCY = GraphSpec(
     "saliency", (IMAGE_EMBEDDINGS,), (TensorSpec("saliency", (1, 1, "mask_size", "mask_size")),)
 )

@@ -34,7 +34,8 @@ class Segmenter:
 
     model: a name ("pocket" is the model inside the package), a folder that holds one, or a checkpoint file.
     engine: "auto", "onnx", "openvino" or "torch"; or an `Engine` of your own, with which only `batch` is used.
-    device: "auto", "cpu", "cuda" or "mps". precision: "float32", "bfloat16" or "float16".
+    device: "auto", "cpu", "cuda" or "mps". precision: "float32", "bfloat16", "float16" or "int8";
+    "auto" is "int8" where the model has it and the processor computes it faster, else "float32".
     threads: how many CPU threads to use; all cores of this process when not given.
     batch: how many prompts the decoder takes at a time; fewer need less memory.
     compile: whether PyTorch compiles the model first.
@@ -49,7 +50,7 @@ class Segmenter:
         engine: str | Engine = "auto",
         *,
         device: str = "auto",
-        precision: str = "float32",
+        precision: str = "auto",
         threads: int | None = None,
         batch: int = 64,
         compile: bool = False,

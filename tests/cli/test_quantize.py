@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from pocketsam import Segmenter
 from pocketsam.cli.app import app
+from pocketsam.errors import ModelError
 from pocketsam.graphs import CONFIG_FILE, ONNX_FILES
 from pocketsam.models.architectures import ARCHITECTURES, build
 from pocketsam.models.checkpoints import save_model
@@ -51,6 +52,19 @@ def integers(checkpoint, photos, tmp_path_factory) -> Path:
     done = pocketsam("quantize", checkpoint, "--calibrate", photos, "-o", folder, *FAST)
     assert done.exit_code == 0, done.output
     assert "mine in 7-bit weights, 8-bit activations" in done.output
+    return folder
+
+
+@pytest.fixture(scope="module")
+def both(checkpoint, photos, tmp_path_factory) -> Path:
+    """A folder with the float files, stored compactly, and the encoder in INT8 beside them."""
+    folder = tmp_path_factory.mktemp("quantised") / "both"
+    for words in (
+        ("convert", checkpoint, "-o", folder, "--to", "onnx", "--compact"),
+        ("quantize", checkpoint, "--calibrate", photos, "-o", folder, "--to", "encoder", *FAST),
+    ):
+        done = pocketsam(*words)
+        assert done.exit_code == 0, done.output
     return folder
 
 
@@ -152,3 +166,40 @@ def test_files_of_another_model_are_not_mixed_in(checkpoint, photos, scales):
 
 def test_a_full_disk_is_one_line(checkpoint, photos):
     assert "/dev/full" in refusal(checkpoint, "--calibrate", photos, "-o", "/dev/full", *FAST)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_a_folder_may_hold_both_encoders_and_the_processor_decides(
+    engine, both, integers, photos, monkeypatch
+):
+    numerics = {}
+    for fast in (True, False):
+        monkeypatch.setattr("pocketsam.engines.registry.multiplies_int8", lambda fast=fast: fast)
+        numerics[fast] = Segmenter(both, engine, threads=1).engine.info.numerics
+    assert numerics[True].startswith("w7a8-") and numerics[False] == "float32"
+    chosen = {name: Segmenter(both, engine, precision=name, threads=1) for name in ("int8", "float32")}
+    assert chosen["int8"].engine.config.identity.endswith(numerics[True])
+    assert chosen["float32"].engine.config.numerics == "compact"
+    alone = Segmenter(integers, engine, threads=1)
+    box = {"boxes": (10, 10, 60, 50)}
+    masks, same = (one.open(photos / "0.png").segment(**box) for one in (chosen["int8"], alone))
+    np.testing.assert_array_equal(masks.logits, same.logits)
+    floats = chosen["float32"].open(photos / "0.png").segment(**box)
+    assert np.corrcoef(masks.logits.ravel(), floats.logits.ravel())[0, 1] > 0.98
+    assert (masks.logits != floats.logits).any()
+
+
+def test_what_does_not_belong_together_is_refused(both, integers, checkpoint, photos, tmp_path):
+    with pytest.raises(ModelError, match=r"int8: holds no encoder_int8.onnx; leave the precision out"):
+        Segmenter(integers, "onnx", precision="int8")
+    done = pocketsam(
+        "quantize", checkpoint, "--calibrate", photos, "-o", tmp_path / "new", "--to", "encoder", *FAST
+    )
+    assert (done.exit_code, "holds no float ONNX files" in done.output) == (2, True)
+    done = pocketsam("convert", checkpoint, "-o", both, "--to", "onnx")
+    assert (done.exit_code, "encoder_int8.onnx: may be of another model; delete it, or" in done.output) == (
+        2,
+        True,
+    )
+    done = pocketsam("convert", checkpoint, "-o", tmp_path / "new", "--compact")
+    assert (done.exit_code, "--compact: is for ONNX files" in done.output) == (2, True)

@@ -225,12 +225,12 @@ def test_what_is_known_of_a_checkpoint_is_passed_on(weights):
         ({"engine": "tpu"}, "there is no engine 'tpu'; use auto, fake-quant, onnx, openvino or torch"),
         ({"device": "tpu"}, "there is no device 'tpu'; use auto, cpu, cuda or mps"),
         (
-            {"precision": "int8"},
-            "there is no precision 'int8'; use float32, bfloat16, float16, fp32, bf16 or fp16",
+            {"precision": "int3"},
+            "there is no precision 'int3'; use auto, float32, bfloat16, float16, int8, fp32, bf16 or fp16",
         ),
         (
             {"engine": "onnx", "precision": "bf16"},
-            "the onnx engine computes in float32; for bfloat16 use openvino or torch",
+            "the onnx engine computes in float32 or int8; for bfloat16 use openvino or torch",
         ),
         ({"engine": "onnx", "device": "cuda"}, "the onnx engine runs on the CPU; for cuda use torch"),
         ({"engine": "openvino", "device": "mps"}, "the openvino engine runs on the CPU; for mps use torch"),

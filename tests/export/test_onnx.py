@@ -80,7 +80,7 @@ def count_weights(path: Path) -> int:
 def test_half_precision_halves_the_files_and_keeps_the_masks(
     sam: Sam, exported: Path, tmp_path: Path
 ) -> None:
-    halved = export_onnx(sam, DESCRIPTION, tmp_path, half=True)
+    halved = export_onnx(sam, DESCRIPTION, tmp_path, "float16")
     for path in halved:
         full_size, weights = (exported / path.name).stat().st_size, count_weights(exported / path.name)
         assert (
@@ -156,7 +156,7 @@ def test_the_files_keep_the_contract(
     folder = exported
     if half:
         folder = tmp_path_factory.mktemp("half")
-        export_onnx(sam, DESCRIPTION, folder, half=True)
+        export_onnx(sam, DESCRIPTION, folder, "float16")
     expected = sizes(OnnxEngine(folder).config)
     written = onnx.load(folder / graph.file).graph
     for values, tensors in ((written.input, graph.inputs), (written.output, graph.outputs)):

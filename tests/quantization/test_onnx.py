@@ -15,10 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pocketsam.config import ModelConfig
 from pocketsam.engines.onnx import OnnxEngine
+from pocketsam.export.storage import narrow
 from pocketsam.models.architectures import ARCHITECTURES, build
 from pocketsam.quantization.calibrate import calibrate
 from pocketsam.quantization.model import fold_batch_norm
-from pocketsam.quantization.onnx import export_int8, in_integers, narrow
+from pocketsam.quantization.onnx import export_int8, in_integers
 from pocketsam.quantization.settings import Settings
 
 SETTINGS = Settings(weight_bits=7, method="minmax", two_groups=False)

@@ -3,11 +3,11 @@
 The true masks of the sample photos come from their colours: an orange shirt on a green carpet, a cap on red cloth.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
 
@@ -17,15 +17,13 @@ from pocketsam.evaluation.metrics import ious
 from pocketsam.export.onnx import export_onnx
 from pocketsam.predict.candidates import choose
 from pocketsam.predict.image import load_image, preprocess
-from pocketsam.quantization.graph import with_initializers
-from pocketsam.quantization.onnx import narrow
 from pocketsam.segmenter import Photo
 from pocketsam.utils.boxes import tight_box
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINT = ROOT / "checkpoints" / "pocket"
 SAMPLES = ROOT / "samples"
-LARGEST_FILES = 25_000_000
+LARGEST_FILES = 22_000_000
 
 
 def filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -99,11 +97,7 @@ def test_float32_onnx_is_pytorch_to_a_thousandth(torch_engine: TorchEngine, tmp_
 
 def test_openvino_computes_with_int8_weights_in_float(torch_engine: TorchEngine, tmp_path: Path) -> None:
     """For many objects at a time, too: OpenVINO's own arithmetic with stored integers gives other masks there."""
-    export_onnx(torch_engine.sam, torch_engine.config, tmp_path)
-    for file in tmp_path.glob("decoder_*.onnx"):
-        model = with_initializers(onnx.load(file))
-        narrow(model)
-        onnx.save(model, file)
+    export_onnx(torch_engine.sam, torch_engine.config, tmp_path, "compact")
     image = load_image(SAMPLES / "sneakers.jpg")
     for clicks in (1, 3):
         points = np.random.default_rng(0).integers(20, 300, (16, clicks, 2)).tolist()
@@ -114,13 +108,19 @@ def test_openvino_computes_with_int8_weights_in_float(torch_engine: TorchEngine,
         assert np.abs(ours.logits - theirs.logits).max() <= 1e-2 * theirs.logits.std()
 
 
-def test_what_is_shipped_gives_the_masks_of_pytorch(shipped: Segmenter, torch_engine: TorchEngine) -> None:
+@pytest.mark.parametrize(("precision", "mean", "lowest"), [("float32", 0.995, 0.99), ("int8", 0.985, 0.95)])
+def test_what_is_shipped_gives_the_masks_of_pytorch(
+    precision: str, mean: float, lowest: float, torch_engine: TorchEngine
+) -> None:
+    shipped, overlaps = Segmenter("pocket", precision=precision), []
     for path in sorted(SAMPLES.glob("*.jpg")):
         image = load_image(path)
         height, width = image.shape[:2]
         boxes = np.array([[0.1, 0.1, 0.9, 0.9], [0.3, 0.2, 0.7, 0.8]]) * [width, height, width, height]
         theirs = Segmenter(engine=torch_engine).open(image).segment(boxes=boxes)
-        assert min(ious(shipped.open(image).segment(boxes=boxes), theirs.binary)) >= 0.99, path.name
+        overlaps += list(ious(shipped.open(image).segment(boxes=boxes), theirs.binary))
+    assert np.mean(overlaps) >= mean
+    assert min(overlaps) >= lowest
 
 
 def test_half_precision_gives_the_masks_of_float32(torch_engine: TorchEngine) -> None:
@@ -140,11 +140,14 @@ def test_half_precision_gives_the_masks_of_float32(torch_engine: TorchEngine) ->
     assert np.mean(overlaps) >= 0.97
 
 
-def test_the_checkpoint_is_what_was_exported(shipped: Segmenter, torch_engine: TorchEngine) -> None:
-    assert shipped.engine.config == torch_engine.config
+def test_the_checkpoint_is_what_was_exported(torch_engine: TorchEngine) -> None:
     image = preprocess(load_image(SAMPLES / "cap.jpg"), torch_engine.config)
-    ours, theirs = shipped.engine.encode(image), torch_engine.encode(image)
-    assert np.abs(ours - theirs).max() <= 0.02 * np.abs(theirs).max()
+    theirs = torch_engine.encode(image)
+    for precision, numerics, error in (("float32", "compact", 0.01), ("int8", "w7a8-", 0.1)):
+        engine = Segmenter("pocket", precision=precision).engine
+        assert replace(engine.config, numerics="") == replace(torch_engine.config, numerics="")
+        assert engine.config.numerics.startswith(numerics)
+        assert (engine.encode(image) - theirs).std() <= error * theirs.std()
 
 
 def answers(photo: Photo) -> list[NDArray[np.float32]]:

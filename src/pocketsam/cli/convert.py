@@ -48,6 +48,13 @@ def convert(
     half: Annotated[
         bool, typer.Option("--half", help="Store the weights in float16: half the size, the same speed.")
     ] = False,
+    compact: Annotated[
+        bool,
+        typer.Option(
+            "--compact",
+            help="Of ONNX files: store the decoder's weights in INT8, and the encoder's in float16.",
+        ),
+    ] = False,
     defaults: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,7 +80,9 @@ def convert(
     sam, config = load_model(path, config)
     config = config.with_defaults(defaults or [])
     forms = [form.value for form in to or [Form.safetensors]]
-    converted = write(sam, config, output or Path(config.name), forms, half=half, source=path)
+    converted = write(
+        sam, config, output or Path(config.name), forms, half=half, compact=compact, source=path
+    )
     typer.echo(
         f"{path}: {config.architecture or 'an architecture without a name'},"
         f" {converted.parameters / 1e6:.1f} M parameters, {config.image_size} × {config.image_size} pixels"

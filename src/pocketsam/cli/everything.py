@@ -55,7 +55,8 @@ def everything(
     output = output or Path()
     is_one_file(output, len(paths))  # which says what cannot be one file
     segmenter = open_model(model, running)
-    settings = {"precision": PRECISIONS[running.precision]}
+    precision = PRECISIONS.get(running.precision, "auto")
+    settings = {"precision": precision, "numerics": segmenter.engine.info.numerics}
     resumed = 0
     with Progress("photos", len(paths), resumes=True) as progress:
 

@@ -52,7 +52,7 @@ class EngineModel:
     def engine(self) -> Engine:
         """What runs the model, on the device it was last sent to."""
         if self._engine is None:
-            engine = open_engine(self._source, device=self._device, config=self._config)
+            engine = open_engine(self._source, device=self._device, precision="float32", config=self._config)
             check_architecture(self._source, engine.config, self._architectures)
             self._engine = engine
         return self._engine

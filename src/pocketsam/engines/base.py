@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from pocketsam.config import ModelConfig
 from pocketsam.graphs import EMBEDDING_CHANNELS
 
+INT8 = "int8"
+"""The precision of an engine whose encoder computes with 8-bit integers, and its decoder in float32."""
+
 PreparedImage: TypeAlias = Any
 """What an engine prepared of an embedded image. Only that engine can read it."""
 

@@ -4,12 +4,22 @@ All graphs of a folder carry the same `ModelConfig` in their metadata.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from pocketsam.config import METADATA_KEY, ModelConfig
 from pocketsam.errors import ModelError
-from pocketsam.graphs import ALL_GRAPHS, GRAPHS, ONNX_FILES, VERSION, VERSION_KEY
+from pocketsam.graphs import (
+    ALL_GRAPHS,
+    ENCODER,
+    GRAPHS,
+    INT8_ENCODER,
+    ONNX_FILES,
+    VERSION,
+    VERSION_KEY,
+    GraphSpec,
+)
 
 T = TypeVar("T")
 
@@ -23,21 +33,27 @@ class Contents(NamedTuple):
 
 
 def open_folder(
-    folder: Path, open_file: Callable[[Path], tuple[T, Contents]], names: Iterable[str] = tuple(GRAPHS)
+    folder: Path,
+    open_file: Callable[[Path], tuple[T, Contents]],
+    names: Iterable[str] = tuple(GRAPHS),
+    int8: bool = False,
 ) -> tuple[dict[str, T], ModelConfig]:
     """The graphs in `folder` by their names, as `open_file` gives them, and the model's config.
 
-    open_file: may raise anything for a file that it cannot read. names: of the graphs that are needed.
+    open_file: may raise anything for a file that it cannot read. names: of the graphs that are needed. int8: take the
+    encoder that computes with integers; the config then has its numerics.
     Raises ModelError when a file is missing, damaged or foreign, and when they are of different models.
     """
-    opened = {name: _open(folder / f"{name}.onnx", open_file) for name in names}
-    configs = {config for _, config in opened.values()}
-    if len(configs) > 1:
+    files = {name: INT8_ENCODER if int8 and name == ENCODER else f"{name}.onnx" for name in names}
+    opened = {name: _open(name, folder / file, open_file) for name, file in files.items()}
+    configs = [config for _, config in opened.values()]
+    if len({replace(config, numerics="") if int8 else config for config in configs}) > 1:
         raise ModelError(f"{folder}: its ONNX files are of different models; take all of them from one")
-    return {name: graph for name, (graph, _) in opened.items()}, configs.pop()
+    config = opened[ENCODER][1] if int8 and ENCODER in opened else configs[0]
+    return {name: graph for name, (graph, _) in opened.items()}, config
 
 
-def _open(path: Path, open_file: Callable[[Path], tuple[T, Contents]]) -> tuple[T, ModelConfig]:
+def _open(name: str, path: Path, open_file: Callable[[Path], tuple[T, Contents]]) -> tuple[T, ModelConfig]:
     if not path.is_file():
         raise ModelError(f"{path}: is missing; a model folder holds {', '.join(ONNX_FILES)}")
     try:
@@ -47,12 +63,12 @@ def _open(path: Path, open_file: Callable[[Path], tuple[T, Contents]]) -> tuple[
         raise ModelError(
             f"{path}: is damaged or not an ONNX model ({reason}); get the file again, or convert the model again"
         ) from error
-    return opened, _check(path, contents)
+    return opened, _check(ALL_GRAPHS[name], path, contents)
 
 
-def _check(path: Path, contents: Contents) -> ModelConfig:
+def _check(graph: GraphSpec, path: Path, contents: Contents) -> ModelConfig:
     """The config that a file carries. Raises ModelError unless it is the graph that its name says."""
-    graph, text = ALL_GRAPHS[path.stem], contents.metadata.get(METADATA_KEY)
+    text = contents.metadata.get(METADATA_KEY)
     version = contents.metadata.get(VERSION_KEY, "")
     if text is not None and version != str(VERSION):
         raise ModelError(

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, in float32: the engine that comes with the package."""
+"""ONNX Runtime on the CPU, in float32 or with an encoder in INT8: the engine that comes with the package."""
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -10,7 +10,15 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from pocketsam.config import ModelConfig
-from pocketsam.engines.base import EngineInfo, EngineOptions, Prediction, cores, mask_or_none, no_embeddings
+from pocketsam.engines.base import (
+    INT8,
+    EngineInfo,
+    EngineOptions,
+    Prediction,
+    cores,
+    mask_or_none,
+    no_embeddings,
+)
 from pocketsam.engines.folder import Contents, open_folder
 from pocketsam.engines.segment_anything import Graph, SegmentAnythingEngine
 from pocketsam.engines.source import onnx_folder, segment_anything_files
@@ -27,7 +35,7 @@ def load(source: Path, options: EngineOptions) -> "OnnxEngine | SegmentAnythingE
         info = EngineInfo("onnx", "cpu", "float32", threads, thread_safe=True)
         settings = _options(threads)
         return SegmentAnythingEngine(files, lambda path: _open_theirs(path, settings), info)
-    return OnnxEngine(onnx_folder(source, options.config), options.threads)
+    return OnnxEngine(onnx_folder(source, options.config), options.threads, int8=options.precision == INT8)
 
 
 class OnnxEngine:
@@ -35,15 +43,20 @@ class OnnxEngine:
 
     Few prompts are computed one by one, by all threads together; of many, each thread takes a tile at a time, so that
     no thread waits for another. Masks are computed one by one, where there are several by one thread each.
-    graphs: the names of those that will be needed; an encoder alone opens in a quarter of the time.
+    graphs: the names of those that will be needed; an encoder alone opens in a quarter of the time. int8: take the
+    encoder that computes with integers.
     Raises ModelError when files are missing, damaged or foreign.
     """
 
     def __init__(
-        self, folder: Path, threads: int | None = None, graphs: Iterable[str] = tuple(GRAPHS)
+        self,
+        folder: Path,
+        threads: int | None = None,
+        graphs: Iterable[str] = tuple(GRAPHS),
+        int8: bool = False,
     ) -> None:
         self._folder, threads = folder, threads or cores()
-        self._graphs, self.config = open_graphs(folder, threads, graphs)
+        self._graphs, self.config = open_graphs(folder, threads, graphs, int8)
         numerics = self.config.numerics_in("float32")
         self.info = EngineInfo("onnx", "cpu", numerics, threads, thread_safe=True, batch=TILE)
         self._workers = Workers(threads)
@@ -119,11 +132,11 @@ class OnnxEngine:
 
 
 def open_graphs(
-    folder: Path, threads: int, names: Iterable[str]
+    folder: Path, threads: int, names: Iterable[str], int8: bool = False
 ) -> tuple[dict[str, ort.InferenceSession], ModelConfig]:
     """Some of the graphs in a model folder, by name, and its config. Raises as `open_folder` does."""
     options = _options(threads)
-    return open_folder(folder, lambda path: _open(path, options), names)
+    return open_folder(folder, lambda path: _open(path, options), names, int8)
 
 
 def _rows(outputs: Values) -> list[Values]:

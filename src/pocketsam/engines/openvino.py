@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, from the same ONNX files: Intel's engine, in float32 or in half precision."""
+"""OpenVINO on the CPU, from the same ONNX files: Intel's engine, in float32, half precision or INT8."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from openvino.preprocess import PrePostProcessor
 
 from pocketsam.config import METADATA_KEY
-from pocketsam.engines.base import EngineInfo, EngineOptions, Prediction, cores, mask_or_none, no_embeddings
+from pocketsam.engines.base import (
+    INT8,
+    EngineInfo,
+    EngineOptions,
+    Prediction,
+    cores,
+    mask_or_none,
+    no_embeddings,
+)
 from pocketsam.engines.folder import Contents, open_folder
 from pocketsam.engines.segment_anything import Graph, SegmentAnythingEngine
 from pocketsam.engines.source import onnx_folder, segment_anything_files
@@ -63,7 +71,7 @@ class Variant(NamedTuple):
 
 
 class OpenVinoEngine:
-    """An `Engine` on the ONNX files in `folder`, whose arithmetic is in `precision`.
+    """An `Engine` on the ONNX files in `folder`, whose arithmetic is in `precision`; "int8" is that of the encoder.
 
     Few prompts are computed one by one, by all threads together; of many, each thread takes a tile at a time.
     Masks are computed one by one, where there are several by one thread each.
@@ -72,8 +80,10 @@ class OpenVinoEngine:
 
     def __init__(self, folder: Path, precision: str = "float32", threads: int | None = None) -> None:
         threads = threads or cores()
+        int8 = precision == INT8
+        precision = "float32" if int8 else precision
         self._options = _options(precision, threads)
-        models, self.config = open_folder(folder, _read)
+        models, self.config = open_folder(folder, _read, int8=int8)
         numerics = self.config.numerics_in(precision)
         self.info = EngineInfo("openvino", "cpu", numerics, threads, thread_safe=True, batch=TILE)
         for name in models.keys() - {"encoder"}:

@@ -6,22 +6,25 @@ A new engine is a file with a function `load(source, options)`, and a line in `_
 import re
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
 from pocketsam.config import ModelConfig
-from pocketsam.engines.base import Engine, EngineOptions
-from pocketsam.engines.source import can_convert, has_onnx, quantized_file, weights_file
+from pocketsam.engines.base import INT8, Engine, EngineOptions
+from pocketsam.engines.source import can_convert, has_int8, has_onnx, quantized_file, weights_file
 from pocketsam.errors import ModelError
+from pocketsam.graphs import INT8_ENCODER
 from pocketsam.utils.install import how_to_install, installed
+from pocketsam.utils.processor import multiplies_int8
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = {
     "float32": "float32",
     "bfloat16": "bfloat16",
     "float16": "float16",
+    "int8": INT8,
     "fp32": "float32",
     "bf16": "bfloat16",
     "fp16": "float16",
@@ -83,8 +86,8 @@ class EngineEntry:
 _HALF = ("float32", "bfloat16", "float16")
 # The fastest first, as measured for one image and many prompts on a CPU.
 _ENGINES = (
-    EngineEntry("openvino", "openvino", "onnx", "openvino", precisions=_HALF, loads_slowly=True),
-    EngineEntry("onnx", "onnxruntime", "onnx"),
+    EngineEntry("openvino", "openvino", "onnx", "openvino", precisions=(*_HALF, INT8), loads_slowly=True),
+    EngineEntry("onnx", "onnxruntime", "onnx", precisions=("float32", INT8)),
     EngineEntry("torch", "torch", "weights", "export", ("cpu", "cuda", "mps"), _HALF, compiles=True),
     EngineEntry("fake-quant", "torch", "scales", "export", module="pocketsam.engines.fake_quant"),
 )
@@ -98,7 +101,7 @@ def open_engine(
     engine: str = "auto",
     *,
     device: str = "auto",
-    precision: str = "float32",
+    precision: str = "auto",
     threads: int | None = None,
     compile: bool = False,
     config: ModelConfig | None = None,
@@ -110,7 +113,8 @@ def open_engine(
     engine: a name in `ENGINES`, or "auto", the fastest that is installed: PyTorch where the model has weights and
     there is an NVIDIA device; else OpenVINO; else ONNX Runtime.
     device: "cpu", "cuda", "cuda:1" and so on, "mps" or "auto"; only torch knows others than the CPU.
-    precision: "float32", "bfloat16" or "float16", of the arithmetic; inputs and outputs are float32.
+    precision: "float32", "bfloat16", "float16" or "int8", of the arithmetic; inputs and outputs are float32. "auto":
+    "int8" where the model has an encoder for it, and the processor computes it faster; else "float32".
     threads: how many CPU threads to use; all cores of this process when not given.
     compile: whether PyTorch compiles the model first, which takes minutes.
     config: what is known of a checkpoint that its weights do not say.
@@ -120,12 +124,18 @@ def open_engine(
     """
     _check("engine", engine, ("auto", *sorted(ENGINES)))
     _check("device", re.sub(r"^cuda:\d+$", "cuda", device), DEVICES)
-    _check("precision", precision, tuple(PRECISIONS))
+    _check("precision", precision, ("auto", *PRECISIONS))
     if threads is not None and threads < 1:
         raise ModelError(f"threads is {threads}, but at least 1 has to compute")
-    options = EngineOptions(device, PRECISIONS[precision], threads, compile, config)
+    options = EngineOptions(device, PRECISIONS.get(precision, "float32"), threads, compile, config)
     entry = choose(source, options, one_image) if engine == "auto" else ENGINES[engine]
+    if precision == "auto" and INT8 in entry.precisions and has_int8(source) and multiplies_int8():
+        options = replace(options, precision=INT8)
     _refuse_nonsense(entry, options)
+    if options.precision == INT8 and not has_int8(source):
+        raise ModelError(
+            f"{source}: holds no {INT8_ENCODER}; leave the precision out, or make one: pocketsam quantize"
+        )
     return entry.load(source, options)
 
 

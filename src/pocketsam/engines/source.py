@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pocketsam.config import ModelConfig
 from pocketsam.errors import ModelError
-from pocketsam.graphs import ONNX_FILES
+from pocketsam.graphs import INT8_ENCODER, ONNX_FILES
 from pocketsam.utils.install import CHECKOUT, how_to_install, installed, runs_from_checkout
 
 WEIGHTS_FILE = "model.safetensors"
@@ -17,6 +17,11 @@ PACKAGED = Path(__file__).parents[1] / "weights"
 def has_onnx(source: Path) -> bool:
     """Whether a model folder holds ONNX files, ours or others in segment_anything's layout."""
     return any((source / name).exists() for name in ONNX_FILES) or segment_anything_files(source) is not None
+
+
+def has_int8(source: Path) -> bool:
+    """Whether a model folder holds an encoder in INT8 beside the float one."""
+    return (source / INT8_ENCODER).is_file()
 
 
 def segment_anything_files(folder: Path) -> tuple[Path, Path] | None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pocketsam.config import Running
+from pocketsam.config import PRECISION, Running
 from pocketsam.data.sample import Dataset
 from pocketsam.engines import cores
 from pocketsam.engines.source import weights_file
@@ -50,6 +50,7 @@ class Run(Running):
     The other fields are options of the command line, where their help describes them.
     """
 
+    precision: str = field(default="float32", metadata=PRECISION)  # the same figures on every processor
     model: str = "pocket"
     output: Path | None = None
     photos: Path | None = field(
@@ -163,7 +164,7 @@ def run_options(protocol: type[Measurement]) -> dict[str, Option]:
     """The options of a run by a protocol."""
     if issubclass(protocol, EvaluationProtocol):
         return protocol.run_options(options_of(Run))
-    return options_of(Running)
+    return options_of(Running) | {"precision": options_of(Run)["precision"]}
 
 
 def _measure_photos(

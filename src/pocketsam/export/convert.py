@@ -9,7 +9,7 @@ import torch
 from pocketsam.config import ModelConfig
 from pocketsam.errors import InputError
 from pocketsam.export.onnx import export_onnx
-from pocketsam.graphs import ONNX_FILES
+from pocketsam.graphs import INT8_ENCODER, ONNX_FILES
 from pocketsam.models.checkpoints import FILE_NAME, round_to_half, save_model
 from pocketsam.models.published import as_published
 from pocketsam.models.sam import Sam, count_parameters
@@ -24,18 +24,28 @@ class Converted:
 
 
 def convert(
-    sam: Sam, config: ModelConfig, output: Path, forms: Collection[str], *, half: bool = False, source: Path
+    sam: Sam,
+    config: ModelConfig,
+    output: Path,
+    forms: Collection[str],
+    *,
+    half: bool = False,
+    compact: bool = False,
+    source: Path,
 ) -> Converted:
     """Write a model into the folder `output`, or into that .safetensors file.
 
     forms: any of "safetensors", "onnx" and "pt", a state dict as the code of the architecture's authors reads it.
-    half: store weights in float16. source: the checkpoint, which may be replaced.
+    half: store weights in float16. compact: of ONNX files, the decoder's in INT8, the others in float16.
+    source: the checkpoint, which may be replaced.
     Raises InputError when the files cannot be written, or would lie beside those of another model.
     """
     if output.suffix in (".safetensors", ".onnx") and "onnx" in forms:
         raise InputError(f"{output}: is one file, and ONNX files are several; give a folder")
     if output.suffix == ".safetensors" and "pt" in forms:
         raise InputError(f"{output}: is no place for a .pt file; give a folder")
+    if compact and set(forms) != {"onnx"}:
+        raise InputError("--compact: is for ONNX files; give --to onnx, and nothing else")
     _refuse_mixture(output, forms, source)
     if half:
         round_to_half(sam)
@@ -44,7 +54,7 @@ def convert(
         files = [output if output.suffix == ".safetensors" else output / FILE_NAME]
         save_model(files[0], sam.state_dict(), config, half)
     if "onnx" in forms:
-        files += export_onnx(sam, config, output, half)
+        files += export_onnx(sam, config, output, "compact" if compact else "float16" if half else "float32")
     if "pt" in forms:
         files.append(_save_published(sam, output / f"{config.name}.pt"))
     return Converted(files, count_parameters(sam))
@@ -61,10 +71,13 @@ def _save_published(sam: Sam, path: Path) -> Path:
 
 def _refuse_mixture(output: Path, forms: Collection[str], source: Path) -> None:
     """InputError if files of another model would stay beside those to be written: a folder is one model."""
-    files: dict[str, tuple[str, ...]] = {"safetensors": (FILE_NAME,), "onnx": ONNX_FILES}
+    files: dict[str, tuple[str, ...]] = {
+        "safetensors": (FILE_NAME,),
+        "onnx": ONNX_FILES,
+        "int8": (INT8_ENCODER,),
+    }
     for form, names in files.items():
         for file in (output / name for name in names):
             if form not in forms and file.exists() and not (source.exists() and file.samefile(source)):
-                raise InputError(
-                    f"{file}: may be of another model; delete it, add --to {form}, or give another -o"
-                )
+                added = "" if form == "int8" else f", add --to {form}"
+                raise InputError(f"{file}: may be of another model; delete it{added}, or give another -o")

@@ -1,7 +1,6 @@
 """A model as ONNX files: the encoder, and the decoder in three parts (`graphs.py` says which).
 
-Any number of objects, points and prompt embeddings: those axes are dynamic. Weights may be stored in half precision,
-which halves the file; they are widened once, when the file is opened, and all arithmetic stays float32.
+Any number of objects, points and prompt embeddings: those axes are dynamic.
 """
 
 import copy
@@ -15,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from torch import Tensor, nn
 
 from pocketsam.config import METADATA_KEY, ModelConfig
 from pocketsam.export.programs import Encoder
 from pocketsam.export.simplify import fold_padding, fold_resizing
+from pocketsam.export.storage import Storage, stored
 from pocketsam.graphs import (
     CONFIG_FILE,
     EMBEDDING_CHANNELS,
@@ -40,8 +40,6 @@ from pocketsam.utils.files import write, write_stream
 OPSET = 17
 LARGEST_FILE = 1_900_000_000
 """Bytes of weights; a protobuf file ends at 2 GB."""
-SMALLEST_HALVED = 1024
-"""Tensors with fewer elements stay float32: normalisations and biases weigh nothing, and rounding them costs most."""
 
 
 class _Prepare(nn.Module):
@@ -77,17 +75,19 @@ class _DecodeMasks(nn.Module):
         return self.decoder.decode_masks(MaskFeatures(*inputs[:features]), MaskInputs(*inputs[features:]))
 
 
-def export_onnx(sam: Sam, config: ModelConfig, folder: Path, half: bool = False) -> tuple[Path, ...]:
+def export_onnx(
+    sam: Sam, config: ModelConfig, folder: Path, storage: Storage = "float32"
+) -> tuple[Path, ...]:
     """Write a model's graphs into `folder`, whole or not at all, and its config; returns the paths of the graphs.
 
-    half: store the large weights as float16.
+    storage: of the large weights.
     """
     # A copy: the exporter folds batch normalisation into the very tensors it is given.
     sam = copy.deepcopy(sam).eval()
     config = replace(
         config,
         weights=digest(sam.state_dict()),
-        numerics="float16" if half else config.numerics,
+        numerics=config.numerics if storage == "float32" else storage,
         embedding_channels=sam.embedding_channels,
     )
     metadata = {METADATA_KEY: config.to_json(), VERSION_KEY: str(VERSION)}
@@ -96,8 +96,7 @@ def export_onnx(sam: Sam, config: ModelConfig, folder: Path, half: bool = False)
         model = trace(module, example, GRAPHS[name], sizes(config))
         fold_padding(model)
         fold_resizing(model)
-        if half:
-            halve(model)
+        model = stored(model, name, storage)
         helper.set_model_props(model, metadata)
         paths.append(folder / GRAPHS[name].file)
         write_model(paths[-1], model, f"{config.weights[:12]}-{config.numerics}")
@@ -189,14 +188,3 @@ def value_info(tensor: TensorSpec, known: Mapping[str, int]) -> onnx.ValueInfoPr
     """A tensor as ONNX files declare it."""
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype))
     return helper.make_tensor_value_info(tensor.name, kind, tensor.shape(known))
-
-
-def halve(model: onnx.ModelProto) -> None:
-    """Store large float32 weights as float16, each behind a Cast that the runtime folds away at load."""
-    for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST_HALVED:
-            continue
-        name = tensor.name
-        narrow = numpy_helper.to_array(tensor).astype(np.float16)
-        tensor.CopyFrom(numpy_helper.from_array(narrow, f"{name}.half"))
-        model.graph.node.insert(0, helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))

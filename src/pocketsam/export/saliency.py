@@ -7,7 +7,8 @@ from onnx import helper
 
 from pocketsam.config import ENCODER_KEY, HEAD_KEY, METADATA_KEY, HeadConfig, ModelConfig
 from pocketsam.errors import ModelError
-from pocketsam.export.onnx import halve, trace, write_model
+from pocketsam.export.onnx import trace, write_model
+from pocketsam.export.storage import halve
 from pocketsam.graphs import SALIENCY, VERSION, VERSION_KEY, sizes
 from pocketsam.models.checkpoints import load_strictly, load_tensors
 from pocketsam.models.saliency import SaliencyHead

@@ -17,7 +17,7 @@ import onnx
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, TensorData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from torch import Tensor
@@ -106,29 +106,6 @@ def quantize_graph(
     writer.model.topological_sort()
     quantized: onnx.ModelProto = writer.model.model
     return quantized
-
-
-def with_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph, where every constant is an initializer of its own, as ONNX Runtime's library wants it."""
-    model = onnx.ModelProto.FromString(model.SerializeToString())
-    known = {tensor.name: tensor for tensor in model.graph.initializer}
-    nodes = []
-    for node in model.graph.node:
-        constant = None
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            constant = node.attribute[0].t
-        elif node.op_type == "Identity":
-            constant = known.get(node.input[0])
-        if constant is None:
-            nodes.append(node)
-            continue
-        copied = TensorProto.FromString(constant.SerializeToString())
-        copied.name = node.output[0]
-        known[copied.name] = copied
-        model.graph.initializer.append(copied)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    return model
 
 
 def _keep_biases_apart(model: onnx.ModelProto, nodes: Sequence[NodeProto]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pocketsam.config import ModelConfig
 from pocketsam.errors import InputError
-from pocketsam.graphs import ONNX_FILES
+from pocketsam.graphs import INT8_ENCODER, ONNX_FILES
 from pocketsam.models.checkpoints import FILE_NAME as WEIGHTS_FILE
 from pocketsam.models.sam import Sam
 from pocketsam.quantization.calibrate import anything, calibrate
@@ -38,10 +38,18 @@ class Quantized:
 def check_folder(output: Path, to: Form) -> None:
     """Raises InputError where the folder cannot be written, or files of another model lie in it: it is of one."""
     check_writable(output, missing=True)
-    others = (WEIGHTS_FILE, FILE_NAME) if to == "onnx" else (WEIGHTS_FILE, *ONNX_FILES)
-    for file in (output / name for name in others):
+    others: dict[Form, tuple[str, ...]] = {
+        "onnx": (WEIGHTS_FILE, FILE_NAME, INT8_ENCODER),
+        "encoder": (FILE_NAME,),
+        "scales": (WEIGHTS_FILE, *ONNX_FILES),
+    }
+    for file in (output / name for name in others[to]):
         if file.exists():
             raise InputError(f"{file}: is of another model; give another -o, or delete it")
+    if to == "encoder" and not all((output / name).exists() for name in ONNX_FILES):
+        raise InputError(
+            f"{output}: holds no float ONNX files of the model; write them there first, with convert"
+        )
 
 
 def quantize(
@@ -57,8 +65,8 @@ def quantize(
 ) -> Quantized:
     """Find the scales of `sam` with a few images, (1, 3, S, S) each, and write the model into the folder `output`.
 
-    to: "onnx" writes files whose encoder computes with 8-bit integers; only its products are calibrated. "scales"
-    writes the weights and the scales of all products, for the engine fake-quant.
+    to: "onnx" writes files whose encoder computes with 8-bit integers; only its products are calibrated; "encoder"
+    that encoder alone. "scales" writes the weights and the scales of all products, for the engine fake-quant.
     threads: of PyTorch. after_product: is called with the number of products that are done, and of all.
     Raises InputError when the folder cannot be written.
     """
@@ -72,7 +80,7 @@ def quantize(
         tensors,
         settings,
         pad_points_to=config.pad_points_to,
-        chosen=in_integers(sam) if to == "onnx" else anything,
+        chosen=anything if to == "scales" else in_integers(sam),
         journal=journal,
         after_product=after_product,
     )
@@ -82,6 +90,6 @@ def quantize(
         files = [output / FILE_NAME]
     else:
         config = replace(config, numerics=numerics(settings, scales))
-        files = export_int8(fold_batch_norm(sam), config, scales, tensors, settings, output)
+        files = export_int8(fold_batch_norm(sam), config, scales, tensors, settings, output, to == "encoder")
     journal.remove()
     return Quantized(files, len(scales))

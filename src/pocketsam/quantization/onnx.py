@@ -12,7 +12,7 @@ By default, weights use 7 of their 8 bits: processors without VNNI add two produ
 """
 
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +20,21 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 from torch import Tensor
 
 from pocketsam.config import METADATA_KEY, ModelConfig
 from pocketsam.errors import ModelError
 from pocketsam.export.onnx import export_onnx, write_model
-from pocketsam.graphs import CONFIG_FILE, GRAPHS
+from pocketsam.export.storage import narrow, with_initializers
+from pocketsam.graphs import CONFIG_FILE, ENCODER, GRAPHS, INT8_ENCODER
 from pocketsam.models.sam import Sam
-from pocketsam.quantization.graph import Found, is_transposed, quantize_graph, with_initializers
+from pocketsam.quantization.graph import Found, is_transposed, quantize_graph
 from pocketsam.quantization.products import Product, Products
 from pocketsam.quantization.quantizers import Quantizer
 from pocketsam.quantization.search import Scales
 from pocketsam.quantization.settings import Settings
 from pocketsam.utils.files import write
-
-SMALLEST_NARROWED = 1024
-"""Tensors with fewer elements stay float32: they weigh nothing."""
 
 
 def in_integers(sam: Sam) -> Callable[[str], bool]:
@@ -52,11 +50,13 @@ def export_int8(
     images: Sequence[Tensor],
     settings: Settings,
     folder: Path,
+    encoder_only: bool = False,
 ) -> tuple[Path, ...]:
     """Write the graphs of a quantised model into a folder; returns their paths.
 
     sam: in float, its batch normalisations folded. config: with the numerics of the quantisation. scales, settings,
     images: of the calibration, which was for at most 8 bits. Products of the encoder without scales stay in float.
+    encoder_only: write the encoder alone, for a folder that holds the same model's float files.
     Raises ModelError for more bits, InputError when a file cannot be written.
     """
     if settings.weight_bits > 8 or settings.activation_bits != 8:
@@ -69,17 +69,20 @@ def export_int8(
         metadata = {prop.key: prop.value for prop in onnx.load(floats[0]).metadata_props}
         said = (Path(made) / CONFIG_FILE).read_bytes()
     config = ModelConfig.from_json(metadata[METADATA_KEY])
-    found = _of_encoder(sam, images[0], models["encoder"], scales)
-    feeds = [{GRAPHS["encoder"].input_names[0]: image.numpy()} for image in images]
-    models["encoder"] = quantize_graph(models["encoder"], feeds, settings, found)
+    found = _of_encoder(sam, images[0], models[ENCODER], scales)
+    feeds = [{GRAPHS[ENCODER].input_names[0]: image.numpy()} for image in images]
+    models[ENCODER] = quantize_graph(models[ENCODER], feeds, settings, found)
+    files = {ENCODER: INT8_ENCODER} if encoder_only else {name: GRAPHS[name].file for name in models}
     paths = []
-    for name, model in models.items():
+    for name, file in files.items():
+        model = models[name]
         narrow(model, keep=_scales_of(model))
         del model.graph.value_info[:]  # shapes of inner tensors, which every runtime infers
         helper.set_model_props(model, metadata)
-        paths.append(folder / GRAPHS[name].file)
+        paths.append(folder / file)
         write_model(paths[-1], model, f"{config.weights[:12]}-{config.numerics}")
-    write(folder / CONFIG_FILE, said)
+    if not encoder_only:
+        write(folder / CONFIG_FILE, said)
     return tuple(paths)
 
 
@@ -143,31 +146,6 @@ def _same(product: Product, node: NodeProto, weight: NDArray[Any]) -> bool:
     ours = product.b.numpy()
     theirs = weight.T if node.op_type != "Conv" and not is_transposed(node) else weight
     return ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=1e-4, atol=1e-6)
-
-
-def narrow(model: onnx.ModelProto, keep: Collection[str] = ()) -> None:
-    """Store large float32 weights as INT8, each behind a Cast and a product that the runtime folds away at load.
-
-    They have a scale for each row along their last axis. keep: the names of those that stay as they are.
-    """
-    large = [
-        tensor
-        for tensor in model.graph.initializer
-        if tensor.data_type == TensorProto.FLOAT
-        and len(tensor.dims) > 1
-        and np.prod(tensor.dims) >= SMALLEST_NARROWED
-        and tensor.name not in keep
-    ]
-    for tensor in large:
-        name, values = tensor.name, numpy_helper.to_array(tensor)
-        scale = np.abs(values).max(-1, keepdims=True) / np.float32(127)
-        integers = np.rint(values / np.where(scale > 0, scale, 1)).astype(np.int8)
-        tensor.CopyFrom(numpy_helper.from_array(integers, f"{name}.int8"))
-        model.graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
-        widened = helper.make_node("Cast", [f"{name}.int8"], [f"{name}.wide"], to=TensorProto.FLOAT)
-        scaled = helper.make_node("Mul", [f"{name}.wide", f"{name}.scale"], [name])
-        model.graph.node.insert(0, scaled)
-        model.graph.node.insert(0, widened)
 
 
 def _scales_of(model: onnx.ModelProto) -> set[str]:

@@ -7,7 +7,7 @@ from pocketsam.errors import InputError
 from pocketsam.utils.options import option
 
 Method = Literal["minmax", "percentile", "mse", "output", "hessian"]
-Form = Literal["onnx", "scales"]
+Form = Literal["onnx", "encoder", "scales"]
 METHODS: tuple[str, ...] = get_args(Method)
 FEWEST_BITS, MOST_BITS = 2, 16
 
@@ -76,7 +76,7 @@ class Wanted:
     """How small the numbers shall be, what is written, and with how much work.
 
     bits: of weights and activations, 2 to 16; weight_bits and activation_bits are for one of the two.
-    to: "onnx" or "scales"; None for ONNX files where they can hold those bits.
+    to: "onnx", "encoder" or "scales"; None for ONNX files where they can hold those bits.
     full_range: whether ONNX files use all 8 bits of weights, which overflow on processors without VNNI; else 7.
     one_scale: whether the results of softmax and GELU have one scale, as they always have in ONNX files.
     photos: how many of the photos to calibrate with. threads: of PyTorch; None for all cores.
@@ -101,7 +101,8 @@ class Wanted:
         default=None,
         metadata=option(
             Form,
-            "onnx: files that compute with 8-bit integers; the default for 8 bits. scales: a file of weights and"
+            "onnx: files that compute with 8-bit integers; the default for 8 bits. encoder:"
+            " encoder_int8.onnx alone, for a folder of the model's float ONNX files. scales: a file of weights and"
             " scales for any number of bits, which the engine fake-quant computes in float32.",
         ),
     )
@@ -127,13 +128,13 @@ def choose(search: Settings, wanted: Wanted) -> tuple[Settings, Form]:
     weight_bits, activation_bits = wanted.weight_bits or wanted.bits, wanted.activation_bits or wanted.bits
     fits = weight_bits <= 8 and activation_bits == 8
     form: Form = wanted.to or ("onnx" if fits else "scales")
-    if form == "onnx" and not fits:
+    if form != "scales" and not fits:
         raise InputError(
-            f"--to onnx: the files have 8-bit integers, not {weight_bits} bits for weights and {activation_bits} for"
-            " activations; leave the bits out, or give --to scales"
+            f"--to {form}: the files have 8-bit integers, not {weight_bits} bits for weights and {activation_bits}"
+            " for activations; leave the bits out, or give --to scales"
         )
     one_scale = wanted.one_scale
-    if form == "onnx":  # what the files compute is what is searched for
+    if form != "scales":  # what the files compute is what is searched for
         weight_bits = weight_bits if wanted.full_range else min(weight_bits, 7)
         one_scale = True
     return (

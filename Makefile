@@ -99,6 +99,7 @@ CLIENT_PIP := .venv-clients/bin/python -m pip install --quiet --disable-pip-vers
 	$(CLIENT_PIP) --no-deps torchvision
 	$(CLIENT_PIP) -c constraints.txt -r benchmarks/clients/requirements.txt
 	$(CLIENT_PIP) --no-deps segment-anything==1.0 segment-geospatial napari-segment-anything samexporter micro-sam label-studio-ml
+	.venv-clients/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary samexporter -d .venv-clients/sources samexporter
 	@touch $@
 
 .venv-s3/stamp:

@@ -1,10 +1,16 @@
-"""samexporter: its exporters' files of a module of ours, run by its own runner, and by PocketSAM's engines."""
+"""samexporter: its exporters' files of a module of ours, run by its own runner, and by PocketSAM's engines.
 
+And its own tests, which are in its source archive only; `make clients` has put that beside the installed packages.
+"""
+
+import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from common import SAMPLES, small_checkpoint, small_under_every_name
 from samexporter import export_decoder, export_encoder
 from samexporter.sam_onnx import SegmentAnythingONNX
@@ -12,6 +18,13 @@ from samexporter.sam_onnx import SegmentAnythingONNX
 from pocketsam import Segmenter
 from pocketsam.compat import SamPredictor, build_sam
 from pocketsam.predict.image import load_image
+
+with tempfile.TemporaryDirectory() as name:
+    (archive,) = Path(sys.prefix, "sources").glob("samexporter-*.tar.gz")
+    with tarfile.open(archive) as files:
+        files.extractall(name, filter="data")
+    (tests,) = Path(name).glob("*/tests")
+    assert pytest.main(["-q", "-p", "no:cacheprovider", str(tests)]) == 0
 
 small_under_every_name()
 with tempfile.TemporaryDirectory() as name:

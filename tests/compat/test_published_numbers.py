@@ -7,7 +7,6 @@ import torch
 from parity import synthetic_weights
 from parity.synthetic_weights import FOLDER
 from pocketsam.compat import SamPredictor, sam_model_registry
-from pocketsam.engines.torch import TorchEngine
 
 POINT, BACKGROUND, BOX = (135.3, 120.9), (320.0, 181.5), (70.5, 60.2, 210.0, 190.7)
 CASES = {
@@ -24,13 +23,8 @@ def predictor(tmp_path_factory):
     drawn = synthetic_weights.state_dict(str(FOLDER / "mobile_sam.json"))
     path = tmp_path_factory.mktemp("published") / "mobile_sam.pt"
     torch.save({name: torch.from_numpy(np.asarray(tensor)) for name, tensor in drawn.items()}, path)
-    with pytest.MonkeyPatch.context() as patch:  # no detour through ONNX
-        patch.setattr(
-            "pocketsam.compat.engine_model.open_engine",
-            lambda source, *, device, config: TorchEngine.load(source, device),
-        )
-        predictor = SamPredictor(sam_model_registry["vit_t"](checkpoint=path))
-        predictor.set_image(synthetic_weights.image(300, 451))
+    predictor = SamPredictor(sam_model_registry["vit_t"](checkpoint=path))
+    predictor.set_image(synthetic_weights.image(300, 451))
     path.unlink()
     return predictor
 

@@ -50,9 +50,8 @@ class _Finder(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         if module.__spec__ is not None and module.__spec__.loader is self:
-            module.__spec__ = (
-                module.__spec__.loader_state
-            )  # that of its first name, which the import has replaced
+            # The import has replaced that of the module's first name.
+            module.__spec__ = module.__spec__.loader_state
 
 
 def _ours(fullname: str) -> str:

@@ -1,4 +1,4 @@
-"""`ModuleEngine`: a published module as an engine, for everything mode."""
+"""A published module as an engine, for everything mode: by the factored decoder, or by calling its modules."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +12,7 @@ from pocketsam.compat.modeling.decoding import unchanged
 from pocketsam.config import PADDING, SAM, ModelConfig
 from pocketsam.engines.base import Engine, EngineInfo, Prediction
 from pocketsam.engines.torch import TorchEngine
+from pocketsam.models.sam import Sam
 
 Array = NDArray[np.float32]
 TILE = 4
@@ -28,24 +29,32 @@ def engine_of(model: Any) -> Engine:
         std=tuple(model.pixel_std.flatten().tolist()),
     )
     if network is None:
-        return ModuleEngine(model, config, EngineInfo("torch", str(model.device), precision, 1, batch=TILE))
-    engine = TorchEngine(network, config, precision)
-    engine.encode = ModuleEngine(model, config, engine.info).encode  # type: ignore[method-assign]
-    return engine
+        return ModuleEngine(model, config, precision)
+    return FactoredEngine(model, network, config, precision)
+
+
+class FactoredEngine(TorchEngine):
+    """An `Engine` on published modules: their own encoder, and the factored decoder with their weights."""
+
+    def __init__(self, model: Any, network: Sam, config: ModelConfig, precision: str) -> None:
+        super().__init__(network, config, precision)
+        self.model = model
+
+    def encode(self, image: Array) -> Array:
+        """See `Engine.encode`."""
+        return _encode(self.model, image)
 
 
 class ModuleEngine:
     """An `Engine` on modules that are not, or no longer, the published ones, called as they are."""
 
-    def __init__(self, model: Any, config: ModelConfig, info: EngineInfo) -> None:
-        self.model, self.config, self.info = model, config, info
+    def __init__(self, model: Any, config: ModelConfig, precision: str) -> None:
+        self.model, self.config = model, config
+        self.info = EngineInfo("torch", str(model.device), precision, 1, batch=TILE)
 
-    @torch.no_grad()
     def encode(self, image: Array) -> Array:
         """See `Engine.encode`."""
-        pixels = torch.from_numpy(image).to(self.model.device, next(self.model.parameters()).dtype)
-        embedding: Array = self.model.image_encoder(pixels).float().cpu().numpy()
-        return embedding
+        return _encode(self.model, image)
 
     def prepare(self, embedding: Array, mask_input: Array | None = None) -> Array:
         """See `Engine.prepare`; nothing is prepared here."""
@@ -90,3 +99,10 @@ class ModuleEngine:
             prediction.mask_inputs[np.asarray(objects, int)], ((0, 0), (1, 0), (0, 0), (0, 0))
         )
         return masks
+
+
+@torch.no_grad()
+def _encode(model: Any, image: Array) -> Array:
+    pixels = torch.from_numpy(image).to(model.device, next(model.parameters()).dtype)
+    embedding: Array = model.image_encoder(pixels).float().cpu().numpy()
+    return embedding

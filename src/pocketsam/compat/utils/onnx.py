@@ -7,15 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pocketsam.compat.modeling import Sam
-from pocketsam.compat.modeling.decoding import unchanged
 from pocketsam.compat.utils.amg import calculate_stability_score
-from pocketsam.models.factored import FactoredDecoder
 
 
 class SamOnnxModel(nn.Module):
     """What to give to `torch.onnx.export`: the masks of one object.
 
-    The graph computes by `models/factored.py`, where the model's decoder is the published one.
+    The graph calls the modules as they are: of one object the factored decoder (`models/factored.py`) saves nothing.
 
     return_single_mask: the one mask that the prompt means, instead of all four. use_stability_score: stability
     instead of the predicted IoU. return_extra_metrics: stability and area of the masks, too.
@@ -91,14 +89,6 @@ class SamOnnxModel(nn.Module):
         self, embedding: Tensor, coords: Tensor, labels: Tensor, mask: Tensor, has_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         """All four masks and their predicted IoU."""
-        network = unchanged(self.model)
-        if network is not None:
-            decoder = FactoredDecoder(network)
-            prepared = decoder.prepare(embedding, mask, has_mask)
-            prediction = decoder.predict_iou(prepared.projections, coords, labels)
-            return decoder.decode_masks(
-                prepared.mask_features, prediction.mask_inputs
-            ), prediction.iou_predictions
         prompts: Any = self.model.prompt_encoder
         kinds = [prompts.not_a_point_embed, *prompts.point_embeddings]
         sparse = prompts.pe_layer.forward_with_coords(coords + 0.5, prompts.input_image_size)

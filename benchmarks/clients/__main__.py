@@ -38,6 +38,7 @@ class Client:
 CLIENTS = (
     Client("segment-anything", "published", "231 predictor cases and six generators on the same ViT-B", 7),
     Client("segment-anything", "onnx_decoder", "the decoder in one ONNX file, its own export and ours", 3),
+    Client("segment-anything", "engine", "a checkpoint file as a module, and by the fastest engine"),
     Client("segment-geospatial", "segment_geospatial", "`SamGeo` automatic and prompted, `SamGeoPredictor`"),
     Client(
         "napari-segment-anything",
@@ -48,7 +49,6 @@ CLIENTS = (
         "samexporter",
         "samexporter",
         "its own tests, its exporters, its runner, and our engines on its files",
-        2,
     ),
     Client(
         "micro-sam", "micro_sam", "loading, embeddings, prompts, batches, everything mode, its checkpoints"

@@ -16,6 +16,9 @@ with tempfile.TemporaryDirectory() as name:
     os.chdir(folder)
     options = {"points_per_side": 6, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
     automatic = SamGeo("vit_b", device="cpu", checkpoint=checkpoint, sam_kwargs=options)
+    automatic.mask_generator.predictor.model.mask_threshold = (
+        0.8  # above most logits, so that there are several masks
+    )
     automatic.generate(image, output="masks.tif", foreground=True, unique=True)
     assert automatic.masks and Path("masks.tif").stat().st_size
 

@@ -10,6 +10,7 @@ from pocketsam.compat import SamAutomaticMaskGenerator, build_sam
 
 with tempfile.TemporaryDirectory() as name:
     sam = build_sam(small_checkpoint(Path(name)))
+sam.mask_threshold = 0.8  # above most logits of these weights, so that masks differ from each other
 found = {}
 for mode in ("binary_mask", "uncompressed_rle", "coco_rle"):
     generator = SamAutomaticMaskGenerator(

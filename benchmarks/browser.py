@@ -64,7 +64,7 @@ def main(
         page.locator("body[data-model=ready]").wait_for(timeout=WAIT)
         runs = page.locator("#note").inner_text().rpartition("It uses ")[2]
         print(f"Chromium {browser.version}: {runs} Times in ms, the median of {len(PLACES)} clicks")
-        segmenter = Segmenter(source, engine="onnx")
+        segmenter = Segmenter(source, engine="onnx", precision="float32")
         _measure(page, segmenter, photos[0], "warm")
         rows = [_measure(page, segmenter, path, str(i)) for i, path in enumerate(photos)]
         browser.close()

@@ -80,7 +80,7 @@ def iou(rle, other) -> float:
 
 
 def test_a_photo_is_segmented_without_a_server_and_without_a_network(page, site, host, samples):
-    photo = Segmenter(engine="onnx").open(samples / "tshirt.jpg")
+    photo = Segmenter(engine="onnx", precision="float32").open(samples / "tshirt.jpg")
     address, server = host(site)
     page.goto(address)
     page.locator("body[data-model=ready]").wait_for()

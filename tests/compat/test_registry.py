@@ -17,7 +17,8 @@ def opened(engine, monkeypatch) -> list[tuple]:
     """What the engine is asked to open, which is the fake one."""
     calls: list[tuple] = []
 
-    def open_engine(source, *, device, config):
+    def open_engine(source, *, device, precision, config):
+        assert precision == "float32"  # as the published package computes
         calls.append((source, device, config))
         return engine
 

@@ -1,9 +1,13 @@
 """The two programs that other runtimes get, and the formats they are written in."""
 
 import json
+import runpy
+import sys
 from importlib.util import find_spec
+from unittest.mock import MagicMock
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import torch
 
@@ -21,6 +25,7 @@ NAMES = {
     "litert": "litert_torch",
     "executorch": "executorch",
     "coreml": "coremltools",
+    "tensorrt": "onnx",
 }
 """What each target imports."""
 
@@ -105,6 +110,36 @@ def test_openvino_computes_the_same_with_any_number_of_points(sam, config, tmp_p
         found = compiled({name: tensor.numpy() for name, tensor in given.items()})["low_res_masks"]
         # Weights are stored in float16.
         assert (torch.from_numpy(np.asarray(found)) - exact).abs().max() < 0.02 * exact.std()
+
+
+def test_tensorrt_gets_files_that_take_as_many_points_as_its_scripts_say(
+    sam, config, tmp_path, monkeypatch
+) -> None:
+    target = TARGETS["tensorrt"]
+    paths = export_programs(sam, config, tmp_path, target.suffix, target.write)
+    assert [path.name for path in paths[2:4]] == ["decoder.onnx", "decoder.build.py"]
+    _, decoder = programs(sam)
+    session = ort.InferenceSession(tmp_path / "decoder.onnx", providers=["CPUExecutionProvider"])
+    given = inputs(decoder)
+    trt = MagicMock()  # TensorRT itself needs a GPU
+    trt.Builder().build_serialized_network.return_value = b"engine"
+    monkeypatch.setitem(sys.modules, "tensorrt", trt)
+    runpy.run_path(str(tmp_path / "decoder.build.py"))
+    shapes = {
+        call.args[0]: call.args[1:]
+        for call in trt.Builder().create_optimization_profile().set_shape.mock_calls
+    }
+    assert set(shapes) == {"point_coords", "point_labels"}
+    for coords, labels in zip(shapes["point_coords"], shapes["point_labels"], strict=True):
+        given |= {
+            "point_coords": torch.rand(coords) * SIZE,
+            "point_labels": torch.ones(labels, dtype=torch.int32),
+        }
+        exact = decoder.module(*given.values())[0]
+        found = session.run(["low_res_masks"], {name: tensor.numpy() for name, tensor in given.items()})[0]
+        assert (torch.from_numpy(found) - exact).abs().max() < 1e-3 * exact.std()
+    trt.OnnxParser().parse_from_file.assert_called_with(str(tmp_path / "decoder.onnx"))
+    assert (tmp_path / "decoder.engine").read_bytes() == b"engine"
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -25,6 +25,8 @@ from pocketsam.models.sam import Sam
 from pocketsam.utils.files import write
 
 CONFIG_FILE = "model.json"
+BESIDE = (".bin", ".build.py")
+"""The ends of files that targets write beside a program's own."""
 POINTS = 2
 """The points that a decoder of fixed shapes takes: a click and a padding point, or the corners of a box."""
 
@@ -120,7 +122,7 @@ def export_programs(
     for program in programs(sam, points):
         path = folder / f"{program.name}{suffix}"
         write_program(program, path)
-        paths += [one for one in (path, path.with_suffix(".bin")) if one.exists()]
+        paths += [one for one in (path, *map(path.with_suffix, BESIDE)) if one.exists()]
         contracts[path.name] = program.contract()
     config = replace(config, weights=digest(sam.state_dict()), embedding_channels=sam.embedding_channels)
     note = folder / CONFIG_FILE

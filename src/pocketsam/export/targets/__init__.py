@@ -8,6 +8,7 @@ _TABLE = (
     "litert:LiteRT",
     "executorch:ExecuTorch",
     "coreml:CoreML",
+    "tensorrt:TensorRT",
 )
 """FILE:CLASS of each target, in the order in which help lists them. None imports its packages before it writes."""
 

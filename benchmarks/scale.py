@@ -154,7 +154,7 @@ def capacity(
     total: int = 11_000_000,
     price: Annotated[float, typer.Option(help="Of a core for an hour, in US dollars.")] = 0.04,
     stored: Annotated[float, typer.Option(help="Of a gigabyte stored for a month, in US dollars.")] = 0.023,
-    workers: Annotated[str, typer.Option(help="Simulated cores.")] = "1,2,4,8",
+    workers: Annotated[str, typer.Option(help="Simulated cores.")] = "1,2,4,8,16",
 ) -> None:
     """Processor seconds and bytes of a photo; how the rate grows with simulated cores; and what millions cost."""
     job = Everything(running=Running(threads=1), options=Options(points_per_side=points_per_side))
@@ -233,11 +233,12 @@ class Sleeping(Job):
 def _simulate(cost: Cost, cores: int) -> tuple[float, float]:
     """Photos a second of so many cores that sleep, and processor seconds a photo; without the first shards."""
     job = Sleeping(encoding=cost.encode, decoding=cost.decode, size=int(cost.bytes))
-    shards = 4 * cores
+    shards = 12 * cores
     with _folder() as folder, _machines([cores]) as cluster:
         (folder / "shards").mkdir()
         for number in range(shards):
-            _write(folder / "shards" / f"{number:04}.tar", [(f"{i}.jpg", bytes(30_000)) for i in range(32)])
+            photos_of_it = [(f"{i}.jpg", bytes(30_000)) for i in range(PHOTOS_SIMULATED)]
+            _write(folder / "shards" / f"{number:04}.tar", photos_of_it)
         moments: list[float] = []
         busy = [0.0]
 
@@ -247,7 +248,7 @@ def _simulate(cost: Cost, cores: int) -> tuple[float, float]:
 
         run(job, [folder / "shards"], folder / "out", ScaleWords(ray=cluster.address), note)
     middle = slice(len(moments) // 4, None)  # without the start of the processes
-    photos = 32 * (len(moments[middle]) - 1)
+    photos = PHOTOS_SIMULATED * (len(moments[middle]) - 1)
     rate = photos / (moments[-1] - moments[middle][0])
     return rate, (busy[-1] - busy[1:][middle][0]) / photos
 
@@ -269,6 +270,8 @@ def _processor_seconds(cluster: Any) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+PHOTOS_SIMULATED = 8
+"""Of a shard."""
 MACHINE = {"num_cpus": 1, "object_store_memory": 200 << 20}
 
 

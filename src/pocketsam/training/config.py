@@ -129,6 +129,8 @@ class Recipe(Part):
     workers: int = Field(1, ge=0)
     """Processes that read photos."""
     devices: int | Literal["auto"] = "auto"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Whether each of several devices has all weights, or its share of weights, gradients and moments (FSDP2)."""
     validate_every: int = Field(500, gt=0)
     """Steps."""
     checkpoint_every: int = Field(200, gt=0)

@@ -9,6 +9,7 @@ from typing import Literal, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies.strategy import Strategy
 from torch import Tensor
 
 from pocketsam.data.sample import DataError
@@ -17,6 +18,7 @@ from pocketsam.models.checkpoints import FILE_NAME
 from pocketsam.training.config import Recipe
 from pocketsam.training.meter import Speed, matrix_rate
 from pocketsam.training.samples import Item, batches
+from pocketsam.training.sharding import sharded_strategy
 from pocketsam.training.state import TrainingState, learning_rate
 from pocketsam.utils.files import write
 from pocketsam.utils.progress import Progress
@@ -109,6 +111,7 @@ def _steps(state: TrainingState, progress: Progress) -> bool:
             last = state.step == recipe.last_step
             progress.update(state.step, status=status)
             if last or state.step % recipe.validate_every == 0:
+                state.gather_average()
                 if fabric.is_global_zero:
                     _validate(state, curves, progress)
                 speed.pause()
@@ -196,9 +199,11 @@ def _devices(recipe: Recipe) -> int | str:
     return recipe.devices if torch.cuda.is_available() or recipe.devices != "auto" else 1
 
 
-def _strategy(recipe: Recipe) -> str:
+def _strategy(recipe: Recipe) -> str | Strategy:
     # The encoder's classifier, and the mask encoder in a run of one round, get no gradient.
     several = _devices(recipe) != 1 and (_devices(recipe) != "auto" or torch.cuda.device_count() > 1)
+    if several and recipe.parallel == "fsdp":
+        return sharded_strategy()
     return "ddp_find_unused_parameters_true" if several else "auto"
 
 

@@ -7,12 +7,15 @@ ends with the weights of a run that was not killed, bit for bit (on the same mac
 import copy
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricOptimizer
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from pocketsam.errors import InputError, PocketSAMError
 from pocketsam.models.checkpoints import FILE_NAME, load_tensors, save_model, save_tensors
@@ -22,6 +25,7 @@ from pocketsam.training.groups import parameter_groups
 from pocketsam.training.meter import floating_point_operations
 from pocketsam.training.recipe import parse_recipe
 from pocketsam.training.samples import Item
+from pocketsam.training.sharding import drop_unused, joined, local, nothing_of, shared_like, uses, whole
 from pocketsam.training.tasks import build_task
 
 STATE_FILE = "state.safetensors"
@@ -48,9 +52,12 @@ class TrainingState:
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval().to(fabric.device)
         if fabric.world_size > 1:
             share_batch_norm(self.task.loss)
+        self.loss = fabric.setup_module(self.task.loss)
         groups = parameter_groups(self.model, recipe)
         optimiser = torch.optim.AdamW(groups, recipe.learning_rate, recipe.betas, fused=True)
-        self.loss, self.optimiser = fabric.setup(self.task.loss, optimiser)
+        self.optimiser = cast(_FabricOptimizer, fabric.setup_optimizers(optimiser))
+        self.is_sharded = any(isinstance(one, DTensor) for one in self.model.parameters())
+        self._average = [local(one).clone() for one in self.model.parameters()] if self.is_sharded else []
         self.step, self.best = 0, -1.0
 
     def operations(self, batch: Item) -> int:
@@ -77,7 +84,10 @@ class TrainingState:
         self.loss.train()
         if self.recipe.encoder_weights:
             _freeze_statistics(self.model)
+        self._used = torch.zeros(len(list(self.model.parameters())), device=self.fabric.device)
         found = [self._backward(part, last=i + 1 == len(batch)) for i, part in enumerate(batch)]
+        if self.is_sharded:
+            drop_unused(self.model.parameters(), self._used)
         try:
             self.fabric.clip_gradients(self.loss, self.optimiser, max_norm=self.recipe.clip)
         except RuntimeError as error:
@@ -95,7 +105,11 @@ class TrainingState:
             loss = float(losses["loss"].detach())
             if not math.isfinite(loss):
                 raise self._diverged(f"loss is {loss}", [part])
-            self.fabric.backward(losses["loss"] / self.recipe.accumulate)
+            stepped = losses["loss"] / self.recipe.accumulate
+            if self.is_sharded:
+                self._used += uses(stepped, self.model.parameters()).to(self.fabric.device)
+                stepped = stepped + nothing_of(self.task.loss.parameters()).to(stepped.device)
+            self.fabric.backward(stepped)
         return {name: value.detach() for name, value in losses.items()}
 
     def _diverged(self, what: str, batch: Sequence[Item]) -> Diverged:
@@ -110,11 +124,22 @@ class TrainingState:
     def _update_average(self) -> None:
         """The moving average of the weights; slower as the run grows older, so that it forgets the start."""
         keep = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        ours: list[Tensor] = list(self.average.parameters())
-        theirs: list[Tensor] = list(self.model.parameters())
+        ours: list[Tensor] = self._average or list(self.average.parameters())
+        theirs: list[Tensor] = [local(one) for one in self.model.parameters()]
         torch._foreach_lerp_(ours, theirs, 1 - keep)  # one fused pass over ten million numbers
         for ours_, theirs_ in zip(self.average.buffers(), self.model.buffers(), strict=True):
             ours_.copy_(theirs_)
+
+    @torch.no_grad()
+    def gather_average(self) -> None:
+        """Put the shares of the averaged weights together in `average`; on all processes at the same time."""
+        for share, like, average in self._shares():
+            average.copy_(joined(share, like))
+
+    def _shares(self) -> Iterator[tuple[Tensor, nn.Parameter, nn.Parameter]]:
+        """This process's share of each averaged weight, the weight itself, and the whole average."""
+        if self.is_sharded:
+            yield from zip(self._average, self.model.parameters(), self.average.parameters(), strict=True)
 
     def save_average(self) -> None:
         """Write the averaged weights: the run's result."""
@@ -122,17 +147,21 @@ class TrainingState:
         save_model(path, task.result(self.average), task.config, metadata=task.metadata)
 
     def checkpoint(self) -> None:
-        """Everything that resuming needs, in one file that is replaced in one move."""
-        if not self.fabric.is_global_zero:
+        """Everything that resuming needs, in one file that is replaced in one move; on all processes."""
+        if not (self.is_sharded or self.fabric.is_global_zero):
             return
+        self.gather_average()
         names = {p: name for name, p in self.model.named_parameters()}
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors = {f"model.{k}": whole(v) for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for parameter, state in self.optimiser.state.items():
-            tensors |= {f"optimiser.{names[parameter]}.{k}": v for k, v in state.items()}
+            tensors |= {f"optimiser.{names[parameter]}.{k}": whole(v) for k, v in state.items()}
+        if not self.fabric.is_global_zero:
+            return
         metadata = {"step": str(self.step), "best": repr(self.best), "recipe": self.recipe.model_dump_json()}
         save_tensors(self.recipe.folder / STATE_FILE, tensors, metadata)
 
+    @torch.no_grad()
     def restore(self) -> None:
         """Go on from the last checkpoint in the run's folder, if there is one of the same recipe."""
         path = self.recipe.folder / STATE_FILE
@@ -140,13 +169,16 @@ class TrainingState:
             return
         tensors, metadata = load_tensors(path)
         _same_recipe(metadata, self.recipe, path)
-        self.model.load_state_dict(_part(tensors, "model."))
+        for name, value in self.model.state_dict().items():
+            value.copy_(shared_like(tensors[f"model.{name}"], value))
         self.average.load_state_dict(_part(tensors, "average."))
+        for share, like, average in self._shares():
+            share.copy_(local(shared_like(average, like)))
         for name, parameter in self.model.named_parameters():
             state = _part(tensors, f"optimiser.{name}.")
             if state:
                 step = state.pop("step")
-                moments = {k: v.to(parameter.device) for k, v in state.items()}
+                moments = {k: shared_like(v, parameter) for k, v in state.items()}
                 fused_step = step.to(parameter.device)  # where the fused optimiser expects its counter
                 self.optimiser.state[parameter] = {"step": fused_step, **moments}
         self.step, self.best = int(metadata["step"]), float(metadata["best"])
@@ -174,7 +206,17 @@ def _same_recipe(metadata: dict[str, str], recipe: Recipe, path: Path) -> None:
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: is of another version of PocketSAM; choose another `out`") from error
     # What the run does not depend on may change between its parts.
-    free = {"stop", "workers", "devices", "validate_every", "checkpoint_every", "val", "val_photos", "out"}
+    free = {
+        "stop",
+        "workers",
+        "devices",
+        "parallel",
+        "validate_every",
+        "checkpoint_every",
+        "val",
+        "val_photos",
+        "out",
+    }
     a, b = saved.model_dump(exclude=free), recipe.model_dump(exclude=free)
     changed = ", ".join(name for name in a | b if a.get(name) != b.get(name))
     if changed:

@@ -201,6 +201,11 @@ class Running:
         metadata=option(int, "CPU threads; all cores, if not given.", metavar="N", minimum=1),
     )
 
+    @property
+    def in_float(self) -> "Running":
+        """The same, where "auto" is float32 on every processor."""
+        return replace(self, precision="float32") if self.precision == "auto" else self
+
 
 EVERYTHING_DEFAULTS = (
     "points_per_side",

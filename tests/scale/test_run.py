@@ -6,8 +6,9 @@ import tarfile
 
 import pytest
 
+from pocketsam.config import Running
 from pocketsam.errors import InputError
-from pocketsam.scale.run import run
+from pocketsam.scale.run import alike_everywhere, run
 from pocketsam.scale.words import ScaleWords
 from scaling import Greys, published, write_photos
 
@@ -98,3 +99,13 @@ def test_parquet_has_a_row_for_each_mask_and_the_same_bytes_each_time(photos, tm
     assert [row["photo"] for row in rows] == [f"{name}.jpg" for name in NAMES]
     assert rows[0]["bbox"] == [0, 0, 10, 8] and rows[0]["counts"] == "0" and rows[0]["point"] is None
     assert published(tmp_path / "out") == published(tmp_path / "again")
+
+
+@pytest.mark.parametrize(("fast", "precision"), [(True, "int8"), (False, "float32")])
+def test_other_machines_compute_as_this_one_would(
+    fast: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pocketsam.engines.registry.multiplies_int8", lambda: fast)
+    running = alike_everywhere("pocket", Running(engine="onnx"))
+    assert (running.engine, running.precision, running.threads) == ("onnx", precision, 1)
+    assert alike_everywhere("pocket", Running(threads=3)).engine in ("openvino", "onnx")

@@ -41,6 +41,7 @@ def embed(
     from pocketsam.scale.places import is_url
     from pocketsam.utils.progress import Progress
 
+    running = running.in_float  # a student learns from exact embeddings
     if scale["ray"] or any(is_url(path) for path in (*photos, output)):
         locate_teacher(teacher)
         return run_shards(Embed(teacher, running, bits), photos, output, ScaleWords(scale["ray"]))

@@ -122,6 +122,21 @@ def open_engine(
     Raises ModelError when a name is unknown, the options exclude each other, the engine is not installed, or the
     model's files cannot be used.
     """
+    entry, options = resolve(source, engine, device, precision, threads, compile, config, one_image)
+    return entry.load(source, options)
+
+
+def resolve(
+    source: Path,
+    engine: str = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    compile: bool = False,
+    config: ModelConfig | None = None,
+    one_image: bool = False,
+) -> tuple[EngineEntry, EngineOptions]:
+    """The engine and the options that `open_engine` takes, with what "auto" is here. Raises ModelError as it does."""
     _check("engine", engine, ("auto", *sorted(ENGINES)))
     _check("device", re.sub(r"^cuda:\d+$", "cuda", device), DEVICES)
     _check("precision", precision, ("auto", *PRECISIONS))
@@ -136,7 +151,7 @@ def open_engine(
         raise ModelError(
             f"{source}: holds no {INT8_ENCODER}; leave the precision out, or make one: pocketsam quantize"
         )
-    return entry.load(source, options)
+    return entry, options
 
 
 def choose(source: Path, options: EngineOptions, one_image: bool = False) -> EngineEntry:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pocketsam.config import Running
+from pocketsam.engines.registry import resolve
 from pocketsam.errors import InputError
 from pocketsam.scale.job import Job
 from pocketsam.scale.places import place
@@ -19,6 +21,7 @@ from pocketsam.scale.shards import find_shards
 from pocketsam.scale.words import ScaleWords
 from pocketsam.scale.work import do_shard
 from pocketsam.utils.words import count
+from pocketsam.zoo import locate
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def run(
     shards, folder = find_shards(inputs), place(output)
     format = "parquet" if words.parquet else "tar"
     if words.ray:  # as many processes as cores, each with a thread: the least waiting
-        job = replace(job, running=replace(job.running, threads=job.running.threads or 1))
+        job = replace(job, running=alike_everywhere(job.model, job.running))
     stages = job.open()
     settings = begin(folder, {"job": job.name, "format": format, **stages.settings()}, stages.shared_files())
     works = [Work(job, settings, shard, folder, format) for shard in shards]
@@ -93,6 +96,14 @@ def run(
     if not summary.failed:
         end(folder, summary.outcomes)
     return summary
+
+
+def alike_everywhere(model: str, running: Running) -> Running:
+    """The engine and the precision that "auto" is here, for machines whose own choice may be another; and threads."""
+    source, config = locate(model)
+    entry, options = resolve(source, running.engine, running.device, running.precision, config=config)
+    threads = running.threads or 1
+    return replace(running, engine=entry.name, precision=options.precision, threads=threads)
 
 
 def _on_ray(works: Sequence[Work], address: str) -> Iterator[Outcome]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pocketsam.evaluation.protocols.clicks import Clicks
 from pocketsam.predict.image import load_image
 from pocketsam.scale.job import Files, Job
 from pocketsam.scale.shards import StoredPhoto
@@ -73,6 +74,18 @@ class _Stages:
         if file_name.startswith("stop") and not mark.exists():
             mark.touch()
             raise KeyboardInterrupt
+
+
+@dataclass(frozen=True)
+class DeadlyClicks(Clicks):
+    """Ends the process at image 3."""
+
+    name: ClassVar[str] = "deadly"
+
+    def measure(self, segmenter, sample, photo):
+        if photo == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().measure(segmenter, sample, photo)
 
 
 def write_photos(path: Path, names: Sequence[str]) -> Path:

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from pocketsam.cli.app import PLAIN
-from pocketsam.cli.options import Model, output_option, with_options
+from pocketsam.cli.options import RAY, Model, output_option, with_options
 from pocketsam.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,6 +59,12 @@ def _evaluate() -> None:
     """
 
 
+def _pool(address: str) -> Any:
+    from pocketsam.scale.evaluation import pool_on_ray
+
+    return pool_on_ray(address)
+
+
 @cache
 def _command(protocol: "type[Measurement]", group: Protocols) -> Any:
     """The command of a protocol, with its options and what it reports."""
@@ -81,6 +87,7 @@ def _command(protocol: "type[Measurement]", group: Protocols) -> Any:
         *,
         given: dict[str, Any],
         how: dict[str, Any],
+        scale: dict[str, str | None],
     ) -> None:
         """Measure, show how far it is and the means so far, and print the tables."""
         from rich.console import Console
@@ -89,7 +96,8 @@ def _command(protocol: "type[Measurement]", group: Protocols) -> Any:
         from pocketsam.utils.progress import Progress
 
         check_words(protocol, data or [], group.table())
-        run = Run(model=model, output=output, **how)
+        pool = _pool(scale["ray"]) if scale["ray"] else None
+        run = Run(model=model, output=output, pool=pool, **how)
         with Progress("photos", resumes=True) as progress:
             outcome = evaluate(protocol, given, run, data or [], progress.update)
         console = Console(markup=False)
@@ -106,5 +114,5 @@ def _command(protocol: "type[Measurement]", group: Protocols) -> Any:
         epilog="\b\nReports:\n" + "\n".join(f"  {name}: {text}" for name, text in protocol.results.items()),
         # What is no option ends among DATA, so that the line about it can name the protocols that have it.
         context_settings={"ignore_unknown_options": True},
-    )(with_options(how=run_options(protocol), given=protocol.options())(measure))
+    )(with_options(how=run_options(protocol), given=protocol.options(), scale=RAY)(measure))
     return typer.main.get_command(app)

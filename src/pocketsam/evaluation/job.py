@@ -23,7 +23,7 @@ from pocketsam.evaluation.protocols import PROTOCOLS
 from pocketsam.evaluation.protocols.efficiency import Efficiency, measure_efficiency
 from pocketsam.evaluation.provenance import fingerprint, model_files, versions
 from pocketsam.evaluation.results import Means, PhotoResult, Report
-from pocketsam.evaluation.session import run
+from pocketsam.evaluation.session import Pool, run
 from pocketsam.evaluation.timing import BenchmarkCase
 from pocketsam.utils.files import check_writable
 from pocketsam.utils.install import how_to_install
@@ -47,12 +47,14 @@ class Run(Running):
 
     model, engine, device, precision, threads: as in `Segmenter`.
     output: the folder of the result; None: one in `evaluation`, named after the model, the protocol and the settings.
+    pool: what measures the images instead of this machine.
     The other fields are options of the command line, where their help describes them.
     """
 
     precision: str = field(default="float32", metadata=PRECISION)  # the same figures on every processor
     model: str = "pocket"
     output: Path | None = None
+    pool: Pool | None = None
     photos: Path | None = field(
         default=None,
         metadata=option(
@@ -97,8 +99,7 @@ class Outcome:
     def notes(self) -> Iterator[str]:
         """What there is to know beside the tables, a line each."""
         if self.left_out:
-            count, first = len(self.left_out), self.left_out[0]
-            yield f"Left out: {count}, such as {first}; all of them are in result.json."
+            yield f"Left out: {len(self.left_out)}, such as {self.left_out[0]}; all of them are in result.json."
         if self.report.curves and "curves.png" not in self.files:
             yield f"No curves were drawn, as matplotlib is not installed: {how_to_install('evaluate')}"
         yield f"Written to {self.folder}: {', '.join(self.files)}"
@@ -122,6 +123,8 @@ def evaluate(
     if how.output is not None:
         _check_output(how.output)
     chosen = protocol.read(given)
+    if how.pool and (not issubclass(protocol, EvaluationProtocol) or protocol.is_timed):
+        raise InputError(f"{protocol.name} takes the time of one machine; leave out --ray")
     if issubclass(protocol, Efficiency):
         if data:
             raise InputError(f"{protocol.name} is measured without data; leave {data[0]} out")
@@ -181,8 +184,8 @@ def _measure_photos(
     size = sum(file["bytes"] for one in files.values() for file in one)
     workers = _workers(kind, segmenter, size, count) if how.workers is None else how.workers
     opening = {**how.opening, "batch": how.batch}
-    if workers:
-        opening["threads"] = how.threads or max(1, cores() // workers)
+    if workers or how.pool:
+        opening["threads"] = how.threads or (1 if how.pool else max(1, cores() // workers))
     protocol = kind.build(
         chosen,
         dataset,
@@ -195,9 +198,9 @@ def _measure_photos(
         "data": [fingerprint(path, without=how.output or RESULTS) for path in _paths(data, how, chosen)],
         **({"threads": ran["threads"], "workers": workers} if kind.is_timed else {}),
     }
-    opened = None if workers else segmenter
+    opened = None if workers or how.pool else segmenter
     del segmenter  # the workers open their own
-    open_model = kind.opener(how.model, **opening) if workers else lambda: opened
+    open_model = kind.opener(how.model, **opening) if workers or how.pool else lambda: opened
     return _measure(protocol, dataset, open_model, count, how, record, ran, progress)
 
 
@@ -286,6 +289,7 @@ def _measure(
         open_model,
         photos=range(count),
         workers=ran["workers"],
+        pool=how.pool,
         journal=journal,
         after_photo=after_photo,
     )

@@ -6,20 +6,23 @@ and in any run, and the results are the same.
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from multiprocessing import get_context, parent_process
 from threading import Thread
-from typing import Any
+from typing import Any, TypeAlias
 
 from pocketsam.data.sample import DataError, Dataset
 from pocketsam.errors import PocketSAMError
 from pocketsam.evaluation.protocol import EvaluationProtocol, OpenModel
 from pocketsam.evaluation.results import PhotoResult
 from pocketsam.utils.journal import Journal
+
+Pool: TypeAlias = Callable[[EvaluationProtocol, Dataset, OpenModel, Sequence[int]], Iterator[PhotoResult]]
+"""Measures images elsewhere, such as on a cluster; their results come in any order."""
 
 
 def run(
@@ -29,12 +32,14 @@ def run(
     *,
     photos: Iterable[int] | None = None,
     workers: int = 0,
+    pool: Pool | None = None,
     journal: Journal | None = None,
     after_photo: Callable[[PhotoResult], None] = lambda result: None,
 ) -> list[PhotoResult]:
     """Measure the images of a dataset (all, or those numbered `photos`); their results in the dataset's order.
 
     workers: processes beside this one, each with a model of its own; 0 does all the work in this one.
+    pool: what measures the images instead of workers.
     journal: what is in it already is not measured again, and what is measured is added to it.
     after_photo: is called with every result as it comes, those of the journal first.
     Raises DataError when an image cannot be read and the protocol needs all of them.
@@ -47,7 +52,8 @@ def run(
     for result in found.values():
         after_photo(result)
     waiting = [number for number in wanted if number not in found]
-    for result in _measure_all(protocol, dataset, open_segmenter, waiting, workers):
+    measure_all = pool or partial(_measure_all, workers=workers)
+    for result in measure_all(protocol, dataset, open_segmenter, waiting):
         if journal:
             journal.add(str(result.photo), result.to_dict())
         found[result.photo] = result
@@ -74,7 +80,7 @@ def _measure_all(
     protocol: EvaluationProtocol,
     dataset: Dataset,
     open_segmenter: OpenModel,
-    photos: list[int],
+    photos: Sequence[int],
     workers: int,
 ) -> Iterator[PhotoResult]:
     """The results in the order of `photos`."""

@@ -36,7 +36,7 @@ IN_FLIGHT = 6
 TRIES = 2
 """How often a process may end at some photos; then they are tried one by one, each as often."""
 
-_CRASHES = (WorkerCrashedError, OutOfMemoryError)
+CRASHES = (WorkerCrashedError, OutOfMemoryError)
 Photos: TypeAlias = Sequence[StoredPhoto]
 _Flight: TypeAlias = dict[Any, NumberedPhotos]
 """What is on its way: the number and the photos of a part by the task that makes it."""
@@ -47,14 +47,15 @@ def run_on_ray(works: Sequence[Work], address: str) -> Iterator[Outcome]:
 
     Raises InputError where there is no cluster.
     """
-    _connect(address)
+    connect(address)
     try:
         yield from _run(deque(works))
     finally:
         ray.shutdown()
 
 
-def _connect(address: str) -> None:
+def connect(address: str) -> None:
+    """Join a cluster, or start one. Raises InputError where there is none."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     own = address == "local"
     try:
@@ -85,7 +86,7 @@ def _run(waiting: deque[Work]) -> Iterator[Outcome]:
 
 
 def _shards_at_a_time(job: Job) -> int:
-    tasks = int(_resources().get("CPU", 1)) // (job.running.threads or 1)
+    tasks = int(resources().get("CPU", 1)) // (job.running.threads or 1)
     return max(2, 2 * -(-tasks // IN_FLIGHT))
 
 
@@ -131,7 +132,7 @@ def _receive(job: Job, results: ShardResults, flight: _Flight) -> None:
         ray.get(ready[0])
     except ObjectLostError:  # a machine ended with the embeddings, more than once
         _send(job, results, [(number, photos)], flight)
-    except _CRASHES:
+    except CRASHES:
         part = join([_alone(job, photo) for photo in photos])
         results.part(number).write([part.to_bytes()])
 
@@ -154,12 +155,12 @@ def _alone(job: Job, photo: StoredPhoto) -> Part:
 def _stage(job: Job, task: Any, **options: Any) -> Any:
     """A task with the cores that an engine uses or, on machines with GPUs, its part of one."""
     wants: dict[str, Any] = {"num_cpus": job.running.threads or 1}
-    if _resources().get("GPU") and job.running.device in ("auto", "cuda"):
+    if resources().get("GPU") and job.running.device in ("auto", "cuda"):
         wants = {"num_cpus": 1, "num_gpus": 0.5, "max_calls": 0}
     return task.options(**wants, max_retries=TRIES - 1, **options)
 
 
-def _resources() -> dict[str, float]:
+def resources() -> dict[str, float]:
     """The cores ("CPU"), "GPU" and so on that the machines of the cluster have now."""
     found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return found

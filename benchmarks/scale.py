@@ -70,7 +70,7 @@ def kill(
 
 def _disturb(rng: random.Random, words: Sequence[str], out: Path, seconds: float, cluster: Any) -> str:
     """A run of which a process, a machine and the command are killed, and the next run; says what was killed when."""
-    moments = sorted(rng.uniform(0.1, 0.8) * seconds for _ in range(3))
+    moments = sorted(rng.uniform(0.25, 0.9) * seconds for _ in range(3))
     began, told = time.monotonic(), []
     command = _start(words, out)
     for index, (moment, what) in enumerate(zip(moments, ("process", "machine", "command"), strict=True)):
@@ -170,14 +170,20 @@ def capacity(
         f"{total:,} photos: {hours:,.0f} core-hours, {hours * price:,.0f} $ at {price} $;"
         f" {gigabytes:,.0f} GB, {gigabytes * stored:,.0f} $ a month at {stored} $"
     )
+    rates = {}
     for cores in map(int, workers.split(",")):
         rate, busy = _simulate(cost, cores)
+        rates[cores] = rate
         ideal = cores / (cost.encode + cost.decode)
         print(
             f"{cores} simulated cores: {rate:.2f} photos/s, {rate / ideal:.2f} of the ideal;"
             f" {busy * 1e3:.0f} ms of a processor a photo for everything but the model",
             flush=True,
         )
+
+    slope = sum(cores * rate for cores, rate in rates.items()) / sum(cores**2 for cores in rates)
+    days = total / slope / 64 / 86400
+    print(f"the line through 0: {slope:.3f} photos/s a core; {total:,} photos on 64 cores: {days:.1f} days")
 
 
 def _measure(job: Everything, shard: Shard, part: Path) -> Cost:

@@ -427,5 +427,8 @@ def test_tar_shards_give_the_masks_that_their_photos_give_and_a_second_run_has_n
 
 
 def test_tar_shards_need_a_folder_for_their_results(pocketsam):
-    code, _, error = pocketsam(write_tar(Path("s.tar"), []))
-    assert code == 2 and "give a folder or URL" in error
+    shard = write_tar(Path("s.tar"), [])
+    for words in ([shard], [shard, "-o", "all.json"]):
+        code, _, error = pocketsam(*words)
+        assert code == 2 and "give a folder or URL" in error
+    assert "--overlays is for photos" in pocketsam(shard, "-o", "out", "--overlays")[2]

@@ -1,5 +1,9 @@
 """Which shards there are in what is given, and what is in them."""
 
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
 import numpy as np
 import pytest
 
@@ -7,8 +11,9 @@ from pocketsam.data.sample import DataError
 from pocketsam.errors import InputError
 from pocketsam.scale import shards
 from pocketsam.scale.places import place, shown
+from pocketsam.scale.run import run
 from pocketsam.scale.shards import are_shards, find_shards
-from scaling import write_photos
+from scaling import Greys, published, write_photos
 from shards import jpeg, write_tar
 
 
@@ -63,3 +68,21 @@ def test_a_path_may_be_a_url_of_which_a_path_dropped_a_slash_and_credentials_are
     with pytest.raises(InputError, match="holds credentials") as refused:
         place("s3://key:secret@bucket/photos")
     assert "secret" not in str(refused.value)
+
+
+def test_a_shard_is_read_from_an_http_server_to_which_nothing_can_be_written(tmp_path):
+    pytest.importorskip("aiohttp", reason="fsspec's http:// is not installed: pip install -e '.[scale]'")
+    write_photos(tmp_path / "s.tar", ["1", "2"])
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        summary = run(Greys(), [f"{url}/s.tar?signature=secret"], tmp_path / "out")
+        assert (summary.total("photos"), summary.failed) == (2, [])
+        assert b"secret" not in b"".join(published(tmp_path / "out").values())
+        with pytest.raises(InputError, match=r"none\.tar: there is no such file") as missing:
+            find_shards([f"{url}/none.tar?signature=secret"])
+        assert "secret" not in str(missing.value)
+        with pytest.raises(InputError, match="cannot be written"):
+            place(f"{url}/out.tar").write([b"1"])
+        server.shutdown()

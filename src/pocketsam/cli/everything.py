@@ -8,6 +8,7 @@ import typer
 from pocketsam.automatic.options import Options
 from pocketsam.cli.options import Model, open_model, output_option, run_shards, with_options
 from pocketsam.config import Running
+from pocketsam.errors import InputError
 from pocketsam.scale.words import ScaleWords
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def everything(
     from pocketsam.utils.progress import Progress
 
     if words.ray or are_shards(photos):
+        if overlays:
+            raise InputError("--overlays is for photos and folders of photos; leave it out for shards")
         return run_shards(Everything(model, running, options), photos, output, words)
     paths = find_photos(photos)
     output = output or Path()

@@ -41,10 +41,11 @@ def run_shards(job: "Job", photos: Iterable[Path], output: Path | None, words: S
 
     Raises as `scale.run.run` does, and InputError where a shard failed.
     """
+    from pocketsam.predict.formats import means_a_file
     from pocketsam.scale.run import run
     from pocketsam.utils.progress import Progress
 
-    if output is None:
+    if output is None or means_a_file(output):
         raise InputError("shards need a place for their results; give a folder or URL: -o FOLDER")
     with Progress("shards", resumes=True) as progress:
         done = 0

@@ -15,6 +15,7 @@ import logging
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -156,7 +157,9 @@ def _stage(job: Job, task: Any, **options: Any) -> Any:
     """A task with the cores that an engine uses or, on machines with GPUs, its part of one."""
     wants: dict[str, Any] = {"num_cpus": job.running.threads or 1}
     if resources().get("GPU") and job.running.device in ("auto", "cuda"):
-        wants = {"num_cpus": 1, "num_gpus": 0.5, "max_calls": 0}
+        # A process keeps its engine and its device, so it has to see all of them. max_calls=0: and does not end.
+        sees_all = {"env_vars": {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}}
+        wants = {"num_cpus": 1, "num_gpus": 0.5, "runtime_env": sees_all}
     return task.options(**wants, max_retries=TRIES - 1, **options)
 
 
@@ -166,18 +169,18 @@ def resources() -> dict[str, float]:
     return found
 
 
-@ray.remote
+@ray.remote(max_calls=0)
 def _encode(job: Job, *parts: Photos) -> Any:
     encoded = [encode_photos(_stages(job), photos) for photos in parts]
     return encoded if len(encoded) > 1 else encoded[0]
 
 
-@ray.remote
+@ray.remote(max_calls=0)
 def _decode(job: Job, encoded: Any) -> Part:
     return Part.of(decode_photos(_stages(job), encoded))
 
 
-@ray.remote
+@ray.remote(max_calls=0)
 def _decode_to(job: Job, encoded: Any, place: Place) -> None:
     place.write([Part.of(decode_photos(_stages(job), encoded)).to_bytes()])
 
@@ -186,9 +189,10 @@ _opened: dict[str, Stages] = {}
 
 
 def _stages(job: Job) -> Stages:
-    """The job's engine in this process, which stays open for its next task."""
+    """The job's engine in this process, on the GPU that the task has, if any; it stays open for the next task."""
+    if gpus := ray.get_gpu_ids():
+        job = replace(job, running=replace(job.running, device=f"cuda:{gpus[0]}"))
     key = repr(job)
     if key not in _opened:
-        _opened.clear()
         _opened[key] = job.open()
     return _opened[key]

@@ -83,6 +83,5 @@ _opened: dict[str, Any] = {}
 def _measure_some(work: Work, photos: Sequence[int]) -> list[PhotoResult]:
     key, protocol, dataset, open_model = work
     if key not in _opened:
-        _opened.clear()
         _opened[key] = open_model()
     return [measure(protocol, dataset, _opened[key], photo) for photo in photos]

@@ -5,15 +5,23 @@ import multiprocessing
 import os
 import signal
 import time
+from functools import partial
 
 import pytest
 
+from pocketsam.data.sa1b import Shards
 from pocketsam.errors import InputError
+from pocketsam.evaluation.protocols.clicks import Clicks
+from pocketsam.evaluation.session import run as measure
 from pocketsam.scale.run import run
 from pocketsam.scale.words import ScaleWords
-from scaling import Greys, published, write_photos
+from pocketsam.segmenter import Segmenter
+from predictors import SIDE, PerfectEngine
+from scaling import DeadlyClicks, Greys, published, write_photos
+from shards import blocks, write_shard
 
 NAMES = [f"{number:02}" for number in range(18)]
+MASKS = blocks((4, 6, 30, 28), (36, 8, 58, 56), size=(SIDE, SIDE))
 
 
 @pytest.fixture
@@ -76,3 +84,22 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_goes_on(photos, tmp_pat
 def test_an_address_without_a_cluster_is_refused_in_a_line(photos, tmp_path):
     with pytest.raises(InputError, match="--ray nonsense: there is no Ray cluster to join"):
         run(Greys(), [photos], tmp_path / "out", ScaleWords(ray="nonsense"))
+
+
+def test_it_reads_and_writes_an_object_store(stored_photos, bucket, tmp_path, ray_address):
+    (tmp_path / "stop-decode.jpg").touch()
+    summary = run(
+        Greys(marks=str(tmp_path)), [stored_photos], f"{bucket}/by-ray", ScaleWords(ray=ray_address)
+    )
+    assert summary.total("photos") == 13
+
+
+def test_a_protocol_has_the_results_of_one_process_and_names_a_poison_photo(tmp_path, ray_address):
+    from pocketsam.scale.evaluation import pool_on_ray
+
+    shard = write_shard(tmp_path / "s.tar", {str(number): MASKS for number in range(10)})
+    open_model = partial(Segmenter, engine=PerfectEngine())
+    one = measure(Clicks(), Shards(shard), open_model)
+    many = measure(DeadlyClicks(), Shards(shard), open_model, pool=pool_on_ray(ray_address))
+    assert many[3].missing == "photo 3: ends the process that measures it"
+    assert [*many[:3], *many[4:]] == [*one[:3], *one[4:]]

@@ -122,29 +122,23 @@ def open_engine(
     Raises ModelError when a name is unknown, the options exclude each other, the engine is not installed, or the
     model's files cannot be used.
     """
-    entry, options = resolve(source, engine, device, precision, threads, compile, config, one_image)
+    wanted = EngineOptions(device, precision, threads, compile, config)
+    entry, options = resolve(source, engine, wanted, one_image)
     return entry.load(source, options)
 
 
 def resolve(
-    source: Path,
-    engine: str = "auto",
-    device: str = "auto",
-    precision: str = "auto",
-    threads: int | None = None,
-    compile: bool = False,
-    config: ModelConfig | None = None,
-    one_image: bool = False,
+    source: Path, engine: str, wanted: EngineOptions, one_image: bool = False
 ) -> tuple[EngineEntry, EngineOptions]:
-    """The engine and the options that `open_engine` takes, with what "auto" is here. Raises ModelError as it does."""
+    """The engine and the options that `open_engine` takes for these, with what "auto" is here. Raises as it does."""
     _check("engine", engine, ("auto", *sorted(ENGINES)))
-    _check("device", re.sub(r"^cuda:\d+$", "cuda", device), DEVICES)
-    _check("precision", precision, ("auto", *PRECISIONS))
-    if threads is not None and threads < 1:
-        raise ModelError(f"threads is {threads}, but at least 1 has to compute")
-    options = EngineOptions(device, PRECISIONS.get(precision, "float32"), threads, compile, config)
+    _check("device", re.sub(r"^cuda:\d+$", "cuda", wanted.device), DEVICES)
+    _check("precision", wanted.precision, ("auto", *PRECISIONS))
+    if wanted.threads is not None and wanted.threads < 1:
+        raise ModelError(f"threads is {wanted.threads}, but at least 1 has to compute")
+    options = replace(wanted, precision=PRECISIONS.get(wanted.precision, "float32"))
     entry = choose(source, options, one_image) if engine == "auto" else ENGINES[engine]
-    if precision == "auto" and INT8 in entry.precisions and has_int8(source) and multiplies_int8():
+    if wanted.precision == "auto" and INT8 in entry.precisions and has_int8(source) and multiplies_int8():
         options = replace(options, precision=INT8)
     _refuse_nonsense(entry, options)
     if options.precision == INT8 and not has_int8(source):

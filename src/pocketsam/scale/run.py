@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pocketsam.config import Running
+from pocketsam.engines.base import EngineOptions
 from pocketsam.engines.registry import resolve
 from pocketsam.errors import InputError
 from pocketsam.scale.job import Job
@@ -101,7 +102,8 @@ def run(
 def alike_everywhere(model: str, running: Running) -> Running:
     """The engine and the precision that "auto" is here, for machines whose own choice may be another; and threads."""
     source, config = locate(model)
-    entry, options = resolve(source, running.engine, running.device, running.precision, config=config)
+    wanted = EngineOptions(running.device, running.precision, config=config)
+    entry, options = resolve(source, running.engine, wanted)
     threads = running.threads or 1
     return replace(running, engine=entry.name, precision=options.precision, threads=threads)
 

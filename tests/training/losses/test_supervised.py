@@ -114,12 +114,13 @@ def test_a_lone_correction_comes_without_the_prompts_that_its_mask_stands_for(
 
 
 def test_centre_corrections_move_only_the_corrections(monkeypatch: pytest.MonkeyPatch) -> None:
-    sam = build("patches", 64)
+    torch.manual_seed(0)
+    sam, batch = build("patches", 64), a_batch()
     calls = Calls(sam, monkeypatch)
 
     def clicked(centre_clicks: float, centre_corrections: float | None) -> tuple[list[float], list[float]]:
         options = {"centre_clicks": centre_clicks, "centre_corrections": centre_corrections}
-        supervised(sam, 2, **options)(a_batch(), 1)
+        supervised(sam, 2, **options)(batch, 1)
         points = calls[-1][0]
         return points[..., :-1, :].flatten().tolist(), points[..., -1, :].flatten().tolist()
 

@@ -171,7 +171,7 @@ class HeadConfig:
             raise ValueError(str(error)) from error
 
 
-PRECISION = option(
+_PRECISION = option(
     str,
     "The precision of the arithmetic: float32, bfloat16, float16 or int8; auto is int8 where model and processor have"
     " it, else float32.",
@@ -195,16 +195,18 @@ class Running:
         default="auto",
         metadata=option(str, "auto, cpu, cuda (or cuda:1 and so on) or mps.", metavar="DEVICE"),
     )
-    precision: str = field(default="auto", metadata=PRECISION)
+    precision: str = field(default="auto", metadata=_PRECISION)
     threads: int | None = field(
         default=None,
         metadata=option(int, "CPU threads; all cores, if not given.", metavar="N", minimum=1),
     )
 
-    @property
-    def in_float(self) -> "Running":
-        """The same, where "auto" is float32 on every processor."""
-        return replace(self, precision="float32") if self.precision == "auto" else self
+
+@dataclass(frozen=True)
+class ExactRunning(Running):
+    """The same, in float32 where nothing else is said: every processor gives the same numbers, to rounding."""
+
+    precision: str = field(default="float32", metadata=_PRECISION)
 
 
 EVERYTHING_DEFAULTS = (

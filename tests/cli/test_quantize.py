@@ -196,6 +196,11 @@ def test_what_does_not_belong_together_is_refused(both, integers, checkpoint, ph
         "quantize", checkpoint, "--calibrate", photos, "-o", tmp_path / "new", "--to", "encoder", *FAST
     )
     assert (done.exit_code, "holds no float ONNX files" in done.output) == (2, True)
+    other = tmp_path / "other.safetensors"
+    config = replace(ARCHITECTURES["patches"].config, name="other", image_size=64)
+    save_model(other, build("patches", 64).state_dict(), config)
+    done = pocketsam("quantize", other, "--calibrate", photos, "-o", both, "--to", "encoder", *FAST)
+    assert (done.exit_code, "both: holds ONNX files of another model" in done.output) == (2, True)
     done = pocketsam("convert", checkpoint, "-o", both, "--to", "onnx")
     assert (done.exit_code, "encoder_int8.onnx: may be of another model; delete it, or" in done.output) == (
         2,

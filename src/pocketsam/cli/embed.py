@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from pocketsam.cli.options import RAY, open_model, output_option, run_shards, with_options
-from pocketsam.config import Running
+from pocketsam.config import ExactRunning
 from pocketsam.scale.words import ScaleWords
 
 
-@with_options(running=Running, scale=RAY)
+@with_options(running=ExactRunning, scale=RAY)
 def embed(
     photos: Annotated[
         list[Path],
@@ -26,7 +26,7 @@ def embed(
         int, typer.Option(help="Bits of each stored number: 16, or 8 for half the size.", metavar="16|8")
     ] = 16,
     *,
-    running: Running,
+    running: ExactRunning,
     scale: dict[str, str | None],
 ) -> None:
     """Store a teacher's embeddings of photos, for training students.
@@ -41,7 +41,6 @@ def embed(
     from pocketsam.scale.places import is_url
     from pocketsam.utils.progress import Progress
 
-    running = running.in_float  # a student learns from exact embeddings
     if scale["ray"] or any(is_url(path) for path in (*photos, output)):
         locate_teacher(teacher)
         return run_shards(Embed(teacher, running, bits), photos, output, ScaleWords(scale["ray"]))

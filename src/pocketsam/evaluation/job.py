@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pocketsam.config import PRECISION, Running
+from pocketsam.config import ExactRunning, Running
 from pocketsam.data.sample import Dataset
 from pocketsam.engines import cores
 from pocketsam.engines.source import weights_file
@@ -42,7 +42,7 @@ Progress: TypeAlias = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
-class Run(Running):
+class Run(ExactRunning):
     """How to run an evaluation. Nothing but model, engine, device, precision and limit changes the numbers.
 
     model, engine, device, precision, threads: as in `Segmenter`.
@@ -51,7 +51,6 @@ class Run(Running):
     The other fields are options of the command line, where their help describes them.
     """
 
-    precision: str = field(default="float32", metadata=PRECISION)  # the same figures on every processor
     model: str = "pocket"
     output: Path | None = None
     pool: Pool | None = None
@@ -167,7 +166,7 @@ def run_options(protocol: type[Measurement]) -> dict[str, Option]:
     """The options of a run by a protocol."""
     if issubclass(protocol, EvaluationProtocol):
         return protocol.run_options(options_of(Run))
-    return options_of(Running) | {"precision": options_of(Run)["precision"]}
+    return options_of(ExactRunning)
 
 
 def _measure_photos(

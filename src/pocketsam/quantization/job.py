@@ -4,6 +4,7 @@ weights, images → calibrated, with each product's scales kept in a journal →
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from pocketsam.config import ModelConfig
 from pocketsam.errors import InputError
-from pocketsam.graphs import INT8_ENCODER, ONNX_FILES
+from pocketsam.graphs import CONFIG_FILE, INT8_ENCODER, ONNX_FILES
 from pocketsam.models.checkpoints import FILE_NAME as WEIGHTS_FILE
 from pocketsam.models.sam import Sam
 from pocketsam.quantization.calibrate import anything, calibrate
@@ -52,6 +53,19 @@ def check_folder(output: Path, to: Form) -> None:
         )
 
 
+def _check_same_model(config: ModelConfig, output: Path) -> None:
+    """Raises InputError unless the float ONNX files in a folder are of this model."""
+    file = output / CONFIG_FILE
+    try:
+        found = ModelConfig.from_json(json.dumps(json.loads(file.read_bytes())["config"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); convert the model again") from error
+    if replace(found, numerics="", embedding_channels=0) != replace(
+        config, numerics="", embedding_channels=0
+    ):
+        raise InputError(f"{output}: holds ONNX files of another model; convert this one there first")
+
+
 def quantize(
     sam: Sam,
     config: ModelConfig,
@@ -68,8 +82,10 @@ def quantize(
     to: "onnx" writes files whose encoder computes with 8-bit integers; only its products are calibrated; "encoder"
     that encoder alone. "scales" writes the weights and the scales of all products, for the engine fake-quant.
     threads: of PyTorch. after_product: is called with the number of products that are done, and of all.
-    Raises InputError when the folder cannot be written.
+    Raises InputError when the folder cannot be written, or holds float files of another model than the encoder's.
     """
+    if to == "encoder":
+        _check_same_model(config, output)
     torch.set_num_threads(threads)
     digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
     determining = {"weights": config.weights, "settings": repr(settings), "images": digests, "to": to}

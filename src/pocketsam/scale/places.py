@@ -179,8 +179,7 @@ class RemotePlace(Place):
             raise InputError(f"{self}: {scheme}:// cannot be used ({error})") from None
 
     def __truediv__(self, name: str) -> "RemotePlace":
-        found = RemotePlace(f"{self.path.rstrip('/')}/{name}")
-        return found
+        return RemotePlace(f"{self.path.rstrip('/')}/{name}")
 
     def exists(self) -> bool:
         system, path = self._found

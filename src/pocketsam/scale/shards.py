@@ -82,8 +82,8 @@ def are_shards(given: Iterable[str | Path]) -> bool:
 def _is_shards(given: str | Path) -> bool:
     if is_url(given):
         return not is_photo(str(given))
-    one = place(given)
-    return one.name.endswith(".tar") or any(name.endswith(".tar") for name in one.files())
+    archives = Path(given).glob("*.tar")  # the first is enough: a folder may hold a million photos
+    return place(given).name.endswith(".tar") or any(one.is_file() for one in archives)
 
 
 def find_shards(given: Iterable[str | Path]) -> list[Shard]:

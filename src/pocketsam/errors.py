@@ -13,5 +13,9 @@ class InputError(PocketSAMError):
     """A photo, a prompt, a data file or an output path cannot be used."""
 
 
+class DataError(InputError):
+    """A sample of a dataset cannot be used; the line names its file."""
+
+
 class ModelError(PocketSAMError):
     """A model is unknown, or its files are missing, damaged or not those of a PocketSAM model."""

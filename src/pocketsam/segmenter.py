@@ -9,14 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pocketsam.automatic.generator import Report, segment_everything
-from pocketsam.automatic.options import Options
-from pocketsam.automatic.proposals import Proposals
 from pocketsam.engines import Engine, PreparedImage, decode, open_engine
 from pocketsam.errors import InputError
 from pocketsam.predict.candidates import Candidates
@@ -27,6 +24,10 @@ from pocketsam.predict.masks import Masks
 from pocketsam.predict.objects import ObjectPrompt, alike, arguments
 from pocketsam.predict.prompts import Prompts
 from pocketsam.zoo import locate
+
+if TYPE_CHECKING:
+    from pocketsam.automatic.generator import Report
+    from pocketsam.automatic.proposals import Proposals
 
 
 class Segmenter:
@@ -232,13 +233,16 @@ class Photo:
         name = Path(self.name).name
         return Candidates(logits, predicted_iou, prompts, self.geometry, config, self.image, name)
 
-    def everything(self, report: Report = lambda fraction: None, **options: Any) -> Proposals:
+    def everything(self, report: "Report" = lambda fraction: None, **options: Any) -> "Proposals":
         """The masks of all objects in the photo, without a prompt.
 
         report: gets the fraction that is done, from 0 to 1, as the work goes on; what it raises ends the work.
         options: the fields of `automatic.options.Options`.
         Raises InputError when an option is unknown or outside its range, or only the photo's embedding was opened.
         """
+        from pocketsam.automatic.generator import segment_everything
+        from pocketsam.automatic.options import Options
+
         if self.image is None:
             raise InputError(
                 f"{self.name}: everything mode needs the photo; open it, with its embedding if you like"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pocketsam.data.class_folders import ClassFolders
-from pocketsam.data.sample import DataError
+from pocketsam.errors import DataError
 from shards import jpeg, write_tar
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pocketsam.data.coco import CocoSet, write_coco
 from pocketsam.data.sa1b import Shards
-from pocketsam.data.sample import DataError
+from pocketsam.errors import DataError
 from pocketsam.utils.rle import decode, encode, run_lengths
 from shards import blocks, jpeg, paint, write_shard
 

@@ -8,7 +8,7 @@ from PIL import Image
 from pocketsam.data.categories import CategorySet, class_map
 from pocketsam.data.datasets import open_dataset
 from pocketsam.data.label_maps import LabelMaps
-from pocketsam.data.sample import DataError
+from pocketsam.errors import DataError
 from shards import blocks, jpeg, paint
 
 MASKS = blocks((2, 2, 20, 20), (30, 5, 60, 40))

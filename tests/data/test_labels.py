@@ -9,8 +9,7 @@ import pytest
 from commands import run
 from pocketsam.data.datasets import open_dataset
 from pocketsam.data.labels import Labels
-from pocketsam.data.sample import DataError
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError, InputError
 from pocketsam.predict.formats import format_named
 from pocketsam.predict.formats.labelled import Classes, LabelledObject, LabelledPhoto
 from pocketsam.predict.formats.writing import write_labels

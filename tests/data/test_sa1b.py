@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from pocketsam.data.sa1b import Shards
-from pocketsam.data.sample import DataError, Sample
+from pocketsam.data.sample import Sample
+from pocketsam.errors import DataError
 from shards import annotation_file, blocks, jpeg, paint, write_shard, write_tar
 
 ONE, TWO = blocks((2, 2, 20, 20), (30, 5, 50, 30)), blocks((0, 0, 60, 10))

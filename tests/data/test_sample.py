@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pocketsam.data.sample import DataError, Sample, find_files, read_photo
+from pocketsam.data.sample import Sample, find_files, read_photo
+from pocketsam.errors import DataError
 from pocketsam.utils.rle import encode
 from shards import blocks, jpeg, paint
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketsam.data.sample import DataError
 from pocketsam.data.science_bowl import ScienceBowl
+from pocketsam.errors import DataError
 from shards import blocks, paint
 
 MASKS = blocks((2, 2, 20, 20), (30, 5, 60, 40), (0, 0, 0, 0))

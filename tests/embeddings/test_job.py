@@ -8,11 +8,10 @@ from filelock import FileLock
 
 from pocketsam.config import ModelConfig
 from pocketsam.data.sa1b import Shards
-from pocketsam.data.sample import DataError
 from pocketsam.embeddings import job as module
 from pocketsam.embeddings.job import embed, find_shards
 from pocketsam.embeddings.store import EmbeddingStore
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError, InputError
 from predictors import OneStep
 from shards import blocks, jpeg, paint, write_shard, write_tar
 

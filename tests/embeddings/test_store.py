@@ -10,12 +10,11 @@ import pytest
 
 from pocketsam.config import ModelConfig
 from pocketsam.data.sa1b import Entry, Span
-from pocketsam.data.sample import DataError
 from pocketsam.embeddings import store as embeddings
 from pocketsam.embeddings import writer as embedding_writer
 from pocketsam.embeddings.store import EmbeddingStore, Signature
 from pocketsam.embeddings.writer import ShardWriter, create_store, find_trouble
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError, InputError
 
 TEACHER = ModelConfig("tiny", image_size=64, resize="squash", weights="3f2a91c4" + 56 * "0")
 PHOTOS = [("one", 100), ("two", 200), ("three", 300)]

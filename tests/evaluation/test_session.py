@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from pocketsam.data.sa1b import Shards
-from pocketsam.data.sample import DataError
-from pocketsam.errors import InputError, PocketSAMError
+from pocketsam.errors import DataError, InputError, PocketSAMError
 from pocketsam.evaluation.protocols.clicks import Clicks
 from pocketsam.evaluation.results import Means
 from pocketsam.evaluation.session import run

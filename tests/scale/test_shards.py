@@ -7,8 +7,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from pocketsam.data.sample import DataError
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError, InputError
 from pocketsam.scale import shards
 from pocketsam.scale.places import place, shown
 from pocketsam.scale.run import run

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pocketsam.data.categories import CategorySet
-from pocketsam.data.sample import DataError
+from pocketsam.errors import DataError
 from pocketsam.evaluation.job import Run, evaluate
 from pocketsam.evaluation.protocols.detection import Detection as Protocol
 from pocketsam.evaluation.protocols.detection import paste

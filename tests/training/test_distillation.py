@@ -12,10 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pocketsam.config import EFFICIENT_SAM, ModelConfig
-from pocketsam.data.sample import DataError
 from pocketsam.embeddings.job import embed
 from pocketsam.engines.torch import TorchEngine
-from pocketsam.errors import InputError, ModelError
+from pocketsam.errors import DataError, InputError, ModelError
 from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import load_model, save_model
 from pocketsam.models.sam import Sam

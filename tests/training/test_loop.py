@@ -19,10 +19,9 @@ from safetensors.torch import load_file
 from pocketsam.config import ModelConfig
 from pocketsam.data.coco import write_coco
 from pocketsam.data.sa1b import Shards
-from pocketsam.data.sample import DataError
 from pocketsam.embeddings.store import Signature
 from pocketsam.embeddings.writer import create_store
-from pocketsam.errors import InputError, ModelError
+from pocketsam.errors import DataError, InputError, ModelError
 from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import load_model, save_model
 from pocketsam.training.loop import train

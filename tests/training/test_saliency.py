@@ -13,9 +13,8 @@ from safetensors.torch import load_file
 from pocketsam.apps.saliency import SaliencyHead as Finder
 from pocketsam.apps.saliency import open_encoder
 from pocketsam.data.sa1b import Shards
-from pocketsam.data.sample import DataError
 from pocketsam.engines.onnx import OnnxEngine
-from pocketsam.errors import InputError, ModelError
+from pocketsam.errors import DataError, InputError, ModelError
 from pocketsam.evaluation.metrics import iou
 from pocketsam.export.onnx import export_onnx
 from pocketsam.export.saliency import export_saliency

@@ -13,10 +13,9 @@ from safetensors.torch import load_file
 from pocketsam import Segmenter
 from pocketsam.compat import SamPredictor, build_sam
 from pocketsam.config import EFFICIENT_SAM, ModelConfig
-from pocketsam.data.sample import DataError
 from pocketsam.embeddings.job import embed
 from pocketsam.engines.torch import TorchEngine
-from pocketsam.errors import ModelError
+from pocketsam.errors import DataError, ModelError
 from pocketsam.export.convert import convert
 from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import load_model, save_model

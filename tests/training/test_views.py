@@ -11,11 +11,10 @@ from torch.nn import functional as F
 
 from pocketsam.config import ModelConfig
 from pocketsam.data.sa1b import Shards
-from pocketsam.data.sample import DataError
 from pocketsam.embeddings.job import find_shards
 from pocketsam.embeddings.signature import Signature
 from pocketsam.embeddings.writer import ShardWriter, create_store
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError, InputError
 from pocketsam.training.augment import random_window
 from pocketsam.training.views import Views, resampling
 from shards import blocks, jpeg, paint, write_shard

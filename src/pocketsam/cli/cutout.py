@@ -1,5 +1,6 @@
 """`pocketsam cutout`: the salient object of photos, without a prompt, with everything else transparent."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -25,8 +26,10 @@ def cutout(
     from pocketsam.segmenter import Segmenter
 
     paths = find_photos(photos)
-    head = SaliencyHead(model, threads)
-    segmenter = Segmenter(model, "onnx", threads=threads) if instances else open_encoder(model, threads)
+    with ThreadPoolExecutor() as pool:  # the two are opened at the same time
+        opened = pool.submit(SaliencyHead, model, threads)
+        segmenter = Segmenter(model, "onnx", threads=threads) if instances else open_encoder(model, threads)
+        head = opened.result()
     outcomes = []
     for outcome in cut_out_photos(segmenter, head, paths, output, instances):
         outcomes.append(outcome)

@@ -46,13 +46,14 @@ def everything(
     from pocketsam.automatic.batch import everything_in_photos, is_one_file, summary
     from pocketsam.engines import PRECISIONS
     from pocketsam.predict.photo_files import check_all_done, find_photos
-    from pocketsam.scale.jobs.everything import Everything
     from pocketsam.scale.shards import are_shards
     from pocketsam.utils.progress import Progress
 
     if words.ray or are_shards(photos):
         if overlays:
             raise InputError("--overlays is for photos and folders of photos; leave it out for shards")
+        from pocketsam.scale.jobs.everything import Everything
+
         return run_shards(Everything(model, running, options), photos, output, words)
     paths = find_photos(photos)
     output = output or Path()

@@ -56,18 +56,22 @@ def segment(
     of its own. NAME is the object's class in files that contain classes; shoe:1 and shoe:2 are two objects of the
     class shoe. Exit code 2 means an error, or that no object was found.
     """
-    from pocketsam.apps.text import TextSegmenter
     from pocketsam.predict.batch import is_shared, plan, segment_into, segment_photos
     from pocketsam.predict.photo_files import check_all_done
-    from pocketsam.scale.jobs.segment import Segment
     from pocketsam.scale.shards import are_shards
 
     if scale.ray or are_shards(photos or []):
+        from pocketsam.scale.jobs.segment import Segment
+
         job = Segment.of(words, text, model=model, running=running, multimask=multimask, refine=refine)
         return run_shards(job, photos or [], output, scale)
     jobs = plan(photos or [], words, output, text.names())
     opened = open_model(model, running, one_image=len(jobs) == 1)
-    segmenter: PhotoOpener = TextSegmenter.of(text, opened) if text.text else opened
+    segmenter: PhotoOpener = opened
+    if text.text:
+        from pocketsam.apps.text import TextSegmenter
+
+        segmenter = TextSegmenter.of(text, opened)
     if output is not None and is_shared(output, len(jobs)):
         results = segment_into(segmenter, jobs, output, multimask, refine)
     else:

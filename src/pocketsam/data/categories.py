@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pocketsam.data.coco import CROWD, CocoSet
 from pocketsam.data.datasets import open_dataset
 from pocketsam.data.label_maps import LabelMaps
-from pocketsam.data.sample import DataError, Sample
+from pocketsam.data.sample import Sample
+from pocketsam.errors import DataError
 from pocketsam.utils.rle import areas, decode_box
 
 BACKGROUND = "background"

@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from pocketsam.data.decode import decode_photo
 from pocketsam.data.sa1b import Entry, Span
-from pocketsam.data.sample import DataError, Sample, find_files
+from pocketsam.data.sample import Sample, find_files
+from pocketsam.errors import DataError
 from pocketsam.predict.image import PHOTO_ENDINGS
 
 

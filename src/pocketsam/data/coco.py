@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.data.sample import DataError, Dataset, Sample, read_photo
+from pocketsam.data.sample import Dataset, Sample, read_photo
+from pocketsam.errors import DataError
 from pocketsam.predict.formats.segmentation import to_rle
 from pocketsam.utils.files import write
 from pocketsam.utils.rle import RLE, areas, boxes

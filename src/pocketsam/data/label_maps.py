@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.data.sample import DataError, Sample, find_files, read_photo
+from pocketsam.data.sample import Sample, find_files, read_photo
+from pocketsam.errors import DataError
 from pocketsam.predict.formats.labels import masks_of, read_map
 from pocketsam.predict.image import PHOTO_ENDINGS
 

@@ -6,8 +6,8 @@ The readers are those of `predict/formats`, which convert labels too. COCO has a
 from collections import Counter
 from pathlib import Path
 
-from pocketsam.data.sample import DataError, Sample
-from pocketsam.errors import InputError
+from pocketsam.data.sample import Sample
+from pocketsam.errors import DataError, InputError
 from pocketsam.predict.formats.labelled import LabelledPhoto, stem_of
 from pocketsam.predict.formats.reading import format_at, photos_of, read_labels
 from pocketsam.predict.image import load_image

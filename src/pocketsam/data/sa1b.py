@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketsam.data.decode import decode_photo
-from pocketsam.data.sample import DataError, Sample, find_files
+from pocketsam.data.sample import Sample, find_files
+from pocketsam.errors import DataError
 from pocketsam.predict.formats.segmentation import to_rle
 from pocketsam.predict.image import PHOTO_ENDINGS
 

@@ -9,13 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketsam.data.decode import decode_photo
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError
 from pocketsam.predict.formats.segmentation import to_rle
 from pocketsam.utils.rle import RLE, areas, decode
-
-
-class DataError(InputError):
-    """A sample that cannot be used; the line names its file."""
 
 
 @dataclass(frozen=True)

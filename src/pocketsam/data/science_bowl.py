@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pocketsam.data.sample import DataError, Sample, find_files, read_photo
+from pocketsam.data.sample import Sample, find_files, read_photo
+from pocketsam.errors import DataError
 from pocketsam.utils.rle import RLE, encode
 
 

@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 from pocketsam.config import ModelConfig
 from pocketsam.data.decode import decode_photo
 from pocketsam.data.sa1b import Entry, Shards
-from pocketsam.data.sample import DataError
 from pocketsam.embeddings.signature import Signature
 from pocketsam.embeddings.store import ShardFiles, shard_name, shard_of
 from pocketsam.embeddings.writer import ShardWriter, create_store, find_trouble, writing
 from pocketsam.engines import Engine
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError, InputError
 from pocketsam.predict.image import preprocess
 from pocketsam.utils.files import check_writable
 from pocketsam.utils.prefetch import prefetch

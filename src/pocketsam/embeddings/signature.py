@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from pocketsam.config import ModelConfig
-from pocketsam.data.sample import DataError
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError, InputError
 
 VERSION = 1
 BITS = (16, 8)

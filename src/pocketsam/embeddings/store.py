@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from pocketsam.config import ModelConfig
 from pocketsam.data.sa1b import Entry
-from pocketsam.data.sample import DataError
 from pocketsam.embeddings.signature import BITS, Signature, check_same, read_signature
+from pocketsam.errors import DataError
 from pocketsam.predict.image import PHOTO_ENDINGS
 from pocketsam.utils.tars import padding
 

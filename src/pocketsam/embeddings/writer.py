@@ -19,7 +19,6 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from pocketsam.data.sample import DataError
 from pocketsam.embeddings.signature import SIGNATURE_FILE, Signature, check_same, read_signature
 from pocketsam.embeddings.store import (
     MEMBERS,
@@ -30,7 +29,7 @@ from pocketsam.embeddings.store import (
     read_index,
     reading,
 )
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError, InputError
 from pocketsam.utils.files import write
 from pocketsam.utils.tars import BLOCK, END, header, padding
 

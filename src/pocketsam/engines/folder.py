@@ -4,6 +4,7 @@ All graphs of a folder carry the same `ModelConfig` in their metadata.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -40,12 +41,15 @@ def open_folder(
 ) -> tuple[dict[str, T], ModelConfig]:
     """The graphs in `folder` by their names, as `open_file` gives them, and the model's config.
 
+    Each is opened in a thread of its own: runtimes leave Python's lock while they optimise a graph.
     open_file: may raise anything for a file that it cannot read. names: of the graphs that are needed. int8: take the
     encoder that computes with integers; the config then has its numerics.
     Raises ModelError when a file is missing, damaged or foreign, and when they are of different models.
     """
     files = {name: INT8_ENCODER if int8 and name == ENCODER else f"{name}.onnx" for name in names}
-    opened = {name: _open(name, folder / file, open_file) for name, file in files.items()}
+    with ThreadPoolExecutor() as pool:
+        graphs = pool.map(lambda name: _open(name, folder / files[name], open_file), files)
+        opened = dict(zip(files, graphs, strict=True))
     configs = [config for _, config in opened.values()]
     if len({replace(config, numerics="") if int8 else config for config in configs}) > 1:
         raise ModelError(f"{folder}: its ONNX files are of different models; take all of them from one")

@@ -15,8 +15,8 @@ from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import Any, TypeAlias
 
-from pocketsam.data.sample import DataError, Dataset
-from pocketsam.errors import PocketSAMError
+from pocketsam.data.sample import Dataset
+from pocketsam.errors import DataError, PocketSAMError
 from pocketsam.evaluation.protocol import EvaluationProtocol, OpenModel
 from pocketsam.evaluation.results import PhotoResult
 from pocketsam.utils.journal import Journal

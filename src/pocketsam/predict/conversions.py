@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from pocketsam.errors import InputError
 from pocketsam.predict import formats
-from pocketsam.predict.formats import coco, cutout
-from pocketsam.predict.formats.labelled import Classes, labelled
+from pocketsam.predict.formats import cutout
 from pocketsam.predict.formats.pictures import encode_image
 from pocketsam.predict.formats.result import Result
 from pocketsam.predict.outlines import Polygon, polygons
@@ -48,11 +47,16 @@ class Conversions:
 
     def coco(self: Result) -> dict[str, Any]:
         """The COCO document that `save` writes to a .json file, as Python values."""
+        from pocketsam.predict.formats import coco
+
         document: dict[str, Any] = json.loads(coco.encode(self, ".json")[0])
         return document
 
     def coco_annotations(self: Result) -> list[dict[str, Any]]:
         """An annotation for each mask as COCO has it, but for `id` and `image_id`, which the whole file decides."""
+        from pocketsam.predict.formats import coco
+        from pocketsam.predict.formats.labelled import Classes, labelled
+
         return coco.annotations(labelled(self), {one.name: one.id for one in Classes.of(self.names)})
 
     def to_supervision(self: Result) -> Any:
@@ -66,6 +70,8 @@ class Conversions:
             raise InputError(
                 f"to_supervision needs {error.name}; install it with: pip install supervision"
             ) from error
+        from pocketsam.predict.formats.labelled import Classes
+
         classes = [one.name for one in Classes.of(self.names)]
         return supervision.Detections(
             xyxy=boxes(self.rle),

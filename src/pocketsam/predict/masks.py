@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from pocketsam.errors import InputError
 from pocketsam.predict.conversions import Conversions
-from pocketsam.predict.drawing import draw_masks, draw_prompts, draw_words
 from pocketsam.predict.formats.result import DEFAULT_NAME, photo_of
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.prompts import Prompts
@@ -195,6 +194,8 @@ class Masks(Conversions):
 
         Raises InputError when the masks were made without the photo.
         """
+        from pocketsam.predict.drawing import draw_masks, draw_prompts, draw_words
+
         canvas = draw_masks(photo_of(self.image, self.file_name), self.rle)
         if self.prompts is not None:
             objects, first_masks = np.unique(self.objects, return_index=True)

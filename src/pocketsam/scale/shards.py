@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pocketsam.data.sample import DataError
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError, InputError
 from pocketsam.predict.image import PHOTO_ENDINGS
 from pocketsam.scale.places import Place, digest_of, is_url, place
 

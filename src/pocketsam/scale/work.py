@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TypeAlias, TypeVar
 
-from pocketsam.data.sample import DataError
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError, InputError
 from pocketsam.scale.job import DECODED, Encoded, Stages, decode_photos, encode_photos
 from pocketsam.scale.results import Outcome, Part, ShardResults, Work
 from pocketsam.scale.shards import Shard, StoredPhoto

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pocketsam.config import Resize
 from pocketsam.data.categories import BACKGROUND, IGNORED, CategorySet, class_map
-from pocketsam.data.sample import DataError, Sample
+from pocketsam.data.sample import Sample
+from pocketsam.errors import DataError
 from pocketsam.training.augment import NO_BOXES, Image, Target, flip, reframe, scaled, square, vary
 from pocketsam.training.config import Augmentation
 from pocketsam.training.samples import Item, SampleStream

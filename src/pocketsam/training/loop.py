@@ -12,8 +12,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies.strategy import Strategy
 from torch import Tensor
 
-from pocketsam.data.sample import DataError
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError, InputError
 from pocketsam.models.checkpoints import FILE_NAME
 from pocketsam.training.config import Recipe
 from pocketsam.training.meter import Speed, matrix_rate

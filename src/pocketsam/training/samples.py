@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from pocketsam.config import ModelConfig, Resize
 from pocketsam.data.datasets import open_dataset
 from pocketsam.data.sa1b import Shards
-from pocketsam.data.sample import DataError, Sample
+from pocketsam.data.sample import Sample
 from pocketsam.embeddings.store import EmbeddingStore
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError, InputError
 from pocketsam.predict.geometry import Geometry
 from pocketsam.training.augment import Target, augment, whole_photo
 from pocketsam.training.config import DRAWN, Augmentation, Recipe

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from pocketsam.data.datasets import open_dataset
 from pocketsam.data.sa1b import Shards
-from pocketsam.data.sample import DataError, Dataset
+from pocketsam.data.sample import Dataset
 from pocketsam.engines import Engine
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError, InputError
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import preprocess
 from pocketsam.training.samples import Item, SampleStream

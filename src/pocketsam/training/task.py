@@ -9,10 +9,10 @@ from torch.utils.data import Dataset
 
 from pocketsam.config import HeadConfig, ModelConfig
 from pocketsam.data.datasets import evenly_spread, open_dataset
-from pocketsam.data.sample import DataError
 from pocketsam.data.sample import Dataset as PhotoSet
 from pocketsam.engines.head import HeadEngine
 from pocketsam.engines.torch import TorchEngine
+from pocketsam.errors import DataError
 from pocketsam.evaluation.heads import HeadPredictor, HeadProtocol
 from pocketsam.evaluation.protocols.clicks import Clicks
 from pocketsam.evaluation.results import Means

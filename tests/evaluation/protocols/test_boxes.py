@@ -14,8 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from pocketsam.data.coco import CocoSet
-from pocketsam.data.sample import DataError
-from pocketsam.errors import InputError, ModelError
+from pocketsam.errors import DataError, InputError, ModelError
 from pocketsam.evaluation.protocols.boxes import BOX_IOU, MAPPED, PREDICTED_IOU, RULES, SINGLE, Boxes
 from pocketsam.evaluation.results import PhotoResult
 from pocketsam.evaluation.session import measure, run

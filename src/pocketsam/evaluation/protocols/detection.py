@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from pocketsam.data.coco import CocoSet
-from pocketsam.data.sample import DataError, Sample
+from pocketsam.data.sample import Sample
+from pocketsam.errors import DataError
 from pocketsam.evaluation.average_precision import average_precision
 from pocketsam.evaluation.heads import CategoryProtocol, HeadPredictor, model_classes
 from pocketsam.evaluation.results import PhotoResult, Report, Row, Table, percent

@@ -201,6 +201,9 @@ class MaskRecipe(PromptRecipe):
     centre_corrections: Probability | None = None
     """How often a correction is drawn near the middle of a wrong region, where people put it; by default as often as
     `centre_clicks` says."""
+    click_weight: float = Field(0.0, ge=0)
+    """The weight of the cross-entropy at the clicks alone, beside the loss of the whole mask, of which a click is a
+    pixel: so that a mask ends where the user says that it ends."""
     clicks: list[Annotated[int, Field(gt=0)]] = Field([1, 1, 1, 2, 3], min_length=1)
     """How many clicks the first prompt has (or a box and one fewer), batch by batch; a lone one is the commonest."""
 

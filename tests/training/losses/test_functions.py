@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pocketsam.training.losses.functions import (
+    click_loss,
     cross_entropy,
     dice_loss,
     embedding_distance,
@@ -106,3 +107,25 @@ def test_hard_masks_weigh_more(teacher: float, student: float) -> None:
     expected = 1.0 if ratio > 700 else literal_hard_weight(teacher, student)
     assert weight == pytest.approx(expected, rel=1e-6)
     assert (weight > 0.5) == (teacher > student + 1e-6) or weight == pytest.approx(0.5)
+
+
+def test_the_loss_of_clicks_is_the_cross_entropy_of_the_cells_that_are_clicked_on() -> None:
+    rng = np.random.default_rng(0)
+    logits = torch.tensor(rng.normal(0, 2, (2, 3, 16, 16)), dtype=torch.float32)
+    cells = rng.integers(0, 16, (2, 3, 4, 2))
+    points = torch.tensor(4 * cells + 1.5, dtype=torch.float32)  # the middle of a cell of 4 pixels
+    labels = torch.tensor(rng.choice([-1, 0, 1, 2, 3], (2, 3, 4)))
+    wanted = []
+    for image, item, click in np.ndindex(2, 3, 4):
+        label = int(labels[image, item, click])
+        if label in (0, 1):
+            x, y = cells[image, item, click]
+            p = 1 / (1 + math.exp(-float(logits[image, item, y, x])))
+            wanted.append(-math.log(p if label else 1 - p))
+    assert 4 < len(wanted) < 20
+    assert float(click_loss(logits, points, labels, 64)) == pytest.approx(np.mean(wanted), rel=1e-5)
+
+
+def test_without_clicks_there_is_no_loss_of_clicks() -> None:
+    corners = torch.tensor([2, 3]).expand(1, 1, 2)
+    assert float(click_loss(torch.randn(1, 1, 16, 16), torch.zeros(1, 1, 2, 2), corners, 64)) == 0

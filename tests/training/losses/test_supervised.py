@@ -130,6 +130,14 @@ def test_centre_corrections_move_only_the_corrections(monkeypatch: pytest.Monkey
     assert same == first and moved != correction
 
 
+def test_the_loss_of_clicks_is_added_by_its_weight() -> None:
+    torch.manual_seed(0)
+    sam, batch = build("patches", 64), a_batch()
+    plain, weighted = (supervised(sam, 2, click_weight=weight)(batch, 1) for weight in (0.0, 3.0))
+    assert "click_loss" not in plain and weighted["click_loss"] > 0
+    torch.testing.assert_close(weighted["loss"], plain["loss"] + 3 * weighted["click_loss"])
+
+
 def a_batch() -> dict[str, Tensor]:
     """Two images with three objects each."""
     return {

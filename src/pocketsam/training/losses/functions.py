@@ -7,6 +7,7 @@ teacher: the mean over a batch, or one value a mask.
 from torch import Tensor
 from torch.nn import functional as F
 
+from pocketsam.config import BACKGROUND, FOREGROUND
 from pocketsam.training.config import PixelLoss
 
 
@@ -40,6 +41,21 @@ def mask_loss(logits: Tensor, target: Tensor, pixel: PixelLoss = "focal") -> Ten
     if pixel == "cross-entropy":
         return 2 * cross_entropy(logits, target) + dice_loss(logits, target)
     return 20 * focal_loss(logits, target) + dice_loss(logits, target)
+
+
+def click_loss(logits: Tensor, points: Tensor, labels: Tensor, image_size: int) -> Tensor:
+    """Cross-entropy at the clicks alone -> (): what BRS (Jang and Kim, CVPR 2019) minimises for each photo, trained.
+
+    logits (B, N, h, w); points (B, N, P, 2) in model pixels; labels (B, N, P), of which foreground and background
+    count: corners and padding say nothing of the pixel below them.
+    """
+    is_click = (labels == FOREGROUND) | (labels == BACKGROUND)
+    grid = 2 * (points.flatten(0, 1)[:, :, None] + 0.5) / image_size - 1
+    at = F.grid_sample(logits.flatten(0, 1)[:, None], grid, padding_mode="border", align_corners=False)
+    at = at[:, 0, :, 0].unflatten(0, labels.shape[:2])
+    wanted = (labels == FOREGROUND).to(at.dtype)
+    each = F.binary_cross_entropy_with_logits(at, wanted, reduction="none")
+    return (each * is_click).sum() / is_click.sum().clamp(min=1)
 
 
 def mask_iou(logits: Tensor, target: Tensor) -> Tensor:

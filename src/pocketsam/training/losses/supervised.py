@@ -18,7 +18,7 @@ from pocketsam.config import PADDING
 from pocketsam.models.layers import Normalise
 from pocketsam.models.sam import Sam
 from pocketsam.training.config import PixelLoss
-from pocketsam.training.losses.functions import mask_iou, mask_loss
+from pocketsam.training.losses.functions import click_loss, mask_iou, mask_loss
 from pocketsam.training.sampling import (
     SampleRNG,
     boxes_around,
@@ -47,6 +47,7 @@ class Supervised(nn.Module):
         lone_corrections: how often such a correction comes alone, without the prompts that led to the mask.
         centre_corrections: how often a correction is drawn near the middle of a wrong region; by default as
             `centre_clicks` says.
+        click_weight: of the loss at the clicks alone.
         always_multimask: whether every prompt is taken as ambiguous, as EfficientSAM takes it.
     """
 
@@ -64,6 +65,7 @@ class Supervised(nn.Module):
         mask_feedback: float = 1.0,
         lone_corrections: float = 0.0,
         centre_corrections: float | None = None,
+        click_weight: float = 0.0,
         always_multimask: bool = False,
     ) -> None:
         super().__init__()
@@ -72,13 +74,14 @@ class Supervised(nn.Module):
         self.pad_points_to, self.centre_clicks = pad_points_to, centre_clicks
         self.mask_feedback, self.lone_corrections = mask_feedback, lone_corrections
         self.centre_corrections = centre_clicks if centre_corrections is None else centre_corrections
-        self.always_multimask = always_multimask
+        self.click_weight, self.always_multimask = click_weight, always_multimask
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """batch: image (B, 3, S, S) uint8, seed (B,); masks (B, N, S/4, S/4) uint8 and boxes (B, N, 4) or, with a
         teacher, extent (B, 2) and its embedding or image.
 
-        Returns `loss` to step on, and its parts, detached: `mask_loss`, `iou_loss`, `iou`, mean over rounds.
+        Returns `loss` to step on, and its parts, detached: `mask_loss`, `iou_loss`, `click_loss` where it counts,
+        and `iou`, mean over rounds.
         """
         rng = SampleRNG(batch["seed"].tolist(), batch["image"].device)
         points, labels, target = self._first(batch, self.clicks[step % len(self.clicks)], rng)
@@ -91,6 +94,8 @@ class Supervised(nn.Module):
             prompts = pad_points(points, labels, self.pad_points_to)
             logits, iou = self.sam.decode(embedding, *prompts, mask_input, has_mask)
             losses, chosen = round_losses(logits.float(), iou.float(), target, ambiguous, self.pixel_loss)
+            if self.click_weight:
+                losses["click_loss"] = click_loss(chosen, points, labels, self.sam.image_size)
             parts.append(losses)
             if i + 1 < self.rounds:
                 mask_input = chosen.detach()
@@ -101,7 +106,10 @@ class Supervised(nn.Module):
                 points, labels = torch.cat([points, point], 2), torch.cat([labels, label], 2)
                 ambiguous = torch.full_like(ambiguous, self.always_multimask)
         mean = {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
-        return {"loss": mean["mask_loss"] + mean["iou_loss"], **{k: v.detach() for k, v in mean.items()}}
+        loss = mean["mask_loss"] + mean["iou_loss"]
+        if self.click_weight:
+            loss = loss + self.click_weight * mean["click_loss"]
+        return {"loss": loss, **{k: v.detach() for k, v in mean.items()}}
 
     def _forget(self, labels: Tensor, has_mask: Tensor | None, rng: SampleRNG) -> Tensor:
         """The labels (B, N, P) of former prompts, without those that the mask input stands for."""

@@ -63,6 +63,7 @@ def build(recipe: MaskRecipe) -> "Task":
         recipe.mask_feedback,
         recipe.lone_corrections,
         recipe.centre_corrections,
+        recipe.click_weight,
         always_multimask=0 not in config.prompt_masks,
     )
     return Task(sam, config, loss, samples, prompt_validator(recipe, config))

@@ -60,6 +60,9 @@ class ModelConfig:
     """The masks that a single click may mean: SAM's three or, where mask 0 was trained for clicks too, all four."""
     prompt_masks: tuple[int, ...] = (0,)
     """The masks that any other prompt may mean: SAM's mask 0 or, where only masks 1 to 3 were trained, those."""
+    correction_masks: tuple[int, ...] = ()
+    """The masks that a correction may mean, which is a background click and an earlier mask: of those that agree with
+    most clicks, the one most like the earlier mask. (): as `prompt_masks` says, which is SAM's rule."""
     pad_points_to: int = 0
     """0: SAM's rule, one padding point where there is no box. Else points and corners are padded to so many."""
     embedding_channels: int = 256
@@ -276,6 +279,7 @@ def _checked(values: object) -> dict[str, Any]:
             "std": _channels("std", known["std"], least=0),
             "click_masks": _masks(known.get("click_masks", (1, 2, 3)), least=3),
             "prompt_masks": _masks(known.get("prompt_masks", (0,)), least=1),
+            "correction_masks": _masks(known.get("correction_masks", ()), least=0),
         }
     )
 

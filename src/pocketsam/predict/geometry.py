@@ -61,6 +61,10 @@ class Geometry:
         """Photo pixels (…, 2) to model pixels (…, 2) float32."""
         return np.asarray(np.asarray(xy, np.float64) * self._scale, np.float32)
 
+    def to_cells(self, xy: ArrayLike) -> NDArray[np.float32]:
+        """Photo pixels (…, 2) to cells of the logits (…, 2) float32, whose middles are whole numbers."""
+        return np.asarray((self.to_model(xy) + 0.5) / 4 - 0.5, np.float32)
+
     def to_photo(self, xy: ArrayLike) -> NDArray[np.float32]:
         """Model pixels (…, 2) to photo pixels (…, 2) float32."""
         return np.asarray(np.asarray(xy, np.float64) / self._scale, np.float32)

@@ -111,6 +111,13 @@ class Prompts:
             return np.zeros(len(self), np.bool_)
         return np.asarray((self.labels != PADDING).sum(axis=1) == 1)
 
+    @property
+    def corrections(self) -> NDArray[np.bool_]:
+        """(N,) bool: whether the prompt corrects an earlier mask by a background click."""
+        if self.mask_input is None:
+            return np.zeros(len(self), np.bool_)
+        return np.asarray((self.labels == BACKGROUND).any(axis=1))
+
     def tokens(
         self, geometry: Geometry, pad_points_to: int = 0
     ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

@@ -88,7 +88,7 @@ def _config(recipe: Recipe, sam: Sam, teacher: Teacher | None, decoder_is_frozen
     config = teacher.config if teacher else ARCHITECTURES[recipe.model].config
     of_efficient_sam = teacher is None and sam.variant == "efficient_sam"
     if not (decoder_is_frozen or of_efficient_sam):
-        config = replace(config, click_masks=(0, 1, 2, 3), prompt_masks=(0,))
+        config = replace(config, click_masks=(0, 1, 2, 3), prompt_masks=(0,), correction_masks=(0, 1, 2, 3))
     return replace(
         config,
         name=recipe.model,

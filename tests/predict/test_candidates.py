@@ -58,11 +58,18 @@ def test_only_the_masks_of_the_config_are_taken() -> None:
     assert (candidates(masks, config).best().logits[0] == masks[1]).all()
 
 
+def test_of_masks_that_obey_a_much_more_confident_one_is_taken() -> None:
+    masks = [disc(LEFT, RIGHT), disc(LOWER_LEFT), disc(LEFT), disc(RIGHT)]
+    found = candidates(masks)
+    sure = replace(found, predicted_iou=np.array([[0.1, 0.9, 0.2, 0.1]], np.float32))
+    assert (sure.best().logits[0] == masks[1]).all()
+
+
 def test_padding_is_no_click() -> None:
     masks = np.stack([disc(LEFT, RIGHT), disc(LEFT)])
     points, former = np.array([[12, 8], [2, 2]], np.float32), disc(LEFT, RIGHT)
-    assert choose_correction(masks, points, np.array([0, -1], np.int32), former) == 1
-    assert choose_correction(masks, points, np.array([-1, 1], np.int32), former) == 0
+    assert choose_correction(masks, np.zeros(2, np.float32), points, np.array([0, -1], np.int32), former) == 1
+    assert choose_correction(masks, np.zeros(2, np.float32), points, np.array([-1, 1], np.int32), former) == 0
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.data())
@@ -72,4 +79,6 @@ def test_a_click_is_looked_up_where_the_mask_of_the_photo_has_it(height: int, wi
     ramp = np.add.outer(np.arange(SIDE), 3 * np.arange(SIDE)).astype(np.float32)
     column, row = geometry.to_cells((x, y)).clip(0, SIDE - 1)
     # SAM's clicks lie half a pixel of the model from where its two resizing steps put the photo's pixel.
-    assert abs(geometry.logits_to_photo(ramp)[y, x] - (row + 3 * column)) < 4 * max(1.0, 0.5 * 64 / max(height, width))
+    assert abs(geometry.logits_to_photo(ramp)[y, x] - (row + 3 * column)) < 4 * max(
+        1.0, 0.5 * 64 / max(height, width)
+    )

@@ -55,7 +55,8 @@ class Candidates:
         prompts = self.prompts
         assert prompts.mask_input is not None
         cells = self.geometry.to_cells(prompts.points[i])
-        return choose_correction(self.logits[i, allowed], cells, prompts.labels[i], prompts.mask_input[i])
+        logits, predicted_iou = self.logits[i, allowed], self.predicted_iou[i, allowed]
+        return choose_correction(logits, predicted_iou, cells, prompts.labels[i], prompts.mask_input[i])
 
     def ranked(self) -> Masks:
         """The multimask output: the three most confident masks of each prompt, 3 N masks, best first."""
@@ -94,21 +95,22 @@ def choose(
 
 def choose_correction(
     logits: NDArray[np.float32],
+    predicted_iou: NDArray[np.float32],
     points: NDArray[np.float32],
     labels: NDArray[np.int32],
     mask_input: NDArray[np.float32],
 ) -> int:
-    """Which of K masks (K, h, w) a correction of `mask_input` (h, w) means.
+    """Which of K masks, given by logits (K, h, w) and predicted IoU (K,), a correction of `mask_input` (h, w) means.
 
-    Of the masks that agree with most clicks, the one with the highest IoU with the earlier mask: a correction is to
-    change what it is put on, and nothing else. points: (P, 2) in cells of the logits. labels: (P,).
+    Of the masks that agree with most clicks, the one with the highest sum of predicted IoU and IoU with the earlier
+    mask: a correction is to change what it is put on, and little else. points: (P, 2) in cells. labels: (P,).
     """
     x, y = (np.ascontiguousarray(points[None, :, axis], np.float32) for axis in (0, 1))
     at = [cv2.remap(mask, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0] for mask in logits]
     agrees = ((np.array(at) > 0) == (labels == FOREGROUND)) & (labels != PADDING)
     inside, former = logits > 0, mask_input > 0
     overlap = (inside & former).sum((1, 2)) / np.maximum(1, (inside | former).sum((1, 2)))
-    return int(np.lexsort((overlap, agrees.sum(axis=1)))[-1])
+    return int(np.lexsort((predicted_iou + overlap, agrees.sum(axis=1)))[-1])
 
 
 def rank(predicted_iou: NDArray[np.float32], click_masks: Sequence[int]) -> NDArray[np.intp]:

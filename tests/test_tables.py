@@ -125,7 +125,8 @@ class Copy:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.package = folder, folder / "src" / "pocketsam"
-        shutil.copytree(PACKAGE, self.package, ignore=shutil.ignore_patterns("__pycache__", "weights"))
+        # Times are copied, too, so that only the changed table is compiled anew.
+        shutil.copytree(PACKAGE, self.package, ignore=shutil.ignore_patterns("weights"))
         (self.package / "weights").symlink_to(PACKAGE / "weights")
 
     def add(self, file: str, content: str, table: str, entry: str) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pocketsam.config import EVERYTHING_DEFAULTS, ModelConfig
+from pocketsam.config import SETTABLE, ModelConfig
 
 
 def test_the_grids_go_with_the_image_size():
@@ -12,10 +12,10 @@ def test_the_grids_go_with_the_image_size():
     assert (config.mask_size, config.embedding_size) == (128, 32)
 
 
-def test_the_defaults_of_everything_mode_are_sams_and_survive_json():
-    values = {name: getattr(ModelConfig("m"), name) for name in EVERYTHING_DEFAULTS}
-    assert list(values.values()) == [32, 0.88, 0.95, 8.5, 0.0]
-    config = ModelConfig("m", points_per_side=16, min_mask_region_cells=4.0)
+def test_what_can_be_set_is_as_in_sam_by_default_and_survives_json():
+    values = {name: getattr(ModelConfig("m"), name) for name in SETTABLE}
+    assert list(values.values()) == [32, 0.88, 0.95, 8.5, 0.0, None]
+    config = ModelConfig("m", points_per_side=16, min_mask_region_cells=4.0, box_margin=0.02)
     assert ModelConfig.from_json(config.to_json()) == config
 
 
@@ -27,6 +27,8 @@ def test_the_defaults_of_everything_mode_are_sams_and_survive_json():
         ({"pred_iou_thresh": 5}, "pred_iou_thresh is 5, not from 0 to 1"),
         ({"stability_score_thresh": -0.1}, r"stability_score_thresh is -0\.1, not from 0 to 1"),
         ({"min_mask_region_cells": -1}, "min_mask_region_cells is -1, not from 0 to inf"),
+        ({"box_margin": -0.1}, r"box_margin is -0\.1, not from 0 to inf"),
+        ({"min_mask_region_cells": None}, "min_mask_region_cells is None, no number"),
         ({"min_mask_region_cells": "4"}, "min_mask_region_cells is '4', no number"),
     ],
 )

@@ -37,6 +37,7 @@ _LIMITS = {
     "stability_score_thresh": (0, 1),
     "confident_logit": (-math.inf, math.inf),
     "min_mask_region_cells": (0, math.inf),
+    "box_margin": (0, math.inf),
 }
 
 
@@ -74,6 +75,9 @@ class ModelConfig:
     confident_logit: float = 8.5
     points_per_side: int = 32
     """Everything mode's defaults for this model: see `automatic.options.Options`. These are SAM's."""
+    box_margin: float | None = None
+    """The mask of a box has no pixels outside the box, enlarged by this fraction of its width to the left and right
+    and of its height above and below; None leaves masks as they are, as SAM does."""
     min_mask_region_cells: float = 0.0
     """Masks of prompts and of everything mode have no holes and islands of less than so many cells of the mask grid;
     0 leaves masks as they are. In cells, as photos differ in size: a cell is one value of the decoder's logits."""
@@ -124,13 +128,13 @@ class ModelConfig:
             raise ValueError(str(error)) from error
 
     def with_defaults(self, assignments: Iterable[str]) -> "ModelConfig":
-        """The config with other defaults of everything mode, each NAME=VALUE. Raises InputError for bad ones."""
+        """The config with other values of `SETTABLE` fields, each NAME=VALUE. Raises InputError for bad ones."""
         values: dict[str, Any] = {}
         for assignment in assignments:
             name, _, value = assignment.partition("=")
-            if name not in EVERYTHING_DEFAULTS:
+            if name not in SETTABLE:
                 raise InputError(
-                    f"--set {assignment}: give NAME=VALUE, with one of the names {', '.join(EVERYTHING_DEFAULTS)}"
+                    f"--set {assignment}: give NAME=VALUE, with one of the names {', '.join(SETTABLE)}"
                 )
             try:
                 values[name] = json.loads(value)
@@ -212,14 +216,15 @@ class ExactRunning(Running):
     precision: str = field(default="float32", metadata=_PRECISION)
 
 
-EVERYTHING_DEFAULTS = (
+SETTABLE = (
     "points_per_side",
     "pred_iou_thresh",
     "stability_score_thresh",
     "confident_logit",
     "min_mask_region_cells",
+    "box_margin",
 )
-"""The fields that are defaults of everything mode, which can be set when a model is converted."""
+"""The fields that can be set when a model is converted: defaults of everything mode, and what is done to masks."""
 
 PADDING, BACKGROUND, FOREGROUND, BOX_START, BOX_END = -1, 0, 1, 2, 3
 """The labels of the points that a prompt encoder takes: no point; off and on the object; two corners of a box."""
@@ -269,7 +274,9 @@ def _checked(values: object) -> dict[str, Any]:
     _within("pad_points_to", known.get("pad_points_to", 0), range(65))
     _within("points_per_side", known.get("points_per_side", 32), range(1, LARGEST_GRID + 1))
     thresholds = {
-        name: _number(name, known[name], *limits) for name, limits in _LIMITS.items() if name in known
+        name: _number(name, known[name], *limits)
+        for name, limits in _LIMITS.items()
+        if name in known and (name, known[name]) != ("box_margin", None)
     }
     return (
         known

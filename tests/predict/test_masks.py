@@ -37,6 +37,59 @@ def test_masks_at_the_photos_resolution():
     np.testing.assert_array_equal(binary[0], expected)
 
 
+def of_box(box, points=None, **more) -> Masks:
+    """The mask LARGE, prompted by a box, with a margin of a tenth."""
+    prompts = Prompts.of(points, boxes=box, photo_size=(HEIGHT, WIDTH))
+    return masks_of(LARGE, prompts=prompts, box_margin=0.1, **more)
+
+
+def test_the_mask_of_a_box_ends_at_the_box_and_its_margin():
+    masks = of_box((10, 10, 30, 20))
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    expected[9:21, 8:32] = True
+    np.testing.assert_array_equal(masks.binary[0], expected)
+    assert masks.boxes.tolist() == [[8, 9, 32, 21]]
+    assert (masks.logits > 0).sum() == 36 * 24, "the logits stay as the decoder gave them"
+
+
+def test_so_does_a_refined_one():
+    rng = np.random.default_rng(0)
+    prompts = Prompts.of(boxes=(10, 10, 30, 20), photo_size=(HEIGHT, WIDTH))
+    logits = np.full((1, 16, 16), -3, np.float32)
+    logits[0, 2:9, 1:11] = 3
+    image = rng.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+    masks = Masks(
+        logits, np.ones(1, np.float32), Geometry(HEIGHT, WIDTH, 64), image, prompts=prompts, box_margin=0.1
+    )
+    x0, y0, x1, y1 = masks.refined().boxes[0]
+    assert x0 >= 8 and y0 >= 9 and x1 <= 32 and y1 <= 21 and masks.refined().areas[0] > 100
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"box_margin": None}, {"prompts": Prompts.of((10, 10), photo_size=(HEIGHT, WIDTH))}, {"prompts": None}],
+    ids=["no margin", "no box", "no prompts"],
+)
+def test_other_masks_do_not(changed):
+    assert masks_of(LARGE, **{"box_margin": 0.1} | changed).areas.tolist() == [36 * 24]
+
+
+def test_a_click_outside_says_that_the_box_is_too_small():
+    box = (10, 10, 30, 20)
+    assert of_box(box, (36, 12)).areas.tolist() == [36 * 24]
+    assert of_box(box, (31, 12)).areas.tolist() == [24 * 12], "inside the margin"
+
+
+def test_each_of_several_masks_has_its_own_box_or_none():
+    boxes = np.array([(10, 10, 30, 20), (0, 0, 64, 48)], np.float32)
+    prompts = Prompts.of(boxes=boxes, photo_size=(HEIGHT, WIDTH))
+    masks = masks_of(LARGE, LARGE, prompts=prompts, box_margin=0.0)
+    clicked = masks_of(LARGE, prompts=Prompts.of((5, 7), photo_size=(HEIGHT, WIDTH)), box_margin=0.0)
+    joined = Masks.join([masks, clicked], [2, 0, 1])
+    assert joined.areas.tolist() == [36 * 24, 36 * 24, 20 * 10]
+    assert joined[[2]].areas.tolist() == [20 * 10]
+
+
 def test_areas_and_boxes_are_those_of_the_pixels():
     masks = masks_of(LARGE, SMALL, EMPTY)
     assert masks.areas.tolist() == [36 * 24, 5 * 10, 0]

@@ -1,9 +1,9 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from naive import naive_nms
-from pocketsam.utils.boxes import nms, outermost_pixels, tight_box
+from pocketsam.utils.boxes import nms, outermost_pixels, pixels_near, tight_box
 from shards import blocks
 
 
@@ -56,3 +56,23 @@ def test_nms_is_the_double_loop(boxes, scores, threshold):
     scores = scores[: len(boxes)]
     kept = nms(np.array(boxes, np.int64).reshape(-1, 4), np.array(scores), threshold)
     assert kept.tolist() == naive_nms(boxes, scores, threshold)
+
+
+@given(st.floats(0, 30), st.floats(0.1, 30), st.floats(0, 0.5))
+def test_pixels_near_a_box_are_those_whose_middles_lie_in_it(
+    start: float, side: float, margin: float
+) -> None:
+    size = (20, 25)
+    box = np.array([start, start / 2, start + side, start / 2 + side], np.float32).clip(0, (25, 20, 25, 20))
+    assume((box[2:] > box[:2]).all())
+    for found, first, last, count in zip(
+        pixels_near(box, margin, size), box[1::-1], box[:1:-1], size, strict=True
+    ):
+        wide = margin * (float(last) - float(first))
+        middles = np.arange(count) + 0.5
+        inside = np.flatnonzero((middles >= float(first) - wide) & (middles <= float(last) + wide))
+        assert 0 <= found.start < found.stop <= count
+        if inside.size:
+            assert np.arange(count)[found].tolist() == inside.tolist()
+        else:
+            assert found.stop - found.start == 1

@@ -139,6 +139,47 @@ def test_masks_are_enlarged_and_thresholded_alike(run):
         np.testing.assert_array_equal(mask["bounds"], boxes([mask["rle"]])[0])
 
 
+def test_boxes_limit_their_masks_alike(run):
+    rng = np.random.default_rng(0)
+    given = []
+    for config, size in SETTINGS:
+        height, width = size
+        for margin in (None, 0.0, 0.02, 0.3):
+            corners = np.sort(rng.uniform(-5, [[width + 5, height + 5]], (2, 2)), axis=0).clip(
+                0, (width, height)
+            )
+            large = corners.ravel().tolist() if (corners[1] > corners[0]).all() else [0, 0, 2, 2]
+            for box in (large, [1, 1, 1.2, 1.3], None):
+                for points in ([], [[rng.uniform(0, width), rng.uniform(0, height)]]):
+                    given.append(
+                        (replace(config, box_margin=margin), size, points or [[0, 0]], int(bool(points)), box)
+                    )
+    prompts = [{"points": points, "labels": [label], "box": box} for _, _, points, label, box in given]
+    cases = [case("limits", *one[:2], prompt=prompt) for one, prompt in zip(given, prompts, strict=True)]
+    assert sum(found is not None for found in run(cases)) > len(cases) / 4
+    for (config, size, points, label, box), found in zip(given, run(cases), strict=True):
+        wanted = None
+        if box is not None and config.box_margin is not None:
+            asked = Prompts.of(points, [label], box, photo_size=size)
+            wanted = asked.limits(0, config.box_margin, size)
+        if wanted is not None:
+            rows, columns = wanted
+            wanted = {"x0": columns.start, "y0": rows.start, "x1": columns.stop, "y1": rows.stop}
+        assert found == wanted
+
+
+def test_nothing_is_outside_the_limits(run):
+    logits = blobs(np.random.default_rng(0), 1)[0]
+    limits = {"x0": 5, "y0": 9, "x1": 40, "y1": 33}
+    whole, limited = run(
+        [case("binarise", PAD, (48, 80), logits=_pack(logits), limits=one) for one in (None, limits)]
+    )
+    expected = np.zeros((48, 80), bool)
+    expected[9:33, 5:40] = decode(whole["rle"])[9:33, 5:40]
+    assert 0 < expected.sum() < areas([whole["rle"]])[0]
+    np.testing.assert_array_equal(decode(limited["rle"]), expected)
+
+
 def test_prompts_become_the_same_tokens(run):
     given = [
         (config, size, points, labels, box)

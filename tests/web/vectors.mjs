@@ -35,14 +35,15 @@ const functions = {
       values.forEach((value, y) => { full[y * width + x] = value; }));
     return full;
   },
-  binarise({ logits, ...size }) {
-    const { rle, area, bounds } = masks.binarise(logits, at(size));
+  binarise({ logits, limits, ...size }) {
+    const { rle, area, bounds } = masks.binarise(logits, at(size), limits);
     return { rle, area, bounds };
   },
   tokens({ prompt, ...size }) {
     const { points, labels } = prompts.tokens(prompt, at(size));
     return { points: [...points], labels: [...labels] };
   },
+  limits: ({ prompt, ...size }) => prompts.limits(prompt, at(size)),
   choose: ({ iou, prompt, config }) => prompts.choose(iou, prompt, config),
   nms: ({ boxes, scores, threshold }) => filters.nms(boxes, scores, threshold),
   cleanLogits: ({ logits, side, smallest }) => regions.cleanLogits(logits, side, smallest),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pocketsam.cli.options import output_option, show_files
-from pocketsam.config import EVERYTHING_DEFAULTS
+from pocketsam.config import SETTABLE
 from pocketsam.utils.install import importing
 
 
@@ -59,8 +59,8 @@ def convert(
         list[str] | None,
         typer.Option(
             "--set",
-            help="Set a default of everything mode for this model, such as pred_iou_thresh=0.3; may be repeated."
-            f" Names: {', '.join(EVERYTHING_DEFAULTS)}.",
+            help="Set a default of this model, such as pred_iou_thresh=0.3; may be repeated."
+            f" Names: {', '.join(SETTABLE)}.",
             metavar="NAME=VALUE",
         ),
     ] = None,

@@ -76,6 +76,7 @@ class Candidates:
             objects=objects,
             prompts=self.prompts,
             smallest_region=self.config.min_mask_region_cells,
+            box_margin=self.config.box_margin,
         )
 
 

@@ -34,6 +34,8 @@ class Masks(Conversions):
     names: N class names, for files; "object" for each when not given.
     scores: (N,) float32, a detector's score of each mask's object, where a detector found the objects.
     rle: N run lengths of the masks at the photo's resolution, where they are not simply those of the logits.
+    box_margin: the masks of boxes have no pixels outside these, enlarged by this fraction of their sides; None keeps
+    all.
     smallest_region: holes and islands of fewer cells of the logits than this are not part of the masks; 0 keeps all.
     """
 
@@ -50,6 +52,7 @@ class Masks(Conversions):
         rle: list[RLE] | None = None,
         smallest_region: float = 0.0,
         scores: NDArray[np.float32] | None = None,
+        box_margin: float | None = None,
     ) -> None:
         self.logits = logits
         self.predicted_iou = predicted_iou
@@ -61,6 +64,7 @@ class Masks(Conversions):
         self.names = (DEFAULT_NAME,) * len(logits) if names is None else tuple(names)
         self.smallest_region = smallest_region
         self.scores = scores
+        self.box_margin = box_margin
         self._rle = rle
 
     @classmethod
@@ -124,7 +128,18 @@ class Masks(Conversions):
             return np.asarray(self.binary[i])
         if self._rle is not None:
             return decode(self._rle[i])
-        return self.geometry.logits_to_photo(self._cleaned(i)) > 0
+        return self._limited(i, self.geometry.logits_to_photo(self._cleaned(i)) > 0)
+
+    def _limited(self, i: int, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Mask i (H, W) without what lies outside its box, if it has one."""
+        if self.box_margin is None or self.prompts is None:
+            return mask
+        limits = self.prompts.limits(int(self.objects[i]), self.box_margin, self.size)
+        if limits is None:
+            return mask
+        limited = np.zeros_like(mask)
+        limited[limits] = mask[limits]
+        return limited
 
     def _cleaned(self, i: int) -> NDArray[np.float32]:
         return clean_logits(self.logits[i], self.smallest_region)
@@ -154,6 +169,8 @@ class Masks(Conversions):
         """
         photo = photo_of(self.image, self.file_name)
         rle = [refine(self._cleaned(i), photo, self.geometry) for i in range(len(self))]
+        if self.box_margin is not None:
+            rle = [encode(self._limited(i, decode(one))) for i, one in enumerate(rle)]
         return self._with(rle=rle)
 
     def named(self, names: Sequence[str]) -> "Masks":
@@ -186,6 +203,7 @@ class Masks(Conversions):
             "rle": self._rle,
             "smallest_region": self.smallest_region,
             "scores": self.scores,
+            "box_margin": self.box_margin,
         }
         return Masks(**fields | changes)
 

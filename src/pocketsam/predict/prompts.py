@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from pocketsam.config import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
 from pocketsam.errors import InputError
 from pocketsam.predict.geometry import Geometry
+from pocketsam.utils.boxes import pixels_near
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +118,22 @@ class Prompts:
         if self.mask_input is None:
             return np.zeros(len(self), np.bool_)
         return np.asarray((self.labels == BACKGROUND).any(axis=1))
+
+    def limits(self, i: int, margin: float, size: tuple[int, int]) -> tuple[slice, slice] | None:
+        """The rows and columns of a photo of `size` (H, W) beyond which object i has no pixels.
+
+        They are those of its box, enlarged by `margin`, a fraction of its sides. None where it has no box, or where
+        a foreground point outside says that the box is too small.
+        """
+        if self.boxes is None or np.isnan(self.boxes[i]).any():
+            return None
+        limits = pixels_near(self.boxes[i], margin, size)
+        for (x, y), label in zip(self.points[i], self.labels[i], strict=True):
+            if label == FOREGROUND and not all(
+                one.start <= at < one.stop for one, at in zip(limits, (y, x), strict=True)
+            ):
+                return None
+        return limits
 
     def tokens(
         self, geometry: Geometry, pad_points_to: int = 0

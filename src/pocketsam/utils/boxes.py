@@ -5,6 +5,7 @@ one), so that x1 - x0 is its width. Only SAM's published everything mode differs
 whose x1 and y1 are the last column and row themselves; `outermost_pixels` gives these.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,21 @@ def tight_box(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     if not columns.size:
         return np.zeros(4, np.int64)
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.int64)
+
+
+def pixels_near(box: NDArray[Any], margin: float, size: tuple[int, int]) -> tuple[slice, slice]:
+    """The rows and columns of pixels, one at least, whose middles lie in a box (4,) XYXY within a photo of (H, W).
+
+    The box is enlarged by `margin`, a fraction of its sides, on all four.
+    """
+    (x0, y0, x1, y1), (height, width) = map(float, box), size
+    return _middles(y0, y1, margin, height), _middles(x0, x1, margin, width)
+
+
+def _middles(first: float, last: float, margin: float, count: int) -> slice:
+    wide = margin * (last - first)
+    start = min(max(0, math.ceil(first - wide - 0.5)), count - 1)
+    return slice(start, max(start + 1, min(count, math.floor(last + wide - 0.5) + 1)))
 
 
 def outermost_pixels(mask: NDArray[np.bool_]) -> NDArray[np.int64]:

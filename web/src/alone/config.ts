@@ -15,6 +15,7 @@ export interface ModelConfig {
   confident_logit: number;
   points_per_side: number;
   min_mask_region_cells: number;
+  box_margin?: number | null;
 }
 
 export const PADDING = -1, BACKGROUND = 0, FOREGROUND = 1, BOX_START = 2, BOX_END = 3;

@@ -2,15 +2,23 @@
 
 import type { Mask, Point, Polygons, RunLengths } from "../backend.js";
 import { outlines } from "../outlines.js";
-import type { Geometry } from "./geometry.js";
+import type { Geometry, Region } from "./geometry.js";
 import { decode, RunLengthEncoder } from "./runlengths.js";
 
-/** The run lengths of a mask's logits (h, w) at the photo's resolution. */
-export function binarise(logits: Float32Array, geometry: Geometry): RunLengthEncoder {
+/** The run lengths of a mask's logits (h, w) at the photo's resolution; of what lies within limits, where there are. */
+export function binarise(logits: Float32Array, geometry: Geometry, limits: Region | null = null): RunLengthEncoder {
   const encoder = new RunLengthEncoder(geometry.width, geometry.height);
-  const region = geometry.region(logits, 0);
+  const region = both(geometry.region(logits, 0), limits);
   if (region) geometry.upsample(logits, region, (x, values) => encoder.column(x, region.y0, values));
   return encoder;
+}
+
+/** What lies in a region and within limits; null where nothing does. */
+function both(region: Region | null, limits: Region | null): Region | null {
+  if (!region || !limits) return region;
+  const [x0, y0] = [Math.max(region.x0, limits.x0), Math.max(region.y0, limits.y0)];
+  const [x1, y1] = [Math.min(region.x1, limits.x1), Math.min(region.y1, limits.y1)];
+  return x0 < x1 && y0 < y1 ? { x0, y0, x1, y1 } : null;
 }
 
 /** The outlines of a mask, in pixels of the photo. */

@@ -2,7 +2,7 @@
 
 import type { Box, Prompt } from "../backend.js";
 import { BOX_END, BOX_START, FOREGROUND, PADDING, type ModelConfig } from "./config.js";
-import type { Geometry } from "./geometry.js";
+import type { Geometry, Region } from "./geometry.js";
 
 /** Of P points and box corners: (P, 2) coordinates in model pixels, and P labels. */
 export interface Tokens { points: Float32Array; labels: Int32Array }
@@ -27,6 +27,23 @@ export function tokens({ points, labels, box }: Prompt, geometry: Geometry): Tok
     kinds.push(PADDING);
   }
   return { points: Float32Array.from(coordinates.flat()), labels: Int32Array.from(kinds) };
+}
+
+/** The pixels beyond which an object has none: see Prompts.limits. */
+export function limits({ points, labels, box }: Prompt, { width, height, config }: Geometry): Region | null {
+  if (!box || config.box_margin == null) return null;
+  const [left, top, right, bottom] = inside(box, width, height);
+  const [x0, x1] = middles(left, right, config.box_margin, width);
+  const [y0, y1] = middles(top, bottom, config.box_margin, height);
+  const outside = points.some(([x, y], i) => labels[i] === FOREGROUND && !(x >= x0 && x < x1 && y >= y0 && y < y1));
+  return outside ? null : { x0, y0, x1, y1 };
+}
+
+/** The pixels, one at least, whose middles lie between two numbers and a margin around them: from one to before another. */
+function middles(first: number, last: number, margin: number, count: number): [number, number] {
+  const wide = margin * (last - first);
+  const start = Math.min(Math.max(0, Math.ceil(first - wide - 0.5)), count - 1);
+  return [start, Math.max(start + 1, Math.min(count, Math.floor(last + wide - 0.5) + 1))];
 }
 
 /** The part of a box inside the photo. */

@@ -8,7 +8,7 @@ import type { Reply, Request, Setup } from "./messages.js";
 import { type Device, Model, type PreparedImage } from "./model.js";
 import { readPhoto } from "./photo.js";
 import { cleanLogits } from "./regions.js";
-import { choose, tokens } from "./prompts.js";
+import { choose, limits, tokens } from "./prompts.js";
 import { Store } from "./store.js";
 
 const GPU_SECONDS = 60; // to translate its programs; a graphics processor that takes longer is of no use
@@ -81,7 +81,8 @@ const methods = {
     const mask = choose(iou, prompt, config);
     const cells = geometry.side ** 2;
     const chosen = logits.subarray(mask * cells, (mask + 1) * cells);
-    return describe(binarise(cleanLogits(chosen, geometry.side, config.min_mask_region_cells), geometry), iou[mask]!);
+    const cleaned = cleanLogits(chosen, geometry.side, config.min_mask_region_cells);
+    return describe(binarise(cleaned, geometry, limits(prompt, geometry)), iou[mask]!);
   },
 
   async everything(call: number, id: string): Promise<Mask[]> {

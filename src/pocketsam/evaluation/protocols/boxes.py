@@ -271,13 +271,16 @@ def _usable(
 
 def _detection(row: np.void, candidates: Candidates, i: int, corners: NDArray[np.float64]) -> dict[str, Any]:
     """Detection number i of a photo, and the masks that the rules choose for it, each of them once (JSON)."""
+    one = slice(i, i + 1)
     masks = Masks(
         candidates.logits[i],
         candidates.predicted_iou[i],
         candidates.geometry,
+        objects=np.zeros(4, np.intp),
+        prompts=candidates.prompts[one],
         smallest_region=candidates.config.min_mask_region_cells,
+        box_margin=candidates.config.box_margin,
     )
-    one = slice(i, i + 1)
     single = choose(candidates.predicted_iou[one], candidates.prompts[one].ambiguous, candidates.config)
     chosen = {
         PREDICTED_IOU: 1 + int(masks.predicted_iou[1:].argmax()),

@@ -1,13 +1,21 @@
 // A mask's logits as what the page shows: run lengths, outlines, a box.
 import { outlines } from "../outlines.js";
 import { decode, RunLengthEncoder } from "./runlengths.js";
-/** The run lengths of a mask's logits (h, w) at the photo's resolution. */
-export function binarise(logits, geometry) {
+/** The run lengths of a mask's logits (h, w) at the photo's resolution; of what lies within limits, where there are. */
+export function binarise(logits, geometry, limits = null) {
     const encoder = new RunLengthEncoder(geometry.width, geometry.height);
-    const region = geometry.region(logits, 0);
+    const region = both(geometry.region(logits, 0), limits);
     if (region)
         geometry.upsample(logits, region, (x, values) => encoder.column(x, region.y0, values));
     return encoder;
+}
+/** What lies in a region and within limits; null where nothing does. */
+function both(region, limits) {
+    if (!region || !limits)
+        return region;
+    const [x0, y0] = [Math.max(region.x0, limits.x0), Math.max(region.y0, limits.y0)];
+    const [x1, y1] = [Math.min(region.x1, limits.x1), Math.min(region.y1, limits.y1)];
+    return x0 < x1 && y0 < y1 ? { x0, y0, x1, y1 } : null;
 }
 /** The outlines of a mask, in pixels of the photo. */
 export function outlinesOf(rle) {

@@ -5,7 +5,7 @@ import { binarise, describe } from "./masks.js";
 import { Model } from "./model.js";
 import { readPhoto } from "./photo.js";
 import { cleanLogits } from "./regions.js";
-import { choose, tokens } from "./prompts.js";
+import { choose, limits, tokens } from "./prompts.js";
 import { Store } from "./store.js";
 const GPU_SECONDS = 60; // to translate its programs; a graphics processor that takes longer is of no use
 const MOST_OPEN = 4; // photos that stay encoded, about 13 MB each
@@ -69,7 +69,8 @@ const methods = {
         const mask = choose(iou, prompt, config);
         const cells = geometry.side ** 2;
         const chosen = logits.subarray(mask * cells, (mask + 1) * cells);
-        return describe(binarise(cleanLogits(chosen, geometry.side, config.min_mask_region_cells), geometry), iou[mask]);
+        const cleaned = cleanLogits(chosen, geometry.side, config.min_mask_region_cells);
+        return describe(binarise(cleaned, geometry, limits(prompt, geometry)), iou[mask]);
     },
     async everything(call, id) {
         const { geometry, prepared } = await opened(id);

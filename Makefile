@@ -60,10 +60,14 @@ train-pocket: .venv/stamp  ## train the model inside the package, and put it the
 		runs/pocket/9-corrections-512/model.safetensors=0.75 -o runs/pocket/mean-9.safetensors
 	set -e; for recipe in recipes/pocket/1[01]-*.yaml; do .venv/bin/pocketsam train $$recipe; done
 	.venv/bin/python benchmarks/average.py runs/pocket/mean-9.safetensors=0.5 \
-		runs/pocket/11-corrections-512/model.safetensors=0.5 -o runs/pocket/mean.safetensors
+		runs/pocket/11-corrections-512/model.safetensors=0.5 -o runs/pocket/mean-11.safetensors
+	set -e; for recipe in recipes/pocket/1[2-5]-*.yaml; do .venv/bin/pocketsam train $$recipe; done
+	.venv/bin/python benchmarks/average.py runs/pocket/15-corrections-512/model.safetensors=0.35 \
+		runs/pocket/12-corrections-512/model.safetensors=0.25 runs/pocket/mean-11.safetensors=0.4 \
+		-o runs/pocket/mean.safetensors
 	.venv/bin/pocketsam convert runs/pocket/mean.safetensors -o checkpoints/pocket/model.safetensors --half \
 		--set pred_iou_thresh=0.35 --set stability_score_thresh=0.6 --set confident_logit=5 \
-		--set points_per_side=24 --set min_mask_region_cells=16
+		--set points_per_side=24 --set min_mask_region_cells=16 --set box_margin=0.02
 	rm -f src/pocketsam/weights/pocket/encoder_int8.onnx
 	.venv/bin/pocketsam convert checkpoints/pocket/model.safetensors -o src/pocketsam/weights/pocket --to onnx --compact
 	.venv/bin/pocketsam quantize checkpoints/pocket/model.safetensors --calibrate $$POCKETSAM_DATA/train-003.tar \

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 
@@ -184,6 +185,24 @@ def test_predicted_iou_is_correlated_with_the_true_one_and_calibrated():
     assert len(calibration.lines) == len(report.numbers["calibration"]) == 10
     curve = np.array(report.curves[-1].lines["1 click"])
     np.testing.assert_allclose(curve, [(25, 10), (35, 30), (45, 20), (95, 80)])
+
+
+class Blurred(PerfectEngine):
+    """Knows each object, but makes it a little too large."""
+
+    def decode(self, *given):
+        logits, iou = super().decode(*given)
+        flat = logits.reshape(-1, *logits.shape[-2:])
+        return np.stack([cv2.blur(one, (5, 5)) / 4 + 1 for one in flat]).reshape(logits.shape), iou
+
+
+def test_refined_masks_are_measured_where_told(tmp_path):
+    shard = Shards(write_shard(tmp_path / "one.tar", {"one": blocks((9, 11, 50, 46), size=SIZE)}))
+    segmenter = Segmenter(engine=Blurred())
+    plain, refined = (Means(evaluate(segmenter, shard, refine=refine)) for refine in (False, True))
+    for name in COLUMNS:
+        assert refined[name] > plain[name]
+    assert refined["box, most confident"] == plain["box, most confident"], "the paper's mask is not refined"
 
 
 def test_without_a_lone_click_nothing_is_said_of_the_predicted_iou(photos, perfect):

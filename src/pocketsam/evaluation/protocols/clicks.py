@@ -37,6 +37,7 @@ from pocketsam.evaluation.results import (
     without_source,
 )
 from pocketsam.predict.candidates import Candidates
+from pocketsam.predict.masks import Masks
 from pocketsam.segmenter import Segmenter
 from pocketsam.utils.options import counts, option
 from pocketsam.utils.rle import areas
@@ -54,6 +55,7 @@ class Clicks(EvaluationProtocol):
     """clicks: the numbers of clicks to measure. seed: a non-negative integer that fixes the clicks.
 
     without_source: sources of images; for each there is a line in the tables for all other images.
+    refine: whether the outlines of the masks that a user gets are moved to the edges in the photo.
     """
 
     clicks: tuple[int, ...] = field(
@@ -71,6 +73,9 @@ class Clicks(EvaluationProtocol):
             metavar="SOURCE",
             read=tuple,
         ),
+    )
+    refine: bool = field(
+        default=False, metadata=option(type=bool, help="Move the outlines to the edges in the photo first.")
     )
 
     name: ClassVar[str] = "clicks"
@@ -106,7 +111,7 @@ class Clicks(EvaluationProtocol):
         ]
         opened = segmenter.open(sample.image)
         by_box = opened.candidates(boxes=boxes)
-        masks = by_box.best()
+        masks = self._best(by_box)
         pairs = [
             (iou(mask.binary[0], truth), boundary_iou(mask.binary[0], truth))
             for mask, truth in zip(masks, sample.each_mask(), strict=True)
@@ -115,7 +120,7 @@ class Clicks(EvaluationProtocol):
         more = {_confident(BOX): _confident_ious(by_box, sample), BOUNDARY: [edge for _, edge in pairs]}
         for count in self.clicks:
             by_clicks = opened.candidates(points=np.stack(clicks)[:, :count])
-            chosen = by_clicks.best()
+            chosen = self._best(by_clicks)
             given[click_name(count)] = ious(chosen, sample.each_mask())
             more[_confident(click_name(count))] = _confident_ious(by_clicks, sample)
             if count == 1:
@@ -133,6 +138,9 @@ class Clicks(EvaluationProtocol):
             for i, area in enumerate(areas(sample.rles))
         ]
         return PhotoResult(photo, sample.name, sample.source, rows)
+
+    def _best(self, candidates: Candidates) -> Masks:
+        return candidates.best().refined() if self.refine else candidates.best()
 
     def summarise(self, results: Sequence[PhotoResult]) -> Report:
         """Mean IoU by source, also by the paper's choice of the mask; the box masks; the predicted IoU of a click."""

@@ -99,4 +99,5 @@ def test_settings_are_what_json_can_hold():
         "clicks": [1, 2],
         "seed": 4,
         "without_source": [],
+        "refine": False,
     }

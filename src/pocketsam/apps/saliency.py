@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.engines.base import cores
+from pocketsam.engines.base import INT8, EngineOptions, cores
 from pocketsam.engines.onnx import OnnxEngine, open_graphs
+from pocketsam.engines.registry import resolve
 from pocketsam.errors import InputError, ModelError
 from pocketsam.graphs import SALIENCY
 from pocketsam.predict.masks import Masks
@@ -69,9 +70,13 @@ class SalientSegmenter(Segmenter):
 def open_encoder(model: str | Path = "pocket", threads: int | None = None) -> Segmenter:
     """A Segmenter that only encodes photos, for `SaliencyHead`: without the decoder it opens in less time.
 
+    Its precision is what "auto" means for the model, see `open_engine`.
+
     Raises as `SaliencyHead` does.
     """
-    return Segmenter(engine=OnnxEngine(_folder(model), threads, ["encoder"]))
+    folder = _folder(model)
+    _, options = resolve(folder, "onnx", EngineOptions(precision="auto", threads=threads))
+    return Segmenter(engine=OnnxEngine(folder, threads, ["encoder"], int8=options.precision == INT8))
 
 
 def salient_regions(photo: Photo, logits: NDArray[np.float32]) -> list[NDArray[np.bool_]]:

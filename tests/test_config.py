@@ -19,6 +19,11 @@ def test_what_can_be_set_is_as_in_sam_by_default_and_survives_json():
     assert ModelConfig.from_json(config.to_json()) == config
 
 
+def test_the_limit_of_boxes_can_be_taken_away_again():
+    config = ModelConfig("m", box_margin=0.02).with_defaults(["box_margin=null"])
+    assert config.box_margin is None
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

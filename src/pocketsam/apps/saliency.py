@@ -70,9 +70,7 @@ class SalientSegmenter(Segmenter):
 def open_encoder(model: str | Path = "pocket", threads: int | None = None) -> Segmenter:
     """A Segmenter that only encodes photos, for `SaliencyHead`: without the decoder it opens in less time.
 
-    Its precision is what "auto" means for the model, see `open_engine`.
-
-    Raises as `SaliencyHead` does.
+    Its precision is what "auto" means for the model, see `open_engine`. Raises as `SaliencyHead` does.
     """
     folder = _folder(model)
     _, options = resolve(folder, "onnx", EngineOptions(precision="auto", threads=threads))

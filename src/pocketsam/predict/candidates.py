@@ -4,7 +4,7 @@ SAM calls masks 1 to 3 its multimask output. A click may mean a whole object, a 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -35,6 +35,11 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.logits)
+
+    def __getitem__(self, objects: slice) -> "Candidates":
+        """Those of some of the prompts."""
+        logits, predicted_iou = self.logits[objects], self.predicted_iou[objects]
+        return replace(self, logits=logits, predicted_iou=predicted_iou, prompts=self.prompts[objects])
 
     def __repr__(self) -> str:
         size = f"{self.geometry.width} × {self.geometry.height}"

@@ -1,4 +1,7 @@
-"""What the masks of a photo can be turned into: files, COCO, polygons, cut-outs, a picture in a notebook."""
+"""What the masks of a photo can be turned into: files, COCO, polygons, cut-outs, a picture in a notebook.
+
+The formats are imported where they are used, as in `pocketsam.predict.formats`: masks are made without them.
+"""
 
 import json
 from collections.abc import Iterator

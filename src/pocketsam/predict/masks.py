@@ -128,18 +128,14 @@ class Masks(Conversions):
             return np.asarray(self.binary[i])
         if self._rle is not None:
             return decode(self._rle[i])
-        return self._limited(i, self.geometry.logits_to_photo(self._cleaned(i)) > 0)
+        mask, limits = self.geometry.logits_to_photo(self._cleaned(i)) > 0, self._limits(i)
+        return mask if limits is None else _within(limits, mask)
 
-    def _limited(self, i: int, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Mask i (H, W) without what lies outside its box, if it has one."""
+    def _limits(self, i: int) -> tuple[slice, slice] | None:
+        """The rows and columns that mask i ends at, where it is that of a box."""
         if self.box_margin is None or self.prompts is None:
-            return mask
-        limits = self.prompts.limits(int(self.objects[i]), self.box_margin, self.size)
-        if limits is None:
-            return mask
-        limited = np.zeros_like(mask)
-        limited[limits] = mask[limits]
-        return limited
+            return None
+        return self.prompts.limits(int(self.objects[i]), self.box_margin, self.size)
 
     def _cleaned(self, i: int) -> NDArray[np.float32]:
         return clean_logits(self.logits[i], self.smallest_region)
@@ -168,10 +164,11 @@ class Masks(Conversions):
         Raises InputError when the masks were made without the photo.
         """
         photo = photo_of(self.image, self.file_name)
-        rle = [refine(self._cleaned(i), photo, self.geometry) for i in range(len(self))]
-        if self.box_margin is not None:
-            rle = [encode(self._limited(i, decode(one))) for i, one in enumerate(rle)]
-        return self._with(rle=rle)
+        return self._with(rle=[self._refined(i, photo) for i in range(len(self))])
+
+    def _refined(self, i: int, photo: NDArray[np.uint8]) -> RLE:
+        rle, limits = refine(self._cleaned(i), photo, self.geometry), self._limits(i)
+        return rle if limits is None else encode(_within(limits, decode(rle)))
 
     def named(self, names: Sequence[str]) -> "Masks":
         """These masks with a class name for each prompted object. Raises InputError for another number of names."""
@@ -212,7 +209,7 @@ class Masks(Conversions):
 
         Raises InputError when the masks were made without the photo.
         """
-        from pocketsam.predict.drawing import draw_masks, draw_prompts, draw_words
+        from pocketsam.predict.drawing import draw_masks, draw_prompts, draw_words  # masks start without them
 
         canvas = draw_masks(photo_of(self.image, self.file_name), self.rle)
         if self.prompts is not None:
@@ -232,3 +229,10 @@ class Masks(Conversions):
             {"object": int(number), "detector_score": round(float(score), 4)}
             for number, score in zip(self.objects, self.scores, strict=True)
         ]
+
+
+def _within(limits: tuple[slice, slice], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask (H, W) without the pixels outside some rows and columns."""
+    limited = np.zeros_like(mask)
+    limited[limits] = mask[limits]
+    return limited

@@ -34,7 +34,6 @@ from pocketsam.evaluation.average_precision import LVIS_LIMIT, average_precision
 from pocketsam.evaluation.protocol import EvaluationProtocol, OpenModel
 from pocketsam.evaluation.results import PhotoResult, Report, Row, Table, percent
 from pocketsam.predict.candidates import Candidates, choose
-from pocketsam.predict.masks import Masks
 from pocketsam.segmenter import Segmenter
 from pocketsam.utils.options import option
 from pocketsam.utils.rle import RLE
@@ -160,7 +159,7 @@ class Boxes(EvaluationProtocol):
             opened = segmenter.open(sample.image)
             candidates = opened.candidates(boxes=corners)
             detections = [
-                _detection(row, candidates, i, corners[i]) for i, row in enumerate(found.rows[places])
+                _detection(row, candidates[i : i + 1], corners[i]) for i, row in enumerate(found.rows[places])
             ]
             if MAPPED in self.rules:
                 mapping = masks_to_map(opened, self.fastsam)
@@ -269,19 +268,10 @@ def _usable(
     return places[usable], corners[usable], left_out
 
 
-def _detection(row: np.void, candidates: Candidates, i: int, corners: NDArray[np.float64]) -> dict[str, Any]:
-    """Detection number i of a photo, and the masks that the rules choose for it, each of them once (JSON)."""
-    one = slice(i, i + 1)
-    masks = Masks(
-        candidates.logits[i],
-        candidates.predicted_iou[i],
-        candidates.geometry,
-        objects=np.zeros(4, np.intp),
-        prompts=candidates.prompts[one],
-        smallest_region=candidates.config.min_mask_region_cells,
-        box_margin=candidates.config.box_margin,
-    )
-    single = choose(candidates.predicted_iou[one], candidates.prompts[one].ambiguous, candidates.config)
+def _detection(row: np.void, candidates: Candidates, corners: NDArray[np.float64]) -> dict[str, Any]:
+    """A detection, of whose box these are the candidates, and the masks that the rules choose, each once (JSON)."""
+    masks = candidates.take(range(4))
+    single = choose(candidates.predicted_iou, candidates.prompts.ambiguous, candidates.config)
     chosen = {
         PREDICTED_IOU: 1 + int(masks.predicted_iou[1:].argmax()),
         BOX_IOU: 1 + int(_box_ious(masks.boxes[1:], corners).argmax()),

@@ -78,7 +78,7 @@ def test_a_click_is_looked_up_where_the_mask_of_the_photo_has_it(height: int, wi
     x, y = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
     ramp = np.add.outer(np.arange(SIDE), 3 * np.arange(SIDE)).astype(np.float32)
     column, row = geometry.to_cells((x, y)).clip(0, SIDE - 1)
-    # A click is half a pixel of the model away from the middle of its pixel of the photo, scaled; one cell is 4 pixels,
+    # A click is half a pixel of the model away from the middle of its pixel of the photo, scaled. A cell is 4 pixels,
     # and the ramp rises by 4 for a cell along both axes.
     scale = 64 / max(height, width)
     assert abs(geometry.logits_to_photo(ramp)[y, x] - (row + 3 * column)) < 4 * (abs(scale - 1) / 8 + 0.3)

@@ -23,11 +23,10 @@ import typer
 from playwright.sync_api import Page, sync_playwright
 
 from pocketsam import Segmenter
-from pocketsam.engines.source import onnx_folder
 from pocketsam.export.onnxruntime_web import runtime_files
 from pocketsam.export.web import export_web
 from pocketsam.utils.rle import decode
-from pocketsam.zoo import locate
+from pocketsam.zoo import locate_onnx
 
 PLACES = ((0.5, 0.5), (0.35, 0.4), (0.65, 0.4), (0.4, 0.65), (0.6, 0.7))
 """Of the clicks, in widths and heights of the photo."""
@@ -53,7 +52,7 @@ def main(
     threads: Annotated[int, typer.Option(min=1, help="Threads of WebAssembly.")] = 2,
     onnxruntime_web: Annotated[Path | None, typer.Option(help="The folder of npm's package.")] = None,
 ) -> None:
-    source = onnx_folder(*locate(model))
+    source = locate_onnx(model)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         export_web(source, Path(folder), runtime_files(onnxruntime_web))
         program = next(filter(None, map(shutil.which, CHROMIUM)), None)

@@ -3,9 +3,10 @@
     pip install executorch litert-torch coremltools
     python benchmarks/exports.py pocket -o docs/exports.md
 
-Every target of `pocketsam export` is written into out/exports and, where its runtime is here, run on the photos of
-samples/ with one click each. Printed are the largest difference from PyTorch, in standard deviations σ of PyTorch's
-numbers; the least IoU of a mask with PyTorch's; and the milliseconds of the encoder and the decoder, with one thread.
+Every target of `pocketsam export` that consists of two programs is written into out/exports and, where its runtime is
+here, run on the photos of samples/ with one click each. Printed are the largest difference from PyTorch, in standard
+deviations σ of PyTorch's numbers; the least IoU of a mask with PyTorch's; and the milliseconds of the encoder and the
+decoder, with one thread.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,7 @@ from pocketsam.evaluation.metrics import iou
 from pocketsam.evaluation.results import Table
 from pocketsam.export.programs import export_programs, programs
 from pocketsam.export.targets import TARGETS
+from pocketsam.export.targets.base import ProgramTarget
 from pocketsam.models.checkpoints import load_model
 from pocketsam.predict.image import load_image, preprocess
 from pocketsam.zoo import locate_weights
@@ -117,7 +119,7 @@ def main(
         ]
     ]
     for name, target in TARGETS.items():
-        if only and name not in only:
+        if (only and name not in only) or not issubclass(target, ProgramTarget):
             continue
         print(f"pocketsam export {name} {model}", flush=True)
         folder = OUT / name

@@ -1,4 +1,4 @@
-"""A new engine, architecture, file format, protocol or training method is one file and one line in a table.
+"""A new engine, architecture, file format, protocol, training method or export target is one file and one line.
 
 Each is added to a copy of the package, and used from the command line.
 """
@@ -109,6 +109,27 @@ def build(recipe):
     return Task(sam, config, Shrink(sam), Samples(recipe, config.resize, 1))
 """
 
+TARGET = """
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pocketsam.config import MODEL
+from pocketsam.export.targets.base import FOLDER, Target
+from pocketsam.utils.options import option
+
+@dataclass(frozen=True)
+class Note(Target):
+    name, summary, description = "note", "a note about a model", "Writes where a model is."
+    output: Path = field(default=Path("note"), metadata=FOLDER)
+    model: str = field(default="pocket", metadata=MODEL)
+    ending: str = field(default=".txt", metadata=option(str, "Of the file.", metavar="SUFFIX"))
+
+    def export(self, zoo):
+        self.output.mkdir()
+        (self.output / f"note{self.ending}").write_text(str(zoo.locate_onnx(self.model)))
+        yield f"written to {self.output}"
+"""
+
 RECIPE = """
 image_size: 64
 out: run
@@ -211,3 +232,10 @@ def test_a_training_method(copy: Copy) -> None:
         '"shrink:ShrinkRecipe",',
     )
     copy.train(method="shrink", model="patches", towards="0.5")
+
+
+def test_an_export_target(copy: Copy) -> None:
+    copy.add("export/targets/note.py", TARGET, "export/targets/__init__.py:_TABLE = (", '"note:Note",')
+    assert copy.run("export", "note", "--ending", ".md") == "written to note\n"
+    assert (copy.folder / "note" / "note.md").read_text().endswith("pocket")
+    assert "a note about a model" in copy.run("export", "--help")

@@ -178,6 +178,9 @@ class HeadConfig:
             raise ValueError(str(error)) from error
 
 
+MODEL = option(str, "A model's name, its folder, or a checkpoint file.", metavar="MODEL")
+"""The metadata of a field that is the model to work with."""
+
 _PRECISION = option(
     str,
     "The precision of the arithmetic: float32, bfloat16, float16 or int8; auto is int8 where model and processor have"

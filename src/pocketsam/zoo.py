@@ -184,6 +184,16 @@ def locate_weights(
     return weights, MODELS[known_as].config if known_as else config
 
 
+def locate_onnx(model: str | Path) -> Path:
+    """The folder of a model's ONNX files, which are made of its weights where there are none yet.
+
+    Raises ModelError as `locate` does, and when they cannot be made.
+    """
+    from pocketsam.engines.source import onnx_folder
+
+    return onnx_folder(*locate(model))
+
+
 def size_and_place(model: Model) -> tuple[int | None, str]:
     """How large a model's files are, in bytes, or will be; and where they are: "no" where they are not on disk."""
     path = on_disk(model)

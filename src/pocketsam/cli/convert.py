@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pocketsam.cli.options import output_option, show_files
+from pocketsam.cli.options import output_option, show
 from pocketsam.config import SETTABLE
 from pocketsam.utils.install import importing
 
@@ -74,6 +74,7 @@ def convert(
     with importing("export", "converting"):
         from pocketsam.export.convert import convert as write
         from pocketsam.models.checkpoints import load_model
+    from pocketsam.utils.files import with_sizes
     from pocketsam.zoo import locate_weights
 
     path, config = locate_weights(model, "convert", known_as)
@@ -87,4 +88,4 @@ def convert(
         f"{path}: {config.architecture or 'an architecture without a name'},"
         f" {converted.parameters / 1e6:.1f} M parameters, {config.image_size} × {config.image_size} pixels"
     )
-    show_files(converted.files)
+    show(with_sizes(converted.files))

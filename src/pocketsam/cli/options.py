@@ -1,6 +1,7 @@
 """Options that several commands have, and those that a class declares (`utils/options`)."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -8,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from pocketsam.config import Running
+from pocketsam.config import MODEL, Running
 from pocketsam.errors import InputError
 from pocketsam.scale.words import ScaleWords
 from pocketsam.utils.options import Option, flag_of, options_of
-from pocketsam.utils.words import size
 
 if TYPE_CHECKING:
     from pocketsam.scale.job import Job
@@ -23,10 +23,6 @@ RAY = {"ray": options_of(ScaleWords)["ray"]}
 """--ray alone, for commands whose results have one format."""
 
 Command: TypeAlias = Callable[..., None]
-
-Model = Annotated[
-    str, typer.Option(help="A model's name, its folder, or a checkpoint file.", metavar="MODEL")
-]
 
 
 def open_model(model: str, running: Running, one_image: bool = False) -> "Segmenter":
@@ -94,19 +90,44 @@ def with_options(**declared: type | Mapping[str, Option]) -> Callable[[Command],
 
 
 def _options(source: type | Mapping[str, Option]) -> Mapping[str, Option]:
-    return options_of(source) if isinstance(source, type) else source
+    """The options by their names; whether those of a mapping are missing is for what reads them to say."""
+    if isinstance(source, type):
+        return options_of(source)
+    return {name: replace(one, required=False) for name, one in source.items()}
 
 
 def _parameter(name: str, one: Option) -> Parameter:
     """A declared option as Typer reads it."""
-    flags = [flag_of(name)] if one.default is False else []  # without a --no-… beside it
-    shown = typer.Option(*flags, help=one.help, metavar=one.metavar, min=one.minimum)
-    typed: Any = Annotated[one.type | None, shown]
-    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=typed, default=one.default)
+    typed: Any = Annotated[one.type if one.required else one.type | None, _shown(name, one)]
+    default = Parameter.empty if one.required else one.default
+    return Parameter(name, Parameter.KEYWORD_ONLY, annotation=typed, default=default)
 
 
-def show_files(files: Iterable[Path]) -> None:
-    """A line for each file or folder that was written: its path and its size."""
-    for path in files:
-        parts = path.rglob("*") if path.is_dir() else [path]
-        typer.echo(f"  {path}: {size(sum(part.stat().st_size for part in parts if part.is_file()))}")
+def _shown(name: str, one: Option) -> Any:
+    """How Typer shows and takes the value."""
+    if one.argument:
+        return typer.Argument(help=one.help, metavar=one.metavar)
+    own = [flag_of(name)] if one.default is False else []  # without a --no-… beside it
+    return typer.Option(
+        *(one.flags or own),
+        help=one.help,
+        metavar=one.metavar,
+        min=one.minimum,
+        max=one.maximum,
+        envvar=one.variable,
+    )
+
+
+Model = Annotated[str, _shown("model", MODEL["option"])]
+
+
+def show(lines: Iterable[str]) -> None:
+    """Print lines as they come."""
+    for line in lines:
+        typer.echo(line)
+
+
+def warn(lines: Iterable[str]) -> None:
+    """Print what went wrong to the standard error stream."""
+    for line in lines:
+        typer.echo(f"pocketsam: {line}", err=True)

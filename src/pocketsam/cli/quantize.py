@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pocketsam.cli.options import output_option, show_files, with_options
+from pocketsam.cli.options import output_option, show, with_options
 from pocketsam.quantization.settings import Settings, Wanted, choose
 from pocketsam.utils.install import importing
 
@@ -41,6 +41,7 @@ def quantize(
         from pocketsam.quantization.job import quantize as write
     from pocketsam.data.calibration import calibration_images
     from pocketsam.engines import cores
+    from pocketsam.utils.files import with_sizes
     from pocketsam.utils.progress import Progress
     from pocketsam.zoo import locate_weights
 
@@ -55,4 +56,4 @@ def quantize(
         )
     kind = f"{settings.weight_bits}-bit weights, {settings.activation_bits}-bit activations"
     typer.echo(f"{output}: {config.name} in {kind}; {quantized.products} products, by {settings.method}")
-    show_files(quantized.files)
+    show(with_sizes(quantized.files))

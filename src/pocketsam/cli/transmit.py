@@ -7,7 +7,7 @@ import typer
 
 from pocketsam.apps.transmission.channel import Channel
 from pocketsam.apps.transmission.semantic import Settings
-from pocketsam.cli.options import Model, output_option, with_options
+from pocketsam.cli.options import Model, output_option, show, with_options
 from pocketsam.predict.prompt_words import ObjectWords
 
 
@@ -29,9 +29,7 @@ def transmit(
     --box or, without these, the salient object.
     """
     from pocketsam.apps.transmission.files import transmit_file
-    from pocketsam.cli.options import show_files
+    from pocketsam.utils.files import with_sizes
 
     done = transmit_file(photo, words.objects(), settings, channel, output, model)
-    for line in done.lines:
-        typer.echo(line)
-    show_files(done.files)
+    show((*done.lines, *with_sizes(done.files)))

@@ -1,10 +1,11 @@
 """Writing files: whole or not at all, so that a full disk or a killed run never leaves half of one."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pocketsam.errors import InputError
+from pocketsam.utils.words import size
 
 
 def write(path: Path, content: bytes) -> None:
@@ -37,6 +38,13 @@ def check_writable(folder: Path, missing: bool = False) -> None:
         folder = next(place for place in folder.absolute().parents if place.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{folder}: cannot be written to; give a folder that exists and is yours")
+
+
+def with_sizes(files: Iterable[Path]) -> Iterator[str]:
+    """A line for each file or folder that was written: its path and its size."""
+    for path in files:
+        parts = path.rglob("*") if path.is_dir() else [path]
+        yield f"  {path}: {size(sum(part.stat().st_size for part in parts if part.is_file()))}"
 
 
 def home() -> Path:

@@ -16,7 +16,9 @@ class Option:
 
     type: of the value, as it is typed: int, float, bool, str, Path, or list[str] for an option that may be repeated.
     help: one sentence. default: as it is typed; None for none. required: whether it has to be given.
-    metavar: what stands for the value in the help. minimum: the least number allowed.
+    flags: as they are typed; --NAME by default, of the setting's name. argument: whether its place says what it is,
+    without a flag. metavar: what stands for the value in the help. minimum, maximum: of a number.
+    variable: of the environment, which gives it where the command line does not.
     read: makes the setting of the value typed; raises InputError, without the option's name.
     names_model: whether the value is the name, folder or file of a model.
     """
@@ -25,10 +27,18 @@ class Option:
     help: str
     default: Any = None
     required: bool = False
+    flags: tuple[str, ...] = ()
+    argument: bool = False
     metavar: str | None = None
     minimum: int | None = None
+    maximum: int | None = None
+    variable: str | None = None
     read: Callable[[Any], Any] | None = None
     names_model: bool = False
+
+
+OUTPUT = ("-o", "--output")
+"""The flags of where results go."""
 
 
 def option(type: Any, help: str, **more: Any) -> dict[str, Option]:

@@ -1,9 +1,12 @@
-"""Formats of other runtimes, a file each; a new one is a file here and a line in the table."""
+"""The places to export a model for, a file each; a new one is a file here and a line in the table."""
 
 from pocketsam.export.targets.base import Target
 from pocketsam.utils.tables import load
 
 _TABLE = (
+    "web:Web",
+    "segment_anything:SegmentAnything",
+    "saliency:Saliency",
     "openvino_ir:OpenVinoIR",
     "litert:LiteRT",
     "executorch:ExecuTorch",

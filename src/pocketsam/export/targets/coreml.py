@@ -1,9 +1,10 @@
 """Core ML, for iPhones and Macs. Converted anywhere; only macOS and iOS run it."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocketsam.export.targets.base import Target
+from pocketsam.export.targets.base import FOLDER, ProgramTarget
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
     from pocketsam.export.programs import Program
 
 
-class CoreML(Target):
+@dataclass(frozen=True)
+class CoreML(ProgramTarget):
     """Shapes are fixed."""
 
     name = "coreml"
@@ -23,9 +25,11 @@ class CoreML(Target):
     suffix = ".mlpackage"
     packages = ("coremltools",)
 
+    output: Path = field(default=Path("coreml"), metadata=FOLDER)
+
     @staticmethod
     def write(program: "Program", path: Path) -> None:
-        """See `Target.write`."""
+        """See `ProgramTarget.write`."""
         import coremltools
         import torch
 

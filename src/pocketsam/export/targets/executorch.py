@@ -1,9 +1,10 @@
 """ExecuTorch, PyTorch's runtime for phones, with XNNPACK's kernels."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocketsam.export.targets.base import Target
+from pocketsam.export.targets.base import FOLDER, ProgramTarget
 from pocketsam.utils.files import write
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ KERNELS = (
 which ExecuTorch refuses; and some of them come out wrong (executorch 1.5.1)."""
 
 
-class ExecuTorch(Target):
+@dataclass(frozen=True)
+class ExecuTorch(ProgramTarget):
     """Shapes are fixed."""
 
     name = "executorch"
@@ -36,9 +38,11 @@ class ExecuTorch(Target):
     suffix = ".pte"
     packages = ("executorch",)
 
+    output: Path = field(default=Path("executorch"), metadata=FOLDER)
+
     @staticmethod
     def write(program: "Program", path: Path) -> None:
-        """See `Target.write`."""
+        """See `ProgramTarget.write`."""
         import torch
         from executorch.backends.xnnpack.partition.config import ALL_PARTITIONER_CONFIGS
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner

@@ -1,15 +1,17 @@
 """LiteRT (TensorFlow Lite), for Android and microcontrollers."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocketsam.export.targets.base import Target
+from pocketsam.export.targets.base import FOLDER, ProgramTarget
 
 if TYPE_CHECKING:
     from pocketsam.export.programs import Program
 
 
-class LiteRT(Target):
+@dataclass(frozen=True)
+class LiteRT(ProgramTarget):
     """Shapes are fixed."""
 
     name = "litert"
@@ -18,9 +20,11 @@ class LiteRT(Target):
     suffix = ".tflite"
     packages = ("litert-torch",)
 
+    output: Path = field(default=Path("litert"), metadata=FOLDER)
+
     @staticmethod
     def write(program: "Program", path: Path) -> None:
-        """See `Target.write`."""
+        """See `ProgramTarget.write`."""
         import litert_torch
 
         litert_torch.convert(program.module, sample_kwargs=program.inputs).export(str(path))

@@ -1,16 +1,18 @@
 """OpenVINO's own format, which its C, C++, JavaScript and Python runtimes read without converting."""
 
 import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pocketsam.export.targets.base import Target
+from pocketsam.export.targets.base import FOLDER, ProgramTarget
 
 if TYPE_CHECKING:
     from pocketsam.export.programs import Program
 
 
-class OpenVinoIR(Target):
+@dataclass(frozen=True)
+class OpenVinoIR(ProgramTarget):
     """The number of points stays free."""
 
     name = "openvino"
@@ -22,9 +24,11 @@ class OpenVinoIR(Target):
     suffix = ".xml"
     packages = ("openvino",)
 
+    output: Path = field(default=Path("openvino"), metadata=FOLDER)
+
     @staticmethod
     def write(program: "Program", path: Path) -> None:
-        """See `Target.write`."""
+        """See `ProgramTarget.write`."""
         import openvino
         import torch
 

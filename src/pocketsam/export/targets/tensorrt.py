@@ -4,11 +4,12 @@ An engine belongs to one kind of GPU and one version of TensorRT, so it is built
 """
 
 import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pocketsam.errors import ModelError
-from pocketsam.export.targets.base import Target
+from pocketsam.export.targets.base import FOLDER, ProgramTarget
 from pocketsam.utils.files import write
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ print(f"Written: {MODEL.with_suffix('.engine')}")
 '''
 
 
-class TensorRT(Target):
+@dataclass(frozen=True)
+class TensorRT(ProgramTarget):
     """The number of points is free, from 1 to 16."""
 
     name = "tensorrt"
@@ -65,9 +67,11 @@ class TensorRT(Target):
     suffix = ".onnx"
     packages = ("onnx",)
 
+    output: Path = field(default=Path("tensorrt"), metadata=FOLDER)
+
     @staticmethod
     def write(program: "Program", path: Path) -> None:
-        """See `Target.write`. Raises ModelError for an operator that TensorRT has no fast path for."""
+        """See `ProgramTarget.write`. Raises ModelError for an operator that TensorRT has no fast path for."""
         import onnx
         import torch
 

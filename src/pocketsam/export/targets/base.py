@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 class Zoo(Protocol):
     """What finds a model by its name, folder or file: `pocketsam.zoo`, which lies above this package."""
 
-    @staticmethod
-    def locate_weights(model: str, purpose: str) -> tuple[Path, ModelConfig | None]: ...
+    def locate_weights(self, model: str, purpose: str) -> tuple[Path, ModelConfig | None]: ...
 
-    @staticmethod
-    def locate_onnx(model: str) -> Path: ...
+    def locate_onnx(self, model: str) -> Path: ...
 
 
 FOLDER = option(Path, "The folder of the files.", flags=OUTPUT, metavar="FOLDER")

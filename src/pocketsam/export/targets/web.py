@@ -15,7 +15,8 @@ class Web(Target):
 
     name = "web"
     summary = (
-        "Make a static site that segments photos in the browser: the page of `pocketsam serve`, without a server."
+        "Make a static site that segments photos in the browser: the page of `pocketsam serve`,"
+        " without a server."
     )
     description = (
         f"{summary}\n\nAny host of static files can serve it. Photos stay on the visitor's computer, and it works"

@@ -194,13 +194,18 @@ def locate_onnx(model: str | Path) -> Path:
     return onnx_folder(*locate(model))
 
 
-def size_and_place(model: Model) -> tuple[int | None, str]:
-    """How large a model's files are, in bytes, or will be; and where they are: "no" where they are not on disk."""
-    path = on_disk(model)
-    if path is None:
-        return model.bytes, "no"
-    size = sum(file.stat().st_size for file in ([path] if path.is_file() else model_files(path)))
-    return size, str(path.relative_to(home())) if model.url else "in the package"
+def describe(model: Model) -> tuple[str, str, str, str, str, str]:
+    """A model in words: name, parameters, side of its input, MB, licence, where it is; "no" if it is not on disk.
+
+    MB are those of its files, which are on disk or published; "?" where nobody has published them.
+    """
+    size, place, path = model.bytes, "no", on_disk(model)
+    if path is not None:
+        size = sum(file.stat().st_size for file in ([path] if path.is_file() else model_files(path)))
+        place = str(path.relative_to(home())) if model.url else "in the package"
+    mb = f"{size / 1e6:.1f}" if size else "?"
+    config = model.config
+    return model.name, f"{model.parameters / 1e6:.1f} M", f"{config.image_size}²", mb, config.licence, place
 
 
 def on_disk(model: Model) -> Path | None:

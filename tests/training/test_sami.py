@@ -16,6 +16,7 @@ from pocketsam.config import EFFICIENT_SAM, ModelConfig
 from pocketsam.embeddings.job import embed
 from pocketsam.engines.torch import TorchEngine
 from pocketsam.errors import DataError, ModelError
+from pocketsam.export.conversion import Conversion, Form
 from pocketsam.export.convert import convert
 from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import load_model, save_model
@@ -154,7 +155,8 @@ def test_the_encoder_segments_anything_in_efficient_sams_layout(shard: Path, sto
     finetuned = train(asked)
     sam, config = load_model(finetuned)
     assert (config.architecture, config.prompt_masks) == ("efficient_sam_ti", EFFICIENT_SAM.prompt_masks)
-    (published,) = convert(sam, config, shard.with_name("published"), ["pt"], source=encoder).files
+    wanted = Conversion(str(finetuned), shard.with_name("published"), [Form.pt])
+    (published,) = convert(wanted, Path(finetuned)).files
     content = torch.load(published, weights_only=True)
     expected = json.loads((Path(__file__).parents[1] / "parity" / "efficient_sam_ti.json").read_text())
     assert {name: list(tensor.shape) for name, tensor in content["model"].items()} == {

@@ -4,13 +4,13 @@ photo → embedding → saliency → alpha → NAME.cutout.png
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.apps.saliency import SMALLEST, SaliencyHead, salient_instances
+from pocketsam.apps.saliency import SMALLEST, SaliencyHead, open_encoder, salient_instances
 from pocketsam.errors import InputError
 from pocketsam.predict.alpha import soft_mask
 from pocketsam.predict.formats.pictures import encode_image
@@ -23,13 +23,6 @@ from pocketsam.utils.files import check_writable, write
 ENDING = ".cutout.png"
 SMALLEST_CELLS = 64
 """Islands and holes of fewer cells of the logits are left out, as in masks of prompts."""
-
-
-@dataclass(frozen=True)
-class CutoutOutcome(PhotoOutcome):
-    """What became of a photo. masks: how many objects were cut out. files: that were written."""
-
-    files: tuple[Path, ...] = ()
 
 
 def salient_alpha(photo: Photo, head: SaliencyHead) -> NDArray[np.uint8]:
@@ -69,13 +62,26 @@ def cut_out_instances(photo: Photo, head: SaliencyHead) -> list[NDArray[np.uint8
     return [np.dstack([image, soften(photo, logits)]) for logits in masks[~masks.empty].logits]
 
 
+def open_both(
+    model: str | Path, instances: bool = False, threads: int | None = None
+) -> tuple[Segmenter, SaliencyHead]:
+    """What `cut_out_photos` needs of a model, opened at the same time; its decoder, too, for `instances`.
+
+    Raises ModelError as `Segmenter` does, and for a model without a saliency head.
+    """
+    with ThreadPoolExecutor() as pool:
+        head = pool.submit(SaliencyHead, model, threads)
+        segmenter = Segmenter(model, "onnx", threads=threads) if instances else open_encoder(model, threads)
+        return segmenter, head.result()
+
+
 def cut_out_photos(
     segmenter: Segmenter,
     head: SaliencyHead,
     photos: Sequence[Path],
     output: Path | None = None,
     instances: bool = False,
-) -> Iterator[CutoutOutcome]:
+) -> Iterator[PhotoOutcome]:
     """The outcome of each photo, when its PNG is written; a photo that fails does not stop the others.
 
     output: a folder for a NAME.cutout.png of each or, for one photo, a .png or .webp file; None: the working
@@ -86,9 +92,9 @@ def cut_out_photos(
     for photo, target in zip(photos, targets, strict=True):
         try:
             files = _cut_out_file(segmenter.open(photo), head, target, instances)
-            yield CutoutOutcome(photo, len(files), files=files)
+            yield PhotoOutcome(photo, len(files), files=files)
         except (InputError, OSError, MemoryError) as error:
-            yield CutoutOutcome(photo, error=failure(photo, error))
+            yield PhotoOutcome(photo, error=failure(photo, error))
 
 
 def _cut_out_file(photo: Photo, head: SaliencyHead, target: Path, instances: bool) -> tuple[Path, ...]:

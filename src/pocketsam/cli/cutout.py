@@ -1,12 +1,11 @@
 """`pocketsam cutout`: the salient object of photos, without a prompt, with everything else transparent."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pocketsam.cli.options import Model, output_option
+from pocketsam.cli.options import Model, output_option, show_outcomes
 
 
 def cutout(
@@ -20,21 +19,9 @@ def cutout(
 
     NAME.cutout.png is transparent around it, with soft edges.
     """
-    from pocketsam.apps.cutout import cut_out_photos
-    from pocketsam.apps.saliency import SaliencyHead, open_encoder
+    from pocketsam.apps.cutout import cut_out_photos, open_both
     from pocketsam.predict.photo_files import check_all_done, find_photos
-    from pocketsam.segmenter import Segmenter
 
     paths = find_photos(photos)
-    with ThreadPoolExecutor() as pool:  # the two are opened at the same time
-        opened = pool.submit(SaliencyHead, model, threads)
-        segmenter = Segmenter(model, "onnx", threads=threads) if instances else open_encoder(model, threads)
-        head = opened.result()
-    outcomes = []
-    for outcome in cut_out_photos(segmenter, head, paths, output, instances):
-        outcomes.append(outcome)
-        if outcome.error and len(paths) > 1:
-            typer.echo(f"pocketsam: {outcome.error}", err=True)
-        for file in outcome.files:
-            typer.echo(f"  {file}")
-    check_all_done(outcomes)
+    opened = open_both(model, instances, threads)
+    check_all_done(show_outcomes(cut_out_photos(*opened, paths, output, instances), len(paths)))

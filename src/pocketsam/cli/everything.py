@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pocketsam.automatic.options import Options
-from pocketsam.cli.options import Model, open_model, output_option, run_shards, with_options
+from pocketsam.cli.options import Model, open_model, output_option, with_options
 from pocketsam.config import Running
 from pocketsam.errors import InputError
 from pocketsam.scale.words import ScaleWords
@@ -53,8 +53,9 @@ def everything(
         if overlays:
             raise InputError("--overlays is for photos and folders of photos; leave it out for shards")
         from pocketsam.scale.jobs.everything import Everything
+        from pocketsam.scale.run import run_with_progress
 
-        return run_shards(Everything(model, running, options), photos, output, words)
+        return run_with_progress(Everything(model, running, options), photos, output, words, typer.echo)
     paths = find_photos(photos)
     output = output or Path()
     is_one_file(output, len(paths))  # which says what cannot be one file

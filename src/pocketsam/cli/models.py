@@ -8,7 +8,7 @@ def models() -> None:
     from rich.table import Table
 
     from pocketsam.utils.files import home
-    from pocketsam.zoo import MODELS, size_and_place
+    from pocketsam.zoo import MODELS, describe
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("model", no_wrap=True)
@@ -17,15 +17,7 @@ def models() -> None:
     table.add_column("licence", no_wrap=True)
     table.add_column("on disk", overflow="fold")
     for model in MODELS.values():
-        size, place = size_and_place(model)
-        table.add_row(
-            model.name,
-            f"{model.parameters / 1e6:.1f} M",
-            f"{model.config.image_size}²",
-            f"{size / 1e6:.1f}" if size else "?",
-            model.config.licence,
-            place,
-        )
+        table.add_row(*describe(model))
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 200  # a pipe has no edge to fold paths at

@@ -1,28 +1,26 @@
-"""Options that several commands have, and those that a class declares (`utils/options`)."""
+"""What commands share: options, those that a class declares (`utils/options`), and the lines that they print."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 import typer
 
 from pocketsam.config import MODEL, Running
-from pocketsam.errors import InputError
 from pocketsam.scale.words import ScaleWords
 from pocketsam.utils.options import Option, flag_of, options_of
 
 if TYPE_CHECKING:
-    from pocketsam.scale.job import Job
-    from pocketsam.scale.results import Outcome
+    from pocketsam.predict.photo_files import PhotoOutcome
     from pocketsam.segmenter import Segmenter
 
 RAY = {"ray": options_of(ScaleWords)["ray"]}
 """--ray alone, for commands whose results have one format."""
 
 Command: TypeAlias = Callable[..., None]
+Outcome = TypeVar("Outcome", bound="PhotoOutcome")
 
 
 def open_model(model: str, running: Running, one_image: bool = False) -> "Segmenter":
@@ -30,32 +28,6 @@ def open_model(model: str, running: Running, one_image: bool = False) -> "Segmen
     from pocketsam.segmenter import Segmenter
 
     return Segmenter(model, one_image=one_image, **vars(running))
-
-
-def run_shards(job: "Job", photos: Iterable[Path], output: Path | None, words: ScaleWords) -> None:
-    """Do a job over shards (`pocketsam.scale`), show how far it is, and say where the results are.
-
-    Raises as `scale.run.run` does, and InputError where a shard failed.
-    """
-    from pocketsam.predict.formats import means_a_file
-    from pocketsam.scale.run import run
-    from pocketsam.utils.progress import Progress
-
-    if output is None or means_a_file(output):
-        raise InputError("shards need a place for their results; give a folder or URL: -o FOLDER")
-    with Progress("shards", resumes=True) as progress:
-        done = 0
-
-        def show(outcome: "Outcome", shards: int) -> None:
-            nonlocal done
-            done += outcome.manifest.get("photos", 0)
-            if outcome.error:
-                progress.warn(outcome.error)
-            progress.update(progress.done + 1, shards, f"{done} photos")
-
-        summary = run(job, photos, output, words, show)
-    typer.echo(summary)
-    summary.check()
 
 
 def output_option(help: str, metavar: str = "OUT") -> Any:
@@ -131,3 +103,15 @@ def warn(lines: Iterable[str]) -> None:
     """Print what went wrong to the standard error stream."""
     for line in lines:
         typer.echo(f"pocketsam: {line}", err=True)
+
+
+def show_outcomes(outcomes: Iterable[Outcome], photos: int) -> list[Outcome]:
+    """Print what became of each of so many photos, as it comes; the error of the only one ends the command later."""
+    shown = []
+    for outcome in outcomes:
+        shown.append(outcome)
+        warn(outcome.warnings)
+        if outcome.error and photos > 1:
+            warn([outcome.error])
+        show(outcome.lines)
+    return shown

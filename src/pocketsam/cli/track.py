@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pocketsam.cli.options import Model, open_model, output_option, with_options
+from pocketsam.cli.options import Model, open_model, output_option, warn, with_options
 from pocketsam.config import Running
 from pocketsam.predict.prompt_words import ObjectWords
 
@@ -30,6 +30,5 @@ def track(
     from pocketsam.apps.tracking import track_into
 
     result = track_into(open_model(model, running), frames, words.objects(), output)
-    for line in result.warnings:
-        typer.echo(f"pocketsam: {line}", err=True)
+    warn(result.warnings)
     typer.echo(f"{output}: {len(result.files) - 1} overlays and tracks.json")

@@ -8,56 +8,64 @@ import torch
 
 from pocketsam.config import ModelConfig
 from pocketsam.errors import InputError
+from pocketsam.export.conversion import Conversion, Form
 from pocketsam.export.onnx import export_onnx
+from pocketsam.export.storage import Storage
 from pocketsam.graphs import INT8_ENCODER, ONNX_FILES
-from pocketsam.models.checkpoints import FILE_NAME, round_to_half, save_model
+from pocketsam.models.checkpoints import FILE_NAME, load_model, round_to_half, save_model
 from pocketsam.models.published import as_published
 from pocketsam.models.sam import Sam, count_parameters
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written, and how many parameters the model has."""
+    """What was written, and of what: the checkpoint, its config, and how many parameters the model has."""
 
     files: list[Path]
+    source: Path
+    config: ModelConfig
     parameters: int
 
+    def __str__(self) -> str:
+        side = self.config.image_size
+        return (
+            f"{self.source}: {self.config.architecture or 'an architecture without a name'},"
+            f" {self.parameters / 1e6:.1f} M parameters, {side} × {side} pixels"
+        )
 
-def convert(
-    sam: Sam,
-    config: ModelConfig,
-    output: Path,
-    forms: Collection[str],
-    *,
-    half: bool = False,
-    compact: bool = False,
-    source: Path,
-) -> Converted:
-    """Write a model into the folder `output`, or into that .safetensors file.
 
-    forms: any of "safetensors", "onnx" and "pt", a state dict as the code of the architecture's authors reads it.
-    half: store weights in float16. compact: of ONNX files, the decoder's in INT8, the others in float16.
-    source: the checkpoint, which may be replaced.
-    Raises InputError when the files cannot be written, or would lie beside those of another model.
+def convert(wanted: Conversion, source: Path, config: ModelConfig | None = None) -> Converted:
+    """Write the model in a checkpoint as other files, in the forms that are wanted.
+
+    source: the checkpoint, which may be replaced. config: what is known of it that it does not say.
+    Raises ModelError when the checkpoint cannot be used, InputError when the files cannot be written, or would lie
+    beside those of another model.
     """
+    sam, config = load_model(source, config)
+    config = config.with_defaults(wanted.defaults or ())
+    output, forms = (
+        wanted.output or Path(config.name),
+        {form.value for form in wanted.to or [Form.safetensors]},
+    )
     if output.suffix in (".safetensors", ".onnx") and "onnx" in forms:
         raise InputError(f"{output}: is one file, and ONNX files are several; give a folder")
     if output.suffix == ".safetensors" and "pt" in forms:
         raise InputError(f"{output}: is no place for a .pt file; give a folder")
-    if compact and set(forms) != {"onnx"}:
+    if wanted.compact and forms != {"onnx"}:
         raise InputError("--compact: is for ONNX files; give --to onnx, and nothing else")
     _refuse_mixture(output, forms, source)
-    if half:
+    if wanted.half:
         round_to_half(sam)
     files = []
     if "safetensors" in forms:
         files = [output if output.suffix == ".safetensors" else output / FILE_NAME]
-        save_model(files[0], sam.state_dict(), config, half)
+        save_model(files[0], sam.state_dict(), config, wanted.half)
     if "onnx" in forms:
-        files += export_onnx(sam, config, output, "compact" if compact else "float16" if half else "float32")
+        storage: Storage = "compact" if wanted.compact else "float16" if wanted.half else "float32"
+        files += export_onnx(sam, config, output, storage)
     if "pt" in forms:
         files.append(_save_published(sam, output / f"{config.name}.pt"))
-    return Converted(files, count_parameters(sam))
+    return Converted(files, source, config, count_parameters(sam))
 
 
 def _save_published(sam: Sam, path: Path) -> Path:

@@ -3,7 +3,7 @@
 photos, prompts → jobs → opened, one after the other → masks → the files of each photo, or one file of all
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ from pocketsam.predict.photo_files import (
 )
 from pocketsam.predict.prompt_files import read_prompts
 from pocketsam.predict.prompt_words import PromptWords
+from pocketsam.predict.result_words import ResultWords
 from pocketsam.utils.files import check_writable
 from pocketsam.utils.words import count
 
@@ -62,22 +63,22 @@ class Job:
 class Outcome(PhotoOutcome):
     """The result for a photo. masks: that were written, empty ones among them; 0 if all are empty.
 
-    predicted_iou: the lowest and the highest of its masks. files: that were written.
+    predicted_iou: the lowest and the highest of its masks.
     warnings: a line for each object that was not found, and each box that was cut off.
     labels: its masks, unless the photo failed.
     """
 
     predicted_iou: tuple[float, float] = (0.0, 0.0)
-    files: tuple[Path, ...] = ()
-    warnings: tuple[str, ...] = ()
     labels: LabelledPhoto | None = None
 
     @property
-    def summary(self) -> str:
-        """How many masks were found, and how good they are, in a line."""
+    def lines(self) -> list[str]:
+        """How many masks were found, and how good they are, before the files; nothing where none was found."""
+        if not self.masks:
+            return super().lines
         low, high = (f"{value:.2f}" for value in self.predicted_iou)
         iou = low if low == high else f"{low} to {high}"
-        return f"{self.photo}: {count(self.masks, 'mask')}, predicted IoU {iou}"
+        return [f"{self.photo}: {count(self.masks, 'mask')}, predicted IoU {iou}", *super().lines]
 
 
 def plan(
@@ -136,44 +137,33 @@ def _jobs_of_file(prompts: Path, given: Sequence[Path], output: Path | None) -> 
     ]
 
 
-def segment_photos(
-    segmenter: PhotoOpener, jobs: Iterable[Job], multimask: bool = False, refine: bool = False
-) -> Iterator[Outcome]:
+def segment_photos(segmenter: PhotoOpener, jobs: Sequence[Job], words: ResultWords) -> Iterator[Outcome]:
     """The outcome of each job, when its files are written; a photo that fails does not stop the others.
 
-    multimask, refine: as in `Photo.segment`. A photo without masks gets no files.
+    A photo without masks gets no files. Where the masks of several photos go into one file, it is written after the
+    last, unless all photos failed; a photo without masks is in it, too.
     """
-    for job in jobs:
-        try:
-            yield _segment_photo(segmenter.open(job.photo), job, multimask, refine)
-        except (InputError, OSError, MemoryError) as error:
-            yield Outcome(job.photo, error=failure(job.photo, error))
-
-
-def segment_into(
-    segmenter: PhotoOpener,
-    jobs: Sequence[Job],
-    file: Path,
-    multimask: bool = False,
-    refine: bool = False,
-) -> Iterator[Outcome]:
-    """The outcome of each job, as `segment_photos` gives it; after the last, one file has the masks of all photos.
-
-    A photo without masks is in it, too. Nothing is written where all photos failed.
-    """
+    shared = words.output if is_shared(words.output, len(jobs)) else None
     done = []
-    outcomes = segment_photos(segmenter, jobs, multimask, refine)
-    for outcome, name in zip(outcomes, names_in_one_file([job.photo for job in jobs]), strict=True):
-        if outcome.labels is not None:
+    for job, name in zip(jobs, names_in_one_file([job.photo for job in jobs]), strict=True):
+        outcome = _do(job, segmenter, words)
+        if shared and outcome.labels is not None:
             done.append(replace(outcome.labels, file_name=name))
         yield outcome
-    if done:
-        write_labels(done, Classes(), file)
+    if shared and done:
+        write_labels(done, Classes(), shared)
 
 
-def _segment_photo(photo: OpenPhoto, job: Job, multimask: bool, refine: bool) -> Outcome:
+def _do(job: Job, segmenter: PhotoOpener, words: ResultWords) -> Outcome:
     try:
-        masks = _segment_objects(photo, job, multimask=multimask, refine=refine)
+        return _segment_photo(segmenter.open(job.photo), job, words)
+    except (InputError, OSError, MemoryError) as error:
+        return Outcome(job.photo, error=failure(job.photo, error))
+
+
+def _segment_photo(photo: OpenPhoto, job: Job, words: ResultWords) -> Outcome:
+    try:
+        masks = _segment_objects(photo, job, multimask=words.multimask, refine=words.refine)
     except InputError as error:  # it is about the prompt, which may be fine on another photo
         raise InputError(f"{job.photo}: {error}") from error
     warnings = [
@@ -189,7 +179,7 @@ def _segment_photo(photo: OpenPhoto, job: Job, multimask: bool, refine: bool) ->
     files = tuple(file for wanted in job.files for file in masks.save(wanted))
     iou = float(masks.predicted_iou.min()), float(masks.predicted_iou.max())
     labels = replace(labelled(masks), image=None)
-    return Outcome(job.photo, len(masks), None, iou, files, tuple(warnings), labels)
+    return Outcome(job.photo, len(masks), None, files, tuple(warnings), iou, labels)
 
 
 def _segment_objects(photo: OpenPhoto, job: Job, **options: bool) -> Masks:
@@ -214,6 +204,14 @@ def is_shared(output: Path | None, photos: int) -> bool:
     if output is None or photos < 2 or output.is_dir() or not means_a_file(output):
         return False
     return format_of(output)[0].many != "files"
+
+
+def summary(outcomes: Sequence[Outcome], output: Path | None) -> list[str]:
+    """A line for the end where the masks of several photos went into one file, else none."""
+    if not is_shared(output, len(outcomes)) or all(outcome.error for outcome in outcomes):
+        return []
+    masks = sum(outcome.masks for outcome in outcomes)
+    return [f"{output}: {count(masks, 'mask')} in {count(len(outcomes), 'photo')}"]
 
 
 def _plan_outputs(photos: Sequence[Path], output: Path | None) -> list[list[Path]]:

@@ -13,11 +13,21 @@ from pocketsam.utils.files import check_writable
 
 @dataclass(frozen=True)
 class PhotoOutcome:
-    """What became of a photo. masks: how many were found. error: a line that says why it failed, or None."""
+    """What became of a photo. masks: how many were found. error: a line that says why it failed, or None.
+
+    files: that were written. warnings: a line for each thing that went wrong and did not stop it.
+    """
 
     photo: Path
     masks: int = 0
     error: str | None = None
+    files: tuple[Path, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        """What was written, a line each."""
+        return [f"  {file}" for file in self.files]
 
 
 def find_photos(given: Iterable[str | Path]) -> list[Path]:

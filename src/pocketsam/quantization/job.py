@@ -30,10 +30,18 @@ JOURNAL = "scales.jsonl"
 
 @dataclass(frozen=True)
 class Quantized:
-    """What was written: the files, and how many matrix products have scales."""
+    """What was written: the folder, its files, of which model, and how many of its matrix products have scales."""
 
+    output: Path
     files: Sequence[Path]
+    model: str
+    settings: Settings
     products: int
+
+    def __str__(self) -> str:
+        how = self.settings
+        kind = f"{how.weight_bits}-bit weights, {how.activation_bits}-bit activations"
+        return f"{self.output}: {self.model} in {kind}; {self.products} products, by {how.method}"
 
 
 def check_folder(output: Path, to: Form) -> None:
@@ -108,4 +116,4 @@ def quantize(
         config = replace(config, numerics=numerics(settings, scales))
         files = export_int8(fold_batch_norm(sam), config, scales, tensors, settings, output, to == "encoder")
     journal.remove()
-    return Quantized(files, len(scales))
+    return Quantized(output, files, config.name, settings, len(scales))

@@ -1,10 +1,12 @@
 """What can be chosen about a quantisation; needs no PyTorch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, get_args
 
 from pocketsam.errors import InputError
-from pocketsam.utils.options import option
+from pocketsam.utils.options import OUTPUT, option
 
 Method = Literal["minmax", "percentile", "mse", "output", "hessian"]
 Form = Literal["onnx", "encoder", "scales"]
@@ -73,8 +75,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Wanted:
-    """How small the numbers shall be, what is written, and with how much work.
+    """What is quantised, how small its numbers shall be, what is written, and with how much work.
 
+    model: its name, folder or file. calibration: files and folders of photos. output: the folder to write.
     bits: of weights and activations, 2 to 16; weight_bits and activation_bits are for one of the two.
     to: "onnx", "encoder" or "scales"; None for ONNX files where they can hold those bits.
     full_range: whether ONNX files use all 8 bits of weights, which overflow on processors without VNNI; else 7.
@@ -82,6 +85,21 @@ class Wanted:
     photos: how many of the photos to calibrate with. threads: of PyTorch; None for all cores.
     """
 
+    model: str = field(
+        metadata=option(
+            str, "A model's name, a folder with its weights, or a checkpoint.", argument=True, metavar="MODEL"
+        )
+    )
+    calibration: Sequence[Path] = field(
+        metadata=option(
+            list[Path],
+            "Photos to calibrate with, similar to those that the model will segment: a folder, tar shards or a"
+            " COCO JSON; masks are not needed. May be repeated.",
+            flags=("--calibrate",),
+            metavar="PHOTOS",
+        )
+    )
+    output: Path = field(metadata=option(Path, "The folder to write.", flags=OUTPUT, metavar="OUT"))
     photos: int = field(
         default=8, metadata=option(int, "How many of the photos to use.", metavar="N", minimum=1)
     )

@@ -15,12 +15,14 @@ from pocketsam.config import Running
 from pocketsam.engines.base import EngineOptions
 from pocketsam.engines.registry import resolve
 from pocketsam.errors import InputError
+from pocketsam.predict.formats import means_a_file
 from pocketsam.scale.job import Job
 from pocketsam.scale.places import place
 from pocketsam.scale.results import Outcome, Work, begin, end
 from pocketsam.scale.shards import find_shards
 from pocketsam.scale.words import ScaleWords
 from pocketsam.scale.work import do_shard
+from pocketsam.utils.progress import Progress
 from pocketsam.utils.words import count
 from pocketsam.zoo import locate
 
@@ -97,6 +99,34 @@ def run(
     if not summary.failed:
         end(folder, summary.outcomes)
     return summary
+
+
+def run_with_progress(
+    job: Job,
+    inputs: Iterable[str | Path],
+    output: Path | None,
+    words: ScaleWords,
+    say: Callable[[str], None] = print,
+) -> None:
+    """The same, showing how far it is. say: gets a line at the end, with what was done and where the results are.
+
+    Raises as `run` does, and InputError where `output` is no folder, or a shard failed.
+    """
+    if output is None or means_a_file(output):
+        raise InputError("shards need a place for their results; give a folder or URL: -o FOLDER")
+    with Progress("shards", resumes=True) as progress:
+        done = 0
+
+        def show(outcome: Outcome, shards: int) -> None:
+            nonlocal done
+            done += outcome.manifest.get("photos", 0)
+            if outcome.error:
+                progress.warn(outcome.error)
+            progress.update(progress.done + 1, shards, f"{done} photos")
+
+        summary = run(job, inputs, output, words, show)
+    say(str(summary))
+    summary.check()
 
 
 def alike_everywhere(model: str, running: Running) -> Running:

@@ -13,7 +13,7 @@ from pocketsam.utils.files import write, write_stream
 WRITABLE = tuple(format for format in FORMATS if format.needs != "logits")
 
 
-def target_format(path: Path, format: Format | None = None) -> tuple[Format, str]:
+def choose_format(path: Path, format: Format | None = None) -> tuple[Format, str]:
     """The format of labels that are to be written, and the suffix of their files.
 
     Raises InputError where neither `format` nor the suffix of `path` says it, or they disagree.
@@ -37,7 +37,7 @@ def write_labels(
     classes: those known so far, in order; others join. format: needed where the suffix of `path` says none.
     Each file is written whole or not at all. Raises InputError where the labels cannot be written so.
     """
-    format, suffix = target_format(path, format)
+    format, suffix = choose_format(path, format)
     is_file = not path.is_dir() and means_a_file(path)
     if format.many == "file":
         file = path if is_file else path / f"annotations{suffix}"

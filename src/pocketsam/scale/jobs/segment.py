@@ -18,6 +18,7 @@ from pocketsam.predict.masks import Masks
 from pocketsam.predict.objects import ObjectPrompt
 from pocketsam.predict.prompt_files import read_prompts
 from pocketsam.predict.prompt_words import PromptWords
+from pocketsam.predict.result_words import ResultWords
 from pocketsam.scale.job import Files, Job
 from pocketsam.scale.jobs.masks import EncodedPhoto, MaskStages, annotation_file
 
@@ -36,7 +37,7 @@ class Segment(Job):
     refine: bool = False
 
     @classmethod
-    def of(cls, words: PromptWords, text: TextWords, **more: Any) -> "Segment":
+    def of(cls, words: PromptWords, text: TextWords, results: ResultWords, **more: Any) -> "Segment":
         """As a command line describes it. Raises InputError where it gives prompts of one photo, or none."""
         if words.objects() or words.mask is not None:
             raise InputError(
@@ -44,6 +45,7 @@ class Segment(Job):
             )
         if (words.prompts is None) == (not text.names()):
             raise InputError("shards need prompts: give either --prompts FILE or --text NAME")
+        more |= {"multimask": results.multimask, "refine": results.refine}
         return cls(prompts=words.prompts, text=text, **more)
 
     def open(self) -> "_Stages":

@@ -1,0 +1,34 @@
+"""What is made of prompted masks, as words of a command line: -o masks.json --multimask --refine."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pocketsam.predict.formats import FORMATS
+from pocketsam.utils.options import OUTPUT, option
+
+SUFFIXES = "; ".join(f"{' '.join(format.suffixes)} ({format.what})" for format in FORMATS)
+
+
+@dataclass(frozen=True)
+class ResultWords:
+    """output: a folder or a file, whose suffix chooses the format; None for the working directory.
+
+    multimask, refine: as in `Photo.segment`.
+    """
+
+    output: Path | None = field(
+        default=None,
+        metadata=option(
+            Path,
+            f"A folder, or a file whose suffix chooses the format: {SUFFIXES}. COCO, CVAT, Label Studio, YOLO and VOC"
+            " files take several photos."
+            " If not given: NAME.overlay.jpg and NAME.masks.json, in the working directory.",
+            flags=OUTPUT,
+            metavar="OUT",
+        ),
+    )
+    multimask: bool = field(
+        default=False,
+        metadata=option(bool, "Return three masks for each object, the most confident first."),
+    )
+    refine: bool = field(default=False, metadata=option(bool, "Move the outlines to the edges in the photo."))

@@ -1,12 +1,13 @@
 """`pocketsam everything`: the masks of all objects in a photo or in many, without a prompt."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from pocketsam.automatic.options import Options
-from pocketsam.cli.options import Model, open_model, output_option, with_options
+from pocketsam.automatic.words import EverythingWords
+from pocketsam.cli.options import Model, open_model, with_options
 from pocketsam.config import Running
 from pocketsam.errors import InputError
 from pocketsam.scale.words import ScaleWords
@@ -15,29 +16,9 @@ if TYPE_CHECKING:
     from pocketsam.automatic.batch import Outcome
 
 
-@with_options(running=Running, options=Options, words=ScaleWords)
+@with_options(words=EverythingWords, running=Running, options=Options, scale=ScaleWords)
 def everything(
-    photos: Annotated[
-        list[Path],
-        typer.Argument(help="Photos, folders of photos, tar shards, or URLs of these.", metavar="PHOTO"),
-    ],
-    output: Annotated[
-        Path | None,
-        output_option(
-            "A file for all photos, whose suffix chooses the format, such as FILE.json (COCO); or a folder for a"
-            " NAME.masks.json of each. If not given: NAME.masks.json, in the working directory. Of tar shards, and"
-            " with --ray, a folder or URL for a NAME.tar of each."
-        ),
-    ] = None,
-    overlays: Annotated[
-        bool,
-        typer.Option("--overlays", help="Also write NAME.overlay.jpg for each photo: the masks drawn on it."),
-    ] = False,
-    model: Model = "pocket",
-    *,
-    running: Running,
-    options: Options,
-    words: ScaleWords,
+    *, words: EverythingWords, model: Model = "pocket", running: Running, options: Options, scale: ScaleWords
 ) -> None:
     """Find the masks of all objects in photos, without a prompt.
 
@@ -49,15 +30,15 @@ def everything(
     from pocketsam.scale.shards import are_shards
     from pocketsam.utils.progress import Progress
 
-    if words.ray or are_shards(photos):
-        if overlays:
+    if scale.ray or are_shards(words.photos):
+        if words.overlays:
             raise InputError("--overlays is for photos and folders of photos; leave it out for shards")
         from pocketsam.scale.jobs.everything import Everything
         from pocketsam.scale.run import run_with_progress
 
-        return run_with_progress(Everything(model, running, options), photos, output, words, typer.echo)
-    paths = find_photos(photos)
-    output = output or Path()
+        job = Everything(model, running, options)
+        return run_with_progress(job, words.photos, words.output, scale, typer.echo)
+    paths, output = find_photos(words.photos), words.output or Path()
     is_one_file(output, len(paths))  # which says what cannot be one file
     segmenter = open_model(model, running)
     precision = PRECISIONS.get(running.precision, "auto")
@@ -75,7 +56,13 @@ def everything(
                 progress.advance(f"{resumed} of them done by an earlier run" if resumed else "")
 
         outcomes = everything_in_photos(
-            segmenter, paths, output, overlays=overlays, settings=settings, after_photo=show, **vars(options)
+            segmenter,
+            paths,
+            output,
+            overlays=words.overlays,
+            settings=settings,
+            after_photo=show,
+            **vars(options),
         )
     if not all(outcome.error for outcome in outcomes):
         typer.echo(summary(outcomes, output))

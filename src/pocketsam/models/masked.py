@@ -14,11 +14,10 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pocketsam.models.encoders.sam_vit import MLP
 from pocketsam.models.encoders.vit import Block, ViT
-from pocketsam.models.layers import check_heads, initialise_linear, sine_positions, take
+from pocketsam.models.layers import attend, check_heads, initialise_linear, sine_positions, take
 
 HEAD_WIDTH = 32
 
@@ -147,7 +146,7 @@ class CrossAttention(nn.Module):
     def forward(self, queries: Tensor, context: Tensor) -> Tensor:
         q = self.q(queries).unflatten(2, (self.heads, -1)).transpose(1, 2)
         k, v = self.kv(context).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        x = F.scaled_dot_product_attention(q, k, v)
+        x = attend(q, k, v)
         return cast(Tensor, self.proj(x.transpose(1, 2).flatten(2)))
 
 

@@ -16,6 +16,7 @@ from pocketsam.models.encoders.base import ImageEncoder
 from pocketsam.models.encoders.sam_vit import MLP, PATCH, PatchEmbed
 from pocketsam.models.layers import (
     Shapes,
+    attend,
     check_heads,
     count,
     initialise_linear,
@@ -40,7 +41,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        x = F.scaled_dot_product_attention(q, k, v)
+        x = attend(q, k, v)
         return cast(Tensor, self.proj(x.transpose(1, 2).flatten(2)))
 
 

@@ -29,10 +29,12 @@ class PhotoInput(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, framed: bool = True) -> None:
+        """framed: whether the photo may come shrunk and in a black frame."""
         super().__init__()
         self.config, self.size = config, config.image_size
-        self.shrinks_from = FRAME if config.resampling == "antialiased" else math.inf
+        self.framed = framed and config.resize != "pad"
+        self.shrinks_from = FRAME * framed if config.resampling == "antialiased" else math.inf
         self.register_buffer("mean", torch.tensor(config.mean))
         self.register_buffer("std", torch.tensor(config.std))
 
@@ -41,8 +43,8 @@ class PhotoInput(nn.Module):
         brightest = photo.amax(2)
         lines = brightest.amax(1), brightest.amax(0)
         lengths = torch.stack([_count(line) for line in lines])
-        size = lengths if self.config.resize == "pad" else torch.stack([_used(line) for line in lines])
-        inside = _inside(size, self.config)
+        size = torch.stack([_used(line) for line in lines]) if self.framed else lengths
+        inside = inside_square(size, self.config)
         # A photo of at most 1024 pixels a side was shrunk by the program, which has averaged pixels already.
         shrinks = lengths.max() > self.shrinks_from
         axes = zip(inside, lines, size, strict=True)
@@ -93,7 +95,7 @@ class PromptInput(nn.Module):
     def forward(
         self, points: Tensor, labels: Tensor, mask: Tensor, content: Tensor, photo_size: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        inside = _inside(photo_size, self.config)
+        inside = inside_square(photo_size, self.config)
         points = points * (inside / content).flip(0)
         kept = self._tokens(labels[0])
         least = max(1, self.config.pad_points_to)
@@ -157,7 +159,7 @@ class MaskOutput(nn.Module):
         else:
             square = F.interpolate(logits, (size, size), mode="bilinear", align_corners=False)
             if self.config.resize == "pad":
-                rows, columns = _inside(photo_size, self.config).to(torch.int64)
+                rows, columns = inside_square(photo_size, self.config).to(torch.int64)
                 square = square[:, :, :rows, :columns]
             photo = F.interpolate(square, (height, width), mode="bilinear", align_corners=False)
         ends = zip(photo_size, (height, width), strict=True)
@@ -168,7 +170,7 @@ class MaskOutput(nn.Module):
         """The mask in the cells of the frame; beyond the photo, its border goes on."""
         if _same_frame(self.config):
             return logits
-        axes = zip(content / 4, _inside(photo_size, self.config) / 4, strict=True)
+        axes = zip(content / 4, inside_square(photo_size, self.config) / 4, strict=True)
         rows, columns = (_resampling(FRAME_CELLS, to, logits[0, 0, 0], of) for to, of in axes)
         return rows @ logits @ columns.T
 
@@ -178,7 +180,7 @@ def _same_frame(config: ModelConfig) -> bool:
     return config.resize == "pad" and config.image_size == FRAME
 
 
-def _inside(photo_size: Tensor, config: ModelConfig) -> Tensor:
+def inside_square(photo_size: Tensor, config: ModelConfig) -> Tensor:
     """(2,) rows and columns of the photo in the model's square."""
     if config.resize == "squash":
         return torch.full((2,), float(config.image_size))

@@ -13,16 +13,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import onnx
-import torch
-from onnx import GraphProto, TensorProto, compose, helper
-from torch import nn
 
 from pocketsam.config import METADATA_KEY, ModelConfig
 from pocketsam.export.frames import FRAME, FRAME_CELLS, MaskOutput, Pack, PhotoInput, PromptInput, Unpack
-from pocketsam.export.onnx import trace, value_info, write_model
-from pocketsam.graphs import EMBEDDING_CHANNELS, GRAPHS, IMAGE_EMBEDDINGS, GraphSpec, TensorSpec, sizes
+from pocketsam.export.joining import NO_EMBEDDINGS, joined, part
+from pocketsam.export.onnx import write_model
+from pocketsam.graphs import GRAPHS, IMAGE_EMBEDDINGS, GraphSpec, TensorSpec
 from pocketsam.utils.files import write
 
 _COORDINATES = TensorSpec("point_coords", (1, "points", 2))
@@ -41,7 +38,6 @@ DECODER_OUTPUTS = (
 )
 """Names and axes of segment_anything's `SamOnnxModel` with `return_single_mask`; the embedding is the first input."""
 
-_NEW = ".new"
 _CONTENT = TensorSpec("content", (2,))
 _TOKENS = TensorSpec("point_coords", (1, "tokens", 2)), TensorSpec("point_labels", (1, "tokens"), "int32")
 _IMAGE = TensorSpec("input_image", ("height", "width", 3))
@@ -66,27 +62,26 @@ def export_segment_anything(model: Path, folder: Path) -> tuple[Path, ...]:
     pack = GraphSpec("pack", (IMAGE_EMBEDDINGS, _CONTENT), (packed,))
     unpack = GraphSpec("unpack", (packed, _PHOTO_SIZE), (IMAGE_EMBEDDINGS, _CONTENT))
     encoder = [
-        _traced(_PHOTO, PhotoInput(config), config),
+        part(_PHOTO, PhotoInput(config), config),
         graphs["encoder"],
-        _traced(pack, Pack(config), config),
+        part(pack, Pack(config), config),
     ]
     decoder = [
-        _traced(unpack, Unpack(config), config),
-        _traced(_PROMPTS, PromptInput(config), config),
+        part(unpack, Unpack(config), config),
+        part(_PROMPTS, PromptInput(config), config),
         graphs["decoder_prepare"],
         graphs["decoder_predict_iou"],
         graphs["decoder_masks"],
-        _traced(_MASKS, MaskOutput(config), config),
+        part(_MASKS, MaskOutput(config), config),
     ]
-    no_embeddings = helper.make_tensor("sparse_embeddings", TensorProto.FLOAT, (1, 0, EMBEDDING_CHANNELS), [])
-    paths = [folder / f"{config.name}.{part}.onnx" for part in ("encoder", "decoder")]
+    paths = [folder / f"{config.name}.{name}.onnx" for name in ("encoder", "decoder")]
     mark = f"{config.weights[:12]}-{config.numerics}"
     ends = (
         GraphSpec("encoder", (_IMAGE,), (packed,)),
         GraphSpec("decoder", (packed, *DECODER_INPUTS), DECODER_OUTPUTS),
     )
-    write_model(paths[0], _joined(ends[0], encoder, config), mark)
-    write_model(paths[1], _joined(ends[1], decoder, config, no_embeddings), mark)
+    write_model(paths[0], joined(ends[0], encoder, config), mark)
+    write_model(paths[1], joined(ends[1], decoder, config, [NO_EMBEDDINGS]), mark)
     settings = folder / "config.yaml"
     write(settings, _settings(config.name, *(path.name for path in paths)).encode())
     return (*paths, settings)
@@ -111,39 +106,3 @@ def _packed(config: ModelConfig) -> TensorSpec:
     """The embedding between the two files."""
     extra = 0 if config.resize == "pad" else 1
     return replace(IMAGE_EMBEDDINGS, axes=(1, config.embedding_channels + extra, *IMAGE_EMBEDDINGS.axes[2:]))
-
-
-def _traced(spec: GraphSpec, module: nn.Module, config: ModelConfig) -> onnx.ModelProto:
-    # Dynamic axes have examples of different sizes.
-    lengths = {**sizes(config), "objects": 1, "points": 3, "tokens": 2, "height": 37, "width": 53}
-    examples = [torch.from_numpy(np.full(tensor.shape(lengths), 64, tensor.dtype)) for tensor in spec.inputs]
-    # No value can go in and come out under one name.
-    outputs = tuple(replace(tensor, name=f"{tensor.name}{_NEW}") for tensor in spec.outputs)
-    return trace(module, tuple(examples), replace(spec, outputs=outputs), sizes(config))
-
-
-def _joined(
-    spec: GraphSpec, parts: list[onnx.ModelProto], config: ModelConfig, *constants: TensorProto
-) -> onnx.ModelProto:
-    """One graph of several that run one after the other: each reads its inputs by their names, the latest first."""
-    nodes, tensors = [], list(constants)
-    latest = {name: name for name in (*spec.input_names, *(tensor.name for tensor in constants))}
-    for number, part in enumerate(parts):
-        graph: GraphProto = compose.add_prefix_graph(part.graph, f"{number}/")
-        given = [value.name for value in part.graph.input]
-        nodes += [helper.make_node("Identity", [latest[name]], [f"{number}/{name}"]) for name in given]
-        nodes += graph.node
-        tensors += graph.initializer
-        latest |= {value.name.removesuffix(_NEW): f"{number}/{value.name}" for value in part.graph.output}
-    nodes += [helper.make_node("Identity", [latest[name]], [name]) for name in spec.output_names]
-    inputs, outputs = (
-        [value_info(tensor, sizes(config)) for tensor in side] for side in (spec.inputs, spec.outputs)
-    )
-    opsets = {opset.domain: opset for part in parts for opset in part.opset_import}
-    model = helper.make_model(
-        helper.make_graph(nodes, spec.name, inputs, outputs, tensors),
-        opset_imports=list(opsets.values()),
-        ir_version=max(part.ir_version for part in parts),
-    )
-    helper.set_model_props(model, {METADATA_KEY: config.to_json()})
-    return model

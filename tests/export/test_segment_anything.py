@@ -1,28 +1,20 @@
 """The files for AnyLabeling and others: fed as these programs feed them, they give the masks of our own engine."""
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import pytest
-import torch
 import yaml
-from onnx import helper
+from random_graphs import write_random_graphs
 
 from commands import run
 from pocketsam import Segmenter
-from pocketsam.config import EFFICIENT_SAM, METADATA_KEY, SAM
+from pocketsam.config import EFFICIENT_SAM, SAM
 from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.export.frames import FRAME
-from pocketsam.export.onnx import export_onnx
 from pocketsam.export.segment_anything import DECODER_INPUTS, DECODER_OUTPUTS, export_segment_anything
-from pocketsam.graphs import VERSION, VERSION_KEY
-from pocketsam.models.architectures import ARCHITECTURES
-from pocketsam.models.sam import Sam
 from pocketsam.predict.image import load_image
 from pocketsam.zoo import PACKAGED
 
@@ -72,23 +64,9 @@ def exported(request, tmp_path_factory):
     """A model of random weights: what runs its files, and our own engine."""
     config = replace(CONFIGS[request.param], name="random")
     folder = tmp_path_factory.mktemp("model")
-    for file, content in graphs_of(config.image_size, "efficient_sam" if config.pad_points_to else "sam"):
-        model = onnx.load_from_string(content)
-        helper.set_model_props(model, {METADATA_KEY: config.to_json(), VERSION_KEY: str(VERSION)})
-        onnx.save(model, folder / file)
+    write_random_graphs(folder, config)
     export_segment_anything(folder, folder / "out")
     return Program(folder / "out", "random"), Segmenter(engine=OnnxEngine(folder))
-
-
-@cache
-def graphs_of(image_size, variant):
-    """The ONNX files of a model of random weights."""
-    torch.manual_seed(1)
-    patches = ARCHITECTURES["patches"].build(image_size)
-    sam = Sam(patches.image_encoder, image_size, variant)
-    with TemporaryDirectory() as folder:
-        files = export_onnx(sam, replace(SAM, image_size=image_size), Path(folder))
-        return [(file.name, file.read_bytes()) for file in files]
 
 
 def photo_of(size):

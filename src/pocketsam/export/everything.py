@@ -8,17 +8,18 @@ given as inputs. Unlike `automatic/`, stability and boxes are measured in the ce
 pixels, and neither the hierarchy nor crops nor the removal of small regions are part of it.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from pocketsam.automatic.schedule import point_grid
 from pocketsam.config import FOREGROUND, METADATA_KEY, PADDING, ModelConfig
 from pocketsam.export.frames import PhotoInput, inside_square
-from pocketsam.export.joining import NO_EMBEDDINGS, joined, part
+from pocketsam.export.joining import joined, no_embeddings, part
 from pocketsam.export.onnx import OPSET, write_model
 from pocketsam.graphs import GRAPHS, MASK_INPUTS, PROMPTS, GraphSpec, TensorSpec
 
@@ -40,12 +41,9 @@ EVERYTHING = GraphSpec("everything", (PHOTO, *THRESHOLDS), (MASKS, BOXES, IOUS, 
 """photo: RGB from 0 to 255. boxes: x0, y0, x1, y1 in pixels of the photo. covered: the rows and columns of the masks
 that show the photo, from the upper left; the rest is padding."""
 
-_POINTS = TensorSpec("point_coords", ("objects", "tokens", 2)), TensorSpec(
-    "point_labels", ("objects", "tokens"), "int32"
-)
-_NO_MASK = GRAPHS["decoder_prepare"].inputs[1:]
+_POINTS = TensorSpec("point_coords", ("objects", "tokens", 2))
 _ALL_IOUS, _ALL_MASKS = GRAPHS["decoder_predict_iou"].outputs[0], GRAPHS["decoder_masks"].outputs[0]
-_START = GraphSpec("start", (PHOTO,), (*GRAPHS["encoder"].inputs, *PROMPTS[:2], *_NO_MASK, COVERED))
+_START = GraphSpec("start", (PHOTO,), (*GRAPHS["encoder"].inputs, _POINTS, COVERED))
 _SELECT = GraphSpec("select", (_ALL_IOUS, *MASK_INPUTS, THRESHOLDS[0]), (_ALL_IOUS, *MASK_INPUTS))
 _RATE = GraphSpec(
     "rate", (PHOTO, _ALL_MASKS, _ALL_IOUS, *THRESHOLDS[:2], COVERED), (MASKS, BOXES, IOUS, STABILITY)
@@ -70,49 +68,60 @@ def export_everything(model: Path, folder: Path, points_per_side: int) -> Path:
         part(_RATE, _Rate(config), config),
         _without_duplicates(),
     ]
-    values = config.pred_iou_thresh, config.stability_score_thresh, BOX_NMS_THRESH
-    defaults = [
-        helper.make_tensor(tensor.name, TensorProto.FLOAT, (1,), [value])
-        for tensor, value in zip(THRESHOLDS, values, strict=True)
-    ]
     file = folder / FILE
+    constants = [*_clicks(config, points_per_side**2), *_defaults(config)]
     write_model(
-        file,
-        joined(EVERYTHING, parts, config, [NO_EMBEDDINGS, *defaults]),
-        f"{config.weights[:12]}-{config.numerics}",
+        file, joined(EVERYTHING, parts, config, constants), f"{config.weights[:12]}-{config.numerics}"
     )
     return file
 
 
+def _clicks(config: ModelConfig, count: int) -> Iterator[TensorProto]:
+    """What the decoder takes beside the points' coordinates: each is a lone click, without a former mask."""
+    added = _padding(config)
+    labels = np.tile(np.array([FOREGROUND] + added * [PADDING], np.int32), (count, 1))
+    yield numpy_helper.from_array(labels, PROMPTS[1].name)
+    no_mask = np.zeros((1, 1, config.mask_size, config.mask_size), np.float32)
+    yield numpy_helper.from_array(no_mask, "mask_input")
+    yield numpy_helper.from_array(np.zeros(1, np.float32), "has_mask_input")
+    yield no_embeddings(count)
+
+
+def _padding(config: ModelConfig) -> int:
+    """How many points of padding follow a lone click; see `Prompts.tokens`."""
+    return max(1, config.pad_points_to - 1)
+
+
+def _defaults(config: ModelConfig) -> Iterator[TensorProto]:
+    values = config.pred_iou_thresh, config.stability_score_thresh, BOX_NMS_THRESH
+    for tensor, value in zip(THRESHOLDS, values, strict=True):
+        yield numpy_helper.from_array(np.array([value], np.float32), tensor.name)
+
+
 class _Start(nn.Module):
-    """A photo to the model's input, to a lone click at each point of the grid, and to `covered`."""
+    """A photo to the model's input, to the points of the grid with their padding, and to `covered`."""
 
     grid: Tensor
 
     def __init__(self, config: ModelConfig, points_per_side: int) -> None:
         super().__init__()
         self.config, self.photo_input = config, PhotoInput(config, framed=False)
-        self.register_buffer("grid", torch.from_numpy(point_grid(points_per_side)).float())
+        centres = (torch.arange(points_per_side) + 0.5) / points_per_side
+        self.register_buffer("grid", torch.cartesian_prod(centres, centres).flip(1))
 
     def forward(self, photo: Tensor) -> tuple[Tensor, ...]:
         image, _ = self.photo_input(photo)
-        inside = inside_square(_size(photo), self.config)
+        size = _size(photo)
+        inside = inside_square(size, self.config) + 0 * size  # so that it stays variable in the graph
         points = (self.grid * inside.flip(0))[:, None]
-        added = max(1, self.config.pad_points_to - 1)  # see `Prompts.tokens`
-        labels = torch.tensor([[FOREGROUND] + [PADDING] * added], dtype=torch.int32)
-        side = self.config.mask_size
-        return (
-            image,
-            torch.cat([points, torch.zeros(len(self.grid), added, 2)], 1),
-            labels.expand(len(self.grid), -1),
-            torch.zeros(1, 1, side, side) * photo[0, 0, 0],
-            torch.zeros(1) * photo[0, 0, 0],
-            (inside / 4).ceil(),
-        )
+        padding = torch.zeros(len(self.grid), _padding(self.config), 2)
+        return image, torch.cat([points, padding], 1), (inside / 4).ceil()
 
 
 class _Select(nn.Module):
-    """The prompts of which some mask has a greater predicted IoU than the threshold."""
+    """The prompts of which some mask has a greater predicted IoU than the threshold; and the first, for the decoder
+    takes no fewer than one.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -120,7 +129,8 @@ class _Select(nn.Module):
 
     def forward(self, ious: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         *mask_inputs, threshold = rest
-        chosen = (ious[:, self.masks] > threshold).any(1).nonzero()[:, 0]
+        confident = _confident(ious[:, self.masks], threshold).any(1)
+        chosen = (confident | (torch.ones_like(ious[:, 0]).cumsum(0) == 1)).nonzero()[:, 0]
         return tuple(one.index_select(0, chosen) for one in (ious, *mask_inputs))
 
 
@@ -147,12 +157,17 @@ class _Rate(nn.Module):
         smaller, larger = ((shown > cut).sum((1, 2)) for cut in (STABILITY_OFFSET, -STABILITY_OFFSET))
         stability = smaller / larger.clamp(min=1)
         inside = shown > 0
-        passes = (ious > iou_threshold) & (stability >= stability_threshold) & inside.any(2).any(1)
+        passes = _confident(ious, iou_threshold) & (stability >= stability_threshold) & inside.any(2).any(1)
         kept = passes.nonzero()[:, 0]
         masks, inside = masks.index_select(0, kept), inside.index_select(0, kept)
         cells = inside_square(_size(photo), self.config) / 4
         boxes = _boxes(inside) * (_size(photo) / cells).flip(0).repeat(2)
         return masks, boxes, ious.index_select(0, kept), stability.index_select(0, kept)
+
+
+def _confident(ious: Tensor, threshold: Tensor) -> Tensor:
+    """At a threshold of 0, all pass: predicted IoU may be negative."""
+    return (ious > threshold) | (threshold <= 0)
 
 
 def _boxes(masks: Tensor) -> Tensor:
@@ -196,4 +211,5 @@ def _without_duplicates() -> onnx.ModelProto:
             [helper.make_empty_tensor_value_info(f"{one.name}.new") for one in tensors],
         ),
         opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=8,
     )

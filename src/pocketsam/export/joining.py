@@ -11,14 +11,16 @@ from torch import nn
 
 from pocketsam.config import METADATA_KEY, ModelConfig
 from pocketsam.export.onnx import trace, value_info
-from pocketsam.graphs import EMBEDDING_CHANNELS, GraphSpec, sizes
-
-NO_EMBEDDINGS = helper.make_tensor("sparse_embeddings", TensorProto.FLOAT, (1, 0, EMBEDDING_CHANNELS), [])
-"""For decoders whose prompts are points alone."""
+from pocketsam.graphs import EMBEDDING_CHANNELS, PROMPTS, GraphSpec, sizes
 
 _NEW = ".new"
 _EXAMPLES = {"objects": 2, "points": 3, "tokens": 2, "height": 37, "width": 53, "coefficients": 5}
 """Dynamic axes have examples of different sizes, none of them 1, which broadcasts."""
+
+
+def no_embeddings(objects: int) -> TensorProto:
+    """For decoders whose prompts are points alone."""
+    return helper.make_tensor(PROMPTS[2].name, TensorProto.FLOAT, (objects, 0, EMBEDDING_CHANNELS), [])
 
 
 def part(spec: GraphSpec, module: nn.Module, config: ModelConfig, **lengths: int) -> onnx.ModelProto:

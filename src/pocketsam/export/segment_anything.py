@@ -17,7 +17,7 @@ import onnx
 
 from pocketsam.config import METADATA_KEY, ModelConfig
 from pocketsam.export.frames import FRAME, FRAME_CELLS, MaskOutput, Pack, PhotoInput, PromptInput, Unpack
-from pocketsam.export.joining import NO_EMBEDDINGS, joined, part
+from pocketsam.export.joining import joined, no_embeddings, part
 from pocketsam.export.onnx import write_model
 from pocketsam.graphs import GRAPHS, IMAGE_EMBEDDINGS, GraphSpec, TensorSpec
 from pocketsam.utils.files import write
@@ -81,7 +81,7 @@ def export_segment_anything(model: Path, folder: Path) -> tuple[Path, ...]:
         GraphSpec("decoder", (packed, *DECODER_INPUTS), DECODER_OUTPUTS),
     )
     write_model(paths[0], joined(ends[0], encoder, config), mark)
-    write_model(paths[1], joined(ends[1], decoder, config, [NO_EMBEDDINGS]), mark)
+    write_model(paths[1], joined(ends[1], decoder, config, [no_embeddings(1)]), mark)
     settings = folder / "config.yaml"
     write(settings, _settings(config.name, *(path.name for path in paths)).encode())
     return (*paths, settings)

@@ -152,7 +152,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if not slow or k.shape[2] > MOST_MULTIPLIED:
         return F.scaled_dot_product_attention(q, k, v)
     weights = (q * q.shape[3] ** -0.5 @ k.transpose(2, 3)).softmax(dim=3, dtype=torch.float32)
-    return weights.to(v.dtype) @ v
+    return cast(Tensor, weights.to(v.dtype) @ v)
 
 
 def check_heads(width: int, heads: int) -> None:

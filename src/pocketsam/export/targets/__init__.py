@@ -6,6 +6,7 @@ from pocketsam.utils.tables import load
 _TABLE = (
     "web:Web",
     "segment_anything:SegmentAnything",
+    "everything:Everything",
     "saliency:Saliency",
     "openvino_ir:OpenVinoIR",
     "litert:LiteRT",

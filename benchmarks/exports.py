@@ -5,13 +5,14 @@
 
 Every target of `pocketsam export` that consists of two programs is written into out/exports and, where its runtime is
 here, run on the photos of samples/ with one click each. Printed are the largest difference from PyTorch, in standard
-deviations σ of PyTorch's numbers; the least IoU of a mask with PyTorch's; and the milliseconds of the encoder and the
-decoder, with one thread.
+deviations σ of PyTorch's numbers; the least and the mean IoU of masks with PyTorch's; and the milliseconds of the
+encoder and the decoder, with one thread. With --calibrate PHOTOS, INT8 encoders are measured as well; then the decoder
+gets what the encoder gives.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -20,11 +21,12 @@ import torch
 import typer
 from numpy.typing import NDArray
 
+from pocketsam.data.calibration import calibration_images
 from pocketsam.evaluation.metrics import iou
 from pocketsam.evaluation.results import Table
 from pocketsam.export.programs import export_programs, programs
 from pocketsam.export.targets import TARGETS
-from pocketsam.export.targets.base import ProgramTarget
+from pocketsam.export.targets.base import ProgramTarget, QuantizableTarget
 from pocketsam.models.checkpoints import load_model
 from pocketsam.predict.image import load_image, preprocess
 from pocketsam.zoo import locate_weights
@@ -92,6 +94,10 @@ def main(
     ] = "pocket",
     output: Annotated[Path | None, typer.Option("-o", help="Also write the table into this page.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only this target; may be repeated.")] = None,
+    calibration: Annotated[
+        list[Path] | None,
+        typer.Option("--calibrate", help="Also measure INT8 encoders, calibrated with these photos."),
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Timed runs of each photo.")] = 5,
 ) -> None:
     """Export to every target, run what runs here, and print a table."""
@@ -114,36 +120,58 @@ def main(
             "",
             "",
             "",
+            "",
             *_times(_torch(encoder), _torch(decoder), images, embeddings, prompt, repeats),
             "",
         ]
     ]
-    for name, target in TARGETS.items():
-        if (only and name not in only) or not issubclass(target, ProgramTarget):
+    for label, target in _rows(only, calibration or []):
+        print(f"pocketsam export {target.name} {model} ({label})", flush=True)
+        files = export_programs(
+            sam, config, target.output, target.suffix, target.writer(config, calibration_images)
+        )
+        size = sum(_bytes(path) for path in target.output.iterdir() if path.name != files[-1].name) / 1e6
+        if target.name not in RUNTIMES:
+            lines.append([label, f"{size:.1f}", "", "", "", "", "", "converted only"])
             continue
-        print(f"pocketsam export {name} {model}", flush=True)
-        folder = OUT / name
-        files = export_programs(sam, config, folder, target.suffix, target.write)
-        size = sum(_bytes(path) for path in folder.iterdir() if path.name != files[-1].name) / 1e6
-        if name not in RUNTIMES:
-            lines.append([name, f"{size:.1f}", "", "", "", "", "converted only"])
-            continue
-        encode, decode = (RUNTIMES[name](path) for path in files if path.suffix == target.suffix)
+        encode, decode = (RUNTIMES[target.name](path) for path in files if path.suffix == target.suffix)
         errors, ious = [], []
         for image, embedding, (logits, _) in zip(images, embeddings, masks, strict=True):
             found = encode([image])[0]
-            own = decode([embedding, *prompt])[0]
+            own = decode([embedding if "INT8" not in label else found, *prompt])[0]
             errors += [_error(found, embedding), _error(own, logits)]
             ious += [iou(one > 0, other > 0) for one, other in zip(own[0], logits[0], strict=True)]
         times = _times(encode, decode, images, embeddings, prompt, repeats)
-        lines.append([name, f"{size:.1f}", f"{max(errors):.1e}", f"{min(ious):.4f}", *times, "ran here"])
+        lines.append(
+            [
+                label,
+                f"{size:.1f}",
+                f"{max(errors):.1e}",
+                f"{min(ious):.4f}",
+                f"{mean(ious):.4f}",
+                *times,
+                "ran here",
+            ]
+        )
     table = Table(
-        "", ["target", "MB", "largest difference, σ", "least IoU", "encoder, ms", "decoder, ms", ""], lines
+        "",
+        ["target", "MB", "largest difference, σ", "least IoU", "mean IoU", "encoder, ms", "decoder, ms", ""],
+        lines,
     )
     print(table.markdown())
     if output is not None:
         output.write_text(_page(table, model, config.weights[:12], len(photos)))
         print(f"Written to {output}")
+
+
+def _rows(only: list[str] | None, calibration: list[Path]) -> Iterator[tuple[str, ProgramTarget]]:
+    """The targets that are measured, by their names in the table."""
+    for name, target in TARGETS.items():
+        if (only and name not in only) or not issubclass(target, ProgramTarget):
+            continue
+        yield name, target(output=OUT / name)
+        if calibration and issubclass(target, QuantizableTarget):
+            yield f"{name}, INT8 encoder", target(output=OUT / f"{name}-int8", calibration=calibration)
 
 
 def _torch(program: Any) -> Run:

@@ -13,9 +13,10 @@ import torch
 
 from commands import run
 from pocketsam.config import ModelConfig
+from pocketsam.data.calibration import calibration_images
 from pocketsam.export.programs import export_programs, programs
 from pocketsam.export.targets import TARGETS
-from pocketsam.export.targets.base import ProgramTarget
+from pocketsam.export.targets.base import CALIBRATION_PHOTOS, ProgramTarget, QuantizableTarget
 from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import save_model
 from pocketsam.models.encoders.efficientnet_lite import ConvNorm
@@ -167,3 +168,56 @@ def test_the_command_writes_both_programs_or_says_what_to_install(
     assert {f"encoder{suffix}", f"decoder{suffix}", "model.json"} <= {
         p.name for p in (tmp_path / "out").iterdir()
     }
+
+
+class Names(QuantizableTarget):
+    """A target whose files say what would be written."""
+
+    name, summary, description, suffix, packages = "names", "", "", ".txt", ()
+
+    @staticmethod
+    def write(program, path):
+        path.write_text(f"{program.name} in float32")
+
+    @staticmethod
+    def write_int8(program, path, images):
+        path.write_text(f"{program.name} in INT8, {len(images)} of {tuple(images[0].shape)}")
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_only_the_encoder_becomes_int8_and_only_with_photos(sam, config, tmp_path, calibrated) -> None:
+    target = Names(output=tmp_path, calibration=["samples"] * calibrated)
+    export_programs(sam, config, tmp_path, ".txt", target.writer(config, calibration_images))
+    assert (tmp_path / "decoder.txt").read_text() == "decoder in float32"
+    images = f"INT8, {min(6, CALIBRATION_PHOTOS)} of (1, 3, {SIZE}, {SIZE})"  # of the six samples
+    assert (tmp_path / "encoder.txt").read_text() == f"encoder in {images if calibrated else 'float32'}"
+
+
+def _litert(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    signature = Interpreter(str(path)).get_signature_runner()
+    return lambda image: signature(image=image.numpy())["output_0"]
+
+
+def _executorch(path):
+    from executorch.runtime import Runtime
+
+    method = Runtime.get().load_program(path).load_method("forward")
+    return lambda image: method.execute([image])[0].numpy()
+
+
+@pytest.mark.parametrize(("name", "open_program"), [("litert", _litert), ("executorch", _executorch)])
+def test_int8_encoders_are_small_and_compute_nearly_the_same(
+    sam, config, tmp_path, name, open_program
+) -> None:
+    pytest.importorskip(NAMES[name])
+    target = TARGETS[name](output=tmp_path, calibration=["samples"])
+    (encoder, _), image = programs(sam), calibration_images(["samples"], 1, config)[0]
+    float32, int8 = (tmp_path / f"{kind}{target.suffix}" for kind in ("float32", "int8"))
+    target.write(encoder, float32)
+    target.writer(config, calibration_images)(encoder, int8)
+    assert int8.stat().st_size < 0.5 * float32.stat().st_size
+    wanted = encoder.module(torch.from_numpy(image)).numpy()
+    error = open_program(int8)(torch.from_numpy(image)) - wanted
+    assert 0 < error.std() < 0.3 * wanted.std()

@@ -21,8 +21,10 @@ def _command(target: type[Target]) -> None:
     """Add the command of a target."""
 
     def write(*, wanted: Target) -> None:
+        from pocketsam.data.calibration import calibration_images
+
         with importing("export", "exporting"):
-            show(wanted.export(zoo))
+            show(wanted.export(zoo, calibration_images))
 
     command = export.command(target.name, help=target.description, short_help=target.summary)
     command(with_options(wanted=target)(write))

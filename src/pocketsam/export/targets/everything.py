@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pocketsam.config import LARGEST_GRID, MODEL
 from pocketsam.errors import InputError
-from pocketsam.export.targets.base import FOLDER, Target, Zoo
+from pocketsam.export.targets.base import FOLDER, CalibrationImages, Target, Zoo
 from pocketsam.utils.files import with_sizes
 from pocketsam.utils.options import option
 
@@ -28,7 +28,7 @@ class Everything(Target):
         default=16, metadata=option(int, "Points along each side of the grid.", metavar="N", minimum=1)
     )
 
-    def export(self, zoo: Zoo) -> Iterator[str]:
+    def export(self, zoo: Zoo, read_images: CalibrationImages) -> Iterator[str]:
         """See `Target.export`."""
         from pocketsam.export.everything import export_everything
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pocketsam.export.targets.base import Target, Zoo
+from pocketsam.export.targets.base import CalibrationImages, Target, Zoo
 from pocketsam.utils.files import with_sizes
 from pocketsam.utils.options import OUTPUT, option
 
@@ -24,7 +24,7 @@ class Saliency(Target):
         metadata=option(Path, "The folder of the encoder's model.", flags=OUTPUT, metavar="FOLDER")
     )
 
-    def export(self, zoo: Zoo) -> Iterator[str]:
+    def export(self, zoo: Zoo, read_images: CalibrationImages) -> Iterator[str]:
         """See `Target.export`."""
         from pocketsam.export.saliency import export_saliency
 

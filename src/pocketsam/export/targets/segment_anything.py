@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pocketsam.config import MODEL
-from pocketsam.export.targets.base import FOLDER, Target, Zoo
+from pocketsam.export.targets.base import FOLDER, CalibrationImages, Target, Zoo
 from pocketsam.utils.files import with_sizes
 
 
@@ -25,7 +25,7 @@ class SegmentAnything(Target):
     output: Path = field(default=Path("segment-anything"), metadata=FOLDER)
     model: str = field(default="pocket", metadata=MODEL)
 
-    def export(self, zoo: Zoo) -> Iterator[str]:
+    def export(self, zoo: Zoo, read_images: CalibrationImages) -> Iterator[str]:
         """See `Target.export`."""
         from pocketsam.export.segment_anything import export_segment_anything
 

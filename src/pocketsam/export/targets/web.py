@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pocketsam.config import MODEL
-from pocketsam.export.targets.base import Target, Zoo
+from pocketsam.export.targets.base import CalibrationImages, Target, Zoo
 from pocketsam.utils.options import OUTPUT, option
 
 
@@ -34,7 +34,7 @@ class Web(Target):
         ),
     )
 
-    def export(self, zoo: Zoo) -> Iterator[str]:
+    def export(self, zoo: Zoo, read_images: CalibrationImages) -> Iterator[str]:
         """See `Target.export`."""
         from pocketsam.export.onnxruntime_web import runtime_files
         from pocketsam.export.web import export_web

@@ -6,8 +6,8 @@
 Every target of `pocketsam export` that consists of two programs is written into out/exports and, where its runtime is
 here, run on the photos of samples/ with one click each. Printed are the largest difference from PyTorch, in standard
 deviations σ of PyTorch's numbers; the least and the mean IoU of masks with PyTorch's; and the milliseconds of the
-encoder and the decoder, with one thread. With --calibrate PHOTOS, INT8 encoders are measured as well; then the decoder
-gets what the encoder gives.
+encoder and the decoder, with one thread. With --calibrate PHOTOS, INT8 encoders are measured as well; the
+decoder then gets what the encoder gives.
 """
 
 from collections.abc import Callable, Iterator, Sequence

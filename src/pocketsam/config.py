@@ -63,7 +63,7 @@ class ModelConfig:
     """The masks that any other prompt may mean: SAM's mask 0 or, where only masks 1 to 3 were trained, those."""
     correction_masks: tuple[int, ...] = ()
     """The masks that a correction may mean, which is a background click and an earlier mask: see
-    `choose_correction` in `predict/candidates.py`. (): as `prompt_masks` says, which is SAM's rule."""
+    `predict/corrections.py`. (): as `prompt_masks` says, which is SAM's rule."""
     pad_points_to: int = 0
     """0: SAM's rule, one padding point where there is no box. Else points and corners are padded to so many."""
     embedding_channels: int = 256

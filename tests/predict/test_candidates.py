@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pocketsam.config import ModelConfig
-from pocketsam.predict.candidates import Candidates, choose_correction
+from pocketsam.predict.candidates import Candidates
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.prompts import Prompts
 
@@ -24,7 +24,7 @@ def disc(*boxes: tuple[int, int, int, int]) -> np.ndarray:
     return logits
 
 
-LEFT, RIGHT, LOWER_LEFT = (0, 0, 8, 16), (8, 0, 16, 16), (0, 8, 8, 16)
+LEFT, RIGHT, LOWER_LEFT, FAR_LEFT = (0, 0, 8, 16), (8, 0, 16, 16), (0, 8, 8, 16), (0, 0, 4, 16)
 
 
 def candidates(masks: list[np.ndarray], config: ModelConfig = CONFIG, label: int = 0) -> Candidates:
@@ -65,11 +65,12 @@ def test_of_masks_that_obey_a_much_more_confident_one_is_taken() -> None:
     assert (sure.best().logits[0] == masks[1]).all()
 
 
-def test_padding_is_no_click() -> None:
-    masks = np.stack([disc(LEFT, RIGHT), disc(LEFT)])
-    points, former = np.array([[12, 8], [2, 2]], np.float32), disc(LEFT, RIGHT)
-    assert choose_correction(masks, np.zeros(2, np.float32), points, np.array([0, -1], np.int32), former) == 1
-    assert choose_correction(masks, np.zeros(2, np.float32), points, np.array([-1, 1], np.int32), former) == 0
+def test_a_correction_takes_nothing_away_elsewhere() -> None:
+    earlier = disc(FAR_LEFT, RIGHT)
+    prompts = Prompts.of((48, 32), 0, mask_input=earlier, photo_size=(64, 64))
+    found = replace(candidates([disc(LOWER_LEFT)] * 4), prompts=prompts)
+    kept = found.best().logits[0] > 0
+    assert (kept == (disc(FAR_LEFT, LOWER_LEFT) > 0)).all()
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.data())

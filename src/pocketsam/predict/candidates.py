@@ -6,11 +6,11 @@ SAM calls masks 1 to 3 its multimask output. A click may mean a whole object, a 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pocketsam.config import FOREGROUND, PADDING, ModelConfig
+from pocketsam.config import ModelConfig
+from pocketsam.predict.corrections import choose_correction, keep_elsewhere
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.masks import Masks
 from pocketsam.predict.prompts import Prompts
@@ -46,22 +46,30 @@ class Candidates:
         return f"Candidates({len(self)} × 4 masks of {self.file_name}, {size})"
 
     def best(self) -> Masks:
-        """The N masks that a user gets: SAM's rule, see `choose`; for corrections that of `choose_correction`, where
+        """The N masks that a user gets: SAM's rule, see `choose`; for corrections those of `corrections.py`, where
         the model's config says so."""
         which = choose(self.predicted_iou, self.prompts.ambiguous, self.config)
-        allowed = np.array(self.config.correction_masks, np.intp)
-        if allowed.size:
-            for i in np.flatnonzero(self.prompts.corrections):
-                which[i] = allowed[self._correction(int(i), allowed)]
-        return self.take(which[:, None])
+        if not self.config.correction_masks or self.prompts.mask_input is None:
+            return self.take(which[:, None])
+        corrections = np.flatnonzero(self.prompts.corrections).tolist()
+        for i in corrections:
+            which[i] = self._correction(i)
+        masks = self.take(which[:, None])
+        for i in corrections:
+            masks.logits[i] = keep_elsewhere(masks.logits[i], *self._clicks(i), self.prompts.mask_input[i])
+        return masks
 
-    def _correction(self, i: int, allowed: NDArray[np.intp]) -> int:
-        """`choose_correction` for object i, among the masks with these numbers."""
-        prompts = self.prompts
-        assert prompts.mask_input is not None
-        cells = self.geometry.to_cells(prompts.points[i])
+    def _correction(self, i: int) -> int:
+        """The mask that `choose_correction` takes for object i."""
+        assert self.prompts.mask_input is not None
+        allowed = np.array(self.config.correction_masks, np.intp)
         logits, predicted_iou = self.logits[i, allowed], self.predicted_iou[i, allowed]
-        return choose_correction(logits, predicted_iou, cells, prompts.labels[i], prompts.mask_input[i])
+        chosen = choose_correction(logits, predicted_iou, *self._clicks(i), self.prompts.mask_input[i])
+        return int(allowed[chosen])
+
+    def _clicks(self, i: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """The points of object i, (P, 2) in cells of the logits, and their labels (P,)."""
+        return self.geometry.to_cells(self.prompts.points[i]), self.prompts.labels[i]
 
     def ranked(self) -> Masks:
         """The multimask output: the three most confident masks of each prompt, 3 N masks, best first."""
@@ -97,26 +105,6 @@ def choose(
     best_of_clicks = clicks[predicted_iou[:, clicks].argmax(axis=1)]
     best_of_others = others[predicted_iou[:, others].argmax(axis=1)]
     return np.asarray(np.where(ambiguous, best_of_clicks, best_of_others))
-
-
-def choose_correction(
-    logits: NDArray[np.float32],
-    predicted_iou: NDArray[np.float32],
-    points: NDArray[np.float32],
-    labels: NDArray[np.int32],
-    mask_input: NDArray[np.float32],
-) -> int:
-    """Which of K masks, given by logits (K, h, w) and predicted IoU (K,), a correction of `mask_input` (h, w) means.
-
-    Of the masks that agree with most clicks, the one with the highest sum of predicted IoU and IoU with the earlier
-    mask: a correction is to change what it is put on, and little else. points: (P, 2) in cells. labels: (P,).
-    """
-    x, y = (np.ascontiguousarray(points[None, :, axis], np.float32) for axis in (0, 1))
-    at = [cv2.remap(mask, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0] for mask in logits]
-    agrees = ((np.array(at) > 0) == (labels == FOREGROUND)) & (labels != PADDING)
-    inside, former = logits > 0, mask_input > 0
-    overlap = (inside & former).sum((1, 2)) / np.maximum(1, (inside | former).sum((1, 2)))
-    return int(np.lexsort((predicted_iou + overlap, agrees.sum(axis=1)))[-1])
 
 
 def rank(predicted_iou: NDArray[np.float32], click_masks: Sequence[int]) -> NDArray[np.intp]:

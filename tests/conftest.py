@@ -3,15 +3,29 @@
 import os
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from pocketsam.config import ModelConfig
+from pocketsam.engines import onnx
+from pocketsam.zoo import PACKAGED
 from predictors import OneStep
 
 SAMPLES = Path(__file__).parents[1] / "samples"
+LONGEST = (
+    "test_parity.py",
+    "test_distillation.py",
+    "test_programs.py",
+    "test_evaluate.py",
+    "test_cluster.py",
+    "test_page_tools.py",
+    "test_page.py",
+    "test_pocket.py",
+)
 
 
 def pytest_configure() -> None:
@@ -23,8 +37,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the file that takes longest, so that no worker is alone with it at the end."""
-    items.sort(key=lambda item: item.path.name != "test_parity.py")
+    """Begin with the files that take longest, so that no worker is alone with one of them at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,6 +47,20 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POCKETSAM_HOME", str(tmp_path_factory.mktemp("home")))
         yield Path(os.environ["POCKETSAM_HOME"])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _packaged_model_opened_once() -> Iterator[None]:
+    """ONNX Runtime takes half a second to open the model in the package, which hundreds of tests use."""
+    open_file, open_once = onnx._open, cache(onnx._open)
+
+    def open_packaged_once(path: Path, options: ort.SessionOptions) -> object:
+        return (open_once if path.parent == PACKAGED else open_file)(path, options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx, "_options", cache(onnx._options))  # equal options are one object
+        patch.setattr(onnx, "_open", open_packaged_once)
+        yield
 
 
 class FakeEngine(OneStep):

@@ -4,15 +4,13 @@ Each is added to a copy of the package, and used from the command line.
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import pocketsam
+from processes import start
 from shards import blocks, write_shard
 
 PACKAGE = Path(pocketsam.__file__).parent
@@ -161,16 +159,13 @@ class Copy:
 
     def run(self, *words: str | Path) -> str:
         """What `pocketsam WORDS…` prints, run in the folder."""
-        done = subprocess.run(
-            [sys.executable, "-m", "pocketsam", *map(str, words)],
-            cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(self.package.parent)},
-            capture_output=True,
-            text=True,
-            check=False,
+        said, complaints = self.folder / "said", self.folder / "complaints"
+        process = start(
+            *words, stdout=said, stderr=complaints, folder=self.folder, source=self.package.parent
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        process.join()
+        assert process.exitcode == 0, complaints.read_text()
+        return said.read_text()
 
     def train(self, **values: str) -> None:
         lines = "".join(f"{name}: {value}\n" for name, value in values.items())

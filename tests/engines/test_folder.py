@@ -81,8 +81,8 @@ def test_files_without_a_description_are_named(engine, spoilt, metadata, message
 
 @pytest.mark.parametrize("change", [{"weights": "0" * 64}, {"numerics": "float16"}])
 @pytest.mark.parametrize("file", ONNX_FILES)
-def test_files_of_different_weights_or_numerics_are_refused(engine, spoilt, file, change):
-    other = replace(engine(spoilt).config, **change)
+def test_files_of_different_weights_or_numerics_are_refused(engine, engines, spoilt, file, change):
+    other = replace(engines["onnx"].config, **change)
     describe(spoilt / file, {"pocketsam": other.to_json(), "pocketsam_graphs": str(VERSION)})
     assert refusal(engine, spoilt) == (
         f"{spoilt}: its ONNX files are of different models; take all of them from one"

@@ -38,6 +38,12 @@ def sam() -> Sam:
     return sam
 
 
+@pytest.fixture(scope="module", autouse=True)
+def weights(sam: Sam) -> dict[str, torch.Tensor]:
+    """The model's, before it is exported."""
+    return {name: tensor.clone() for name, tensor in sam.state_dict().items()}
+
+
 @pytest.fixture(scope="module")
 def exported(sam: Sam, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
@@ -45,10 +51,16 @@ def exported(sam: Sam, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_exporting_leaves_the_model_as_it_was(sam: Sam, tmp_path: Path) -> None:
-    before = {name: tensor.clone() for name, tensor in sam.state_dict().items()}
-    export_onnx(sam, DESCRIPTION, tmp_path)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in sam.state_dict().items())
+@pytest.fixture(scope="module")
+def halved(sam: Sam, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("half")
+    export_onnx(sam, DESCRIPTION, folder, "float16")
+    return folder
+
+
+@pytest.mark.usefixtures("exported", "halved")
+def test_exporting_leaves_the_model_as_it_was(sam: Sam, weights: dict[str, torch.Tensor]) -> None:
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in sam.state_dict().items())
 
 
 @pytest.mark.parametrize(("objects", "points"), [(1, 1), (1, 5), (3, 2)])
@@ -77,18 +89,15 @@ def count_weights(path: Path) -> int:
     return sum(math.prod(t.dims) for t in tensors if t.data_type == onnx.TensorProto.FLOAT)
 
 
-def test_half_precision_halves_the_files_and_keeps_the_masks(
-    sam: Sam, exported: Path, tmp_path: Path
-) -> None:
-    halved = export_onnx(sam, DESCRIPTION, tmp_path, "float16")
-    for path in halved:
+def test_half_precision_halves_the_files_and_keeps_the_masks(exported: Path, halved: Path) -> None:
+    for path in (halved / file for file in ONNX_FILES):
         full_size, weights = (exported / path.name).stat().st_size, count_weights(exported / path.name)
         assert (
             0.98 * 2 * weights <= full_size - path.stat().st_size <= 2 * weights
         )  # two bytes of four for each
     rng = np.random.default_rng(0)
     image = rng.standard_normal((1, 3, SIZE, SIZE)).astype(np.float32)
-    full, half = OnnxEngine(exported), OnnxEngine(tmp_path)
+    full, half = OnnxEngine(exported), OnnxEngine(halved)
     assert half.config == replace(full.config, numerics="float16")
     assert half.config.identity != full.config.identity
     difference = np.abs(full.encode(image) - half.encode(image))
@@ -102,7 +111,7 @@ def test_half_precision_halves_the_files_and_keeps_the_masks(
 
 def test_graphs_of_different_weights_are_refused(exported: Path, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    export_onnx(build("pocket", SIZE), DESCRIPTION, tmp_path)
+    export_onnx(build("patches", SIZE), DESCRIPTION, tmp_path)
     shutil.copy(exported / "encoder.onnx", tmp_path)
     with pytest.raises(ModelError, match="different models"):
         OnnxEngine(tmp_path)
@@ -149,14 +158,9 @@ def test_no_padding_is_left_for_a_runtime_to_do(exported: Path) -> None:
 
 
 @pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
-@pytest.mark.parametrize("half", [False, True])
-def test_the_files_keep_the_contract(
-    sam: Sam, exported: Path, tmp_path_factory: pytest.TempPathFactory, graph: GraphSpec, half: bool
-) -> None:
-    folder = exported
-    if half:
-        folder = tmp_path_factory.mktemp("half")
-        export_onnx(sam, DESCRIPTION, folder, "float16")
+@pytest.mark.parametrize("form", ["exported", "halved"])
+def test_the_files_keep_the_contract(request: pytest.FixtureRequest, graph: GraphSpec, form: str) -> None:
+    folder = request.getfixturevalue(form)
     expected = sizes(OnnxEngine(folder).config)
     written = onnx.load(folder / graph.file).graph
     for values, tensors in ((written.input, graph.inputs), (written.output, graph.outputs)):

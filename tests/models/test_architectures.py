@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 
 import pytest
 import torch
@@ -12,6 +13,14 @@ from pocketsam.models import architectures
 from pocketsam.models.architectures import ARCHITECTURES, Architecture, architecture_of, build, like
 from pocketsam.models.encoders.vit import ViT
 from pocketsam.models.layers import Shapes
+from pocketsam.models.sam import Sam
+
+
+@cache
+def published(name: str) -> Sam:
+    """An architecture at its usual size: shapes without numbers."""
+    with torch.device("meta"):
+        return ARCHITECTURES[name].build(ARCHITECTURES[name].config.image_size)
 
 
 def shapes_of(state: dict[str, Tensor]) -> Shapes:
@@ -24,9 +33,9 @@ def architecture(request: pytest.FixtureRequest) -> Architecture:
 
 
 def test_a_network_is_made_again_from_its_shapes(architecture: Architecture) -> None:
+    sam = published(architecture.name)
+    shapes = shapes_of(sam.state_dict())
     with torch.device("meta"):
-        sam = architecture.build(architecture.config.image_size)
-        shapes = shapes_of(sam.state_dict())
         again = like(shapes, architecture.config.image_size)
     assert shapes_of(again.state_dict()) == shapes
     assert again.image_size == sam.image_size and again.variant == sam.variant == architecture.variant
@@ -34,8 +43,7 @@ def test_a_network_is_made_again_from_its_shapes(architecture: Architecture) -> 
 
 
 def test_its_shapes_tell_its_published_name(architecture: Architecture) -> None:
-    with torch.device("meta"):
-        shapes = shapes_of(architecture.build(architecture.config.image_size).state_dict())
+    shapes = shapes_of(published(architecture.name).state_dict())
     assert architecture.detect(shapes)
     same = {"efficientnet_lite2": "pocket", "tiny_vit_5m": "mobile_sam"}  # other names of a published network
     expected = architecture.name if architecture.published else same.get(architecture.name, "")
@@ -46,8 +54,7 @@ def test_its_shapes_tell_its_published_name(architecture: Architecture) -> None:
 
 
 def test_every_encoder_is_recognised_by_one_class_only(architecture: Architecture) -> None:
-    with torch.device("meta"):
-        shapes = shapes_of(architecture.build(architecture.config.image_size).image_encoder.state_dict())
+    shapes = shapes_of(published(architecture.name).image_encoder.state_dict())
     classes = {architectures._encoder_class(one.encoder) for one in ARCHITECTURES.values()}
     assert Counter(kind.matches(shapes) for kind in classes) == {True: 1, False: len(classes) - 1}
 

@@ -1,28 +1,36 @@
 """Hugging Face's `SamModel` and ours agree on the same weights, in the sizes of SAM-B and of SlimSAM."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import SamConfig, SamModel, SamVisionConfig
 
 from pocketsam.models.architectures import architecture_of
 from pocketsam.models.checkpoints import load_model
 from pocketsam.models.encoders.sam_vit import SamViT
 from pocketsam.models.sam import Sam
 
+if TYPE_CHECKING:
+    from transformers import SamModel
+
 DEPTH = 3  # two blocks with windows and a global one: the others are the same again
+SIDE = 512  # pixels: windows overhang, as at the published 1024, at a fraction of the cost
 SIZES = {"sam_vit_b": (768, 3072), "slimsam_50": (384, 1536), "slimsam_77": (168, 696)}
 
 
 @pytest.fixture(scope="module", params=SIZES)
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[SamModel, Sam]:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple["SamModel", Sam]:
+    from transformers import SamConfig, SamModel, SamVisionConfig  # here: it takes seconds of every worker
+
     width, hidden = SIZES[request.param]
     torch.manual_seed(0)
     vision = SamVisionConfig(
-        hidden_size=width, mlp_dim=hidden, num_hidden_layers=DEPTH, global_attn_indexes=[2]
+        image_size=SIDE, hidden_size=width, mlp_dim=hidden, num_hidden_layers=DEPTH, global_attn_indexes=[2]
     )
-    theirs = SamModel(SamConfig(vision_config=vision)).eval()
+    prompts = {"image_size": SIDE}
+    theirs = SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompts)).eval()
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.normal_(0, 1 / parameter[0].numel() ** 0.5 if parameter.ndim > 1 else 0.1)
@@ -51,13 +59,13 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float) -> None:
 
 
 @torch.inference_mode()
-def test_embedding_masks_and_iou_agree(pair: tuple[SamModel, Sam]) -> None:
+def test_embedding_masks_and_iou_agree(pair: tuple["SamModel", Sam]) -> None:
     theirs, sam = pair
-    pixels = torch.randn(1, 3, 1024, 1024, generator=torch.Generator().manual_seed(1))
+    pixels = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     embedding = theirs.get_image_embeddings(pixels)
     close(sam.encode(pixels), embedding, 1e-4)
 
-    points = torch.tensor([[[[300.0, 400.0], [700.0, 200.0]], [[30.0, 40.0], [900.0, 900.0]]]])
+    points = torch.tensor([[[[150.0, 200.0], [350.0, 100.0]], [[15.0, 20.0], [450.0, 450.0]]]])
     labels = torch.tensor([[[1, 0], [1, 1]]])
     answer = theirs(image_embeddings=embedding, input_points=points, input_labels=labels)
     padding = torch.zeros(1, 2, 1, 2), torch.full((1, 2, 1), -1)
@@ -67,7 +75,7 @@ def test_embedding_masks_and_iou_agree(pair: tuple[SamModel, Sam]) -> None:
     close(logits[:, :, 1:], answer.pred_masks, 1e-3)
     close(iou[:, :, 1:], answer.iou_scores, 1e-3)
 
-    boxes = torch.tensor([[[100.0, 150.0, 700.0, 800.0]]])
+    boxes = torch.tensor([[[50.0, 75.0, 350.0, 400.0]]])
     answer = theirs(image_embeddings=embedding, input_boxes=boxes, multimask_output=False)
     logits, iou = sam.decode(embedding, boxes.view(1, 1, 2, 2), torch.tensor([[[2, 3]]]))
     close(logits[:, :, :1], answer.pred_masks, 1e-3)

@@ -99,12 +99,10 @@ def test_openvino_computes_with_int8_weights_in_float(torch_engine: TorchEngine,
     """For many objects at a time, too: OpenVINO's own arithmetic with stored integers gives other masks there."""
     export_onnx(torch_engine.sam, torch_engine.config, tmp_path, "compact")
     image = load_image(SAMPLES / "sneakers.jpg")
+    photos = [Segmenter(tmp_path, engine, threads=2).open(image) for engine in ("openvino", "onnx")]
     for clicks in (1, 3):
         points = np.random.default_rng(0).integers(20, 300, (16, clicks, 2)).tolist()
-        ours, theirs = (
-            Segmenter(tmp_path, engine, threads=2).open(image).segment(points=points)
-            for engine in ("openvino", "onnx")
-        )
+        ours, theirs = (photo.segment(points=points) for photo in photos)
         assert np.abs(ours.logits - theirs.logits).max() <= 1e-2 * theirs.logits.std()
 
 

@@ -122,7 +122,7 @@ class Note(Target):
     model: str = field(default="pocket", metadata=MODEL)
     ending: str = field(default=".txt", metadata=option(str, "Of the file.", metavar="SUFFIX"))
 
-    def export(self, zoo):
+    def export(self, zoo, read_images):
         self.output.mkdir()
         (self.output / f"note{self.ending}").write_text(str(zoo.locate_onnx(self.model)))
         yield f"written to {self.output}"

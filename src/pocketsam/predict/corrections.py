@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from pocketsam.config import BACKGROUND, FOREGROUND, PADDING
 
-CLEARLY = 1.0
+CLEARLY = 0.4
 """A cell leaves the earlier mask where its new logit is below minus this."""
 NEAR = 3.0
 """Cells: so near to a background click, the new mask holds, whatever its logits."""

@@ -365,8 +365,8 @@ def test_many_points_and_a_panorama():
     engine = Counting()
     panorama = np.zeros((30, 2000, 3), np.uint8)
     panorama[:, 900:1100] = 200
-    found = segment_everything(engine, panorama, Options(64, 500, 0.9, hierarchical=False))
-    assert len(engine.asked) == 64**2
+    found = segment_everything(engine, panorama, Options(128, 500, 0.9, hierarchical=False))
+    assert len(engine.asked) == 128**2
     assert found.rle[0]["size"] == [30, 2000]
 
 

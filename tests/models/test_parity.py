@@ -40,19 +40,18 @@ CASES: dict[str, tuple[dict[str, Any], slice, bool]] = {
 }
 IMAGE = synthetic_weights.image(300, 451)
 GOLDEN = sorted(path.stem for path in FOLDER.glob("*.npz"))
-LARGE = {"sam_vit_b": "openvino", "efficient_sam_s": "onnx"}
-"""The largest networks take a minute in each runtime: one of the two runs their files, and encodes the photo."""
+LARGE = {("sam_vit_b", "onnx"), ("efficient_sam_s", "openvino")}
+"""The largest networks take a minute in each runtime: one of the two runs the files of each."""
 MANIFESTS = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
 class Answers:
-    """What one engine makes of the golden inputs; the photo is encoded once, or `embedding` is what another made."""
+    """What one engine makes of the golden inputs; the photo is encoded once."""
 
-    def __init__(self, engine: Engine, embedding: NDArray[np.float32] | None = None) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.geometry = Geometry.of(engine.config, *IMAGE.shape[:2])
-        self.embeds = embedding is None
-        self.embedding = engine.encode(preprocess(IMAGE, engine.config)) if embedding is None else embedding
+        self.embedding = engine.encode(preprocess(IMAGE, engine.config))
 
     def decode(self, case: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """All four masks of a case: (4, 256, 256), (4,)."""
@@ -100,21 +99,13 @@ def exported(model: tuple[Sam, ModelConfig], tmp_path_factory: pytest.TempPathFa
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module")
-def runtime_answers(name: str, exported: Path) -> Answers:
-    """What the one runtime of a large network answers."""
-    return Answers(open_engine(exported, LARGE[name]))
-
-
 @pytest.fixture(scope="module", params=["torch", "onnx", "openvino"])
 def answers(request: pytest.FixtureRequest, name: str, model: tuple[Sam, ModelConfig]) -> Answers:
-    runtime = request.param
-    if name in LARGE and runtime not in ("torch", LARGE[name]):
+    if (name, request.param) in LARGE:
         pytest.skip("the same ONNX files are run by the other of the two runtimes")
-    large: Answers | None = request.getfixturevalue("runtime_answers") if name in LARGE else None
-    if runtime == "torch":
-        return Answers(TorchEngine(*model), large.embedding if large else None)
-    return large or Answers(open_engine(request.getfixturevalue("exported"), runtime))
+    if request.param == "torch":
+        return Answers(TorchEngine(*model))
+    return Answers(open_engine(request.getfixturevalue("exported"), request.param))
 
 
 def assert_close(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> None:
@@ -136,8 +127,6 @@ def test_encoder(model: tuple[Sam, ModelConfig], golden: dict[str, NDArray[np.fl
 
 
 def test_embedding_of_a_photo(answers: Answers, golden: dict[str, NDArray[np.float32]]) -> None:
-    if not answers.embeds:
-        pytest.skip("PyTorch encodes noise with the largest networks; a runtime encodes the photo")
     assert_close(answers.embedding[:, ::8, ::4, ::4], golden["image_embedding_sub"])
     np.testing.assert_allclose(
         stats(answers.embedding), golden["image_embedding_stats"], rtol=1e-4, atol=1e-5

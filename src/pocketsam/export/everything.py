@@ -17,9 +17,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from pocketsam.config import FOREGROUND, METADATA_KEY, PADDING, ModelConfig
-from pocketsam.export.frames import PhotoInput, inside_square
-from pocketsam.export.joining import joined, no_embeddings, part
+from pocketsam.config import FOREGROUND, PADDING, ModelConfig
+from pocketsam.export.frames import PhotoInput, inside_square, photo_size
+from pocketsam.export.joining import joined, no_embeddings, part, read_graphs
 from pocketsam.export.onnx import OPSET, write_model
 from pocketsam.graphs import GRAPHS, MASK_INPUTS, PROMPTS, GraphSpec, TensorSpec
 
@@ -55,9 +55,7 @@ def export_everything(model: Path, folder: Path, points_per_side: int) -> Path:
 
     Raises OSError when a file cannot be read or written.
     """
-    graphs = {name: onnx.load(model / graph.file) for name, graph in GRAPHS.items()}
-    metadata = {entry.key: entry.value for entry in graphs["encoder"].metadata_props}
-    config = ModelConfig.from_json(metadata[METADATA_KEY])
+    graphs, config = read_graphs(model)
     parts = [
         part(_START, _Start(config, points_per_side), config),
         graphs["encoder"],
@@ -70,9 +68,7 @@ def export_everything(model: Path, folder: Path, points_per_side: int) -> Path:
     ]
     file = folder / FILE
     constants = [*_clicks(config, points_per_side**2), *_defaults(config)]
-    write_model(
-        file, joined(EVERYTHING, parts, config, constants), f"{config.weights[:12]}-{config.numerics}"
-    )
+    write_model(file, joined(EVERYTHING, parts, config, constants), config)
     return file
 
 
@@ -111,7 +107,7 @@ class _Start(nn.Module):
 
     def forward(self, photo: Tensor) -> tuple[Tensor, ...]:
         image, _ = self.photo_input(photo)
-        size = _size(photo)
+        size = photo_size(photo)
         inside = inside_square(size, self.config) + 0 * size  # so that it stays variable in the graph
         points = (self.grid * inside.flip(0))[:, None]
         padding = torch.zeros(len(self.grid), _padding(self.config), 2)
@@ -150,18 +146,19 @@ class _Rate(nn.Module):
         stability_threshold: Tensor,
         covered: Tensor,
     ) -> tuple[Tensor, ...]:
-        side = self.config.mask_size
+        size, cells = photo_size(photo), torch.arange(self.config.mask_size)
         masks, ious = masks[:, self.masks].flatten(0, 1), ious[:, self.masks].flatten()
-        rows, columns = (torch.arange(side) < length for length in covered)
-        shown = masks * (rows[:, None] & columns) - 1e4 * ~(rows[:, None] & columns)
+        rows, columns = (cells < length for length in covered)
+        on_photo = rows[:, None] & columns
+        shown = masks * on_photo - 1e4 * ~on_photo
         smaller, larger = ((shown > cut).sum((1, 2)) for cut in (STABILITY_OFFSET, -STABILITY_OFFSET))
         stability = smaller / larger.clamp(min=1)
         inside = shown > 0
         passes = _confident(ious, iou_threshold) & (stability >= stability_threshold) & inside.any(2).any(1)
         kept = passes.nonzero()[:, 0]
         masks, inside = masks.index_select(0, kept), inside.index_select(0, kept)
-        cells = inside_square(_size(photo), self.config) / 4
-        boxes = _boxes(inside) * (_size(photo) / cells).flip(0).repeat(2)
+        pixels = size / (inside_square(size, self.config) / 4)  # of the photo, to a cell
+        boxes = _boxes(inside) * pixels.flip(0).repeat(2)
         return masks, boxes, ious.index_select(0, kept), stability.index_select(0, kept)
 
 
@@ -180,11 +177,6 @@ def _boxes(masks: Tensor) -> Tensor:
         ends.append((line * (cells + 1)).amax(1))
     x0, x1, y0, y1 = ends
     return torch.stack([x0, y0, x1, y1], 1)
-
-
-def _size(photo: Tensor) -> Tensor:
-    """(2,) rows and columns, as numbers that stay variable in the graph."""
-    return torch.stack([torch.ones_like(photo[:, 0, 0]).sum(), torch.ones_like(photo[0, :, 0]).sum()])
 
 
 def _without_duplicates() -> onnx.ModelProto:

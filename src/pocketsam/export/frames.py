@@ -42,7 +42,7 @@ class PhotoInput(nn.Module):
         pixels = ((photo - self.mean) / self.std).permute(2, 0, 1)
         brightest = photo.amax(2)
         lines = brightest.amax(1), brightest.amax(0)
-        lengths = torch.stack([_count(line) for line in lines])
+        lengths = photo_size(photo)
         size = torch.stack([_used(line) for line in lines]) if self.framed else lengths
         inside = inside_square(size, self.config)
         # A photo of at most 1024 pixels a side was shrunk by the program, which has averaged pixels already.
@@ -192,9 +192,9 @@ def _resized(photo_size: Tensor, side: int) -> Tensor:
     return (photo_size * (side / photo_size.max()) + 0.5).floor()
 
 
-def _count(line: Tensor) -> Tensor:
-    """How many values a line has, as a number that stays variable in the graph."""
-    return torch.ones_like(line).sum()
+def photo_size(photo: Tensor) -> Tensor:
+    """(2,) rows and columns of a photo (H, W, 3), as numbers that stay variable in the graph."""
+    return torch.stack([torch.ones_like(line).sum() for line in (photo[:, 0, 0], photo[0, :, 0])])
 
 
 def _used(line: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,11 +12,18 @@ from torch import nn
 
 from pocketsam.config import METADATA_KEY, ModelConfig
 from pocketsam.export.onnx import trace, value_info
-from pocketsam.graphs import EMBEDDING_CHANNELS, PROMPTS, GraphSpec, sizes
+from pocketsam.graphs import EMBEDDING_CHANNELS, ENCODER, GRAPHS, PROMPTS, GraphSpec, sizes
 
 _NEW = ".new"
 _EXAMPLES = {"objects": 2, "points": 3, "tokens": 2, "height": 37, "width": 53, "coefficients": 5}
 """Dynamic axes have examples of different sizes, none of them 1, which broadcasts."""
+
+
+def read_graphs(model: Path) -> tuple[dict[str, onnx.ModelProto], ModelConfig]:
+    """A model's graphs by their names, and its config. model: a folder of ONNX files. Raises OSError."""
+    graphs = {name: onnx.load(model / graph.file) for name, graph in GRAPHS.items()}
+    metadata = {entry.key: entry.value for entry in graphs[ENCODER].metadata_props}
+    return graphs, ModelConfig.from_json(metadata[METADATA_KEY])
 
 
 def no_embeddings(objects: int) -> TensorProto:

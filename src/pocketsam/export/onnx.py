@@ -99,7 +99,7 @@ def export_onnx(
         model = stored(model, name, storage)
         helper.set_model_props(model, metadata)
         paths.append(folder / GRAPHS[name].file)
-        write_model(paths[-1], model, f"{config.weights[:12]}-{config.numerics}")
+        write_model(paths[-1], model, config)
     write(folder / CONFIG_FILE, config_file(config).encode())
     return tuple(paths)
 
@@ -130,12 +130,13 @@ def _graphs(sam: Sam) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
     }
 
 
-def write_model(path: Path, model: onnx.ModelProto, mark: str) -> None:
-    """Write a model; what one file of this format cannot hold goes into a file beside it, named by the model's mark.
+def write_model(path: Path, model: onnx.ModelProto, config: ModelConfig) -> None:
+    """Write a graph of a model; what one file of this format cannot hold goes into a file beside it.
 
-    So an export that breaks off leaves the former model whole, and its former data beside it.
+    That is named by the model's weights and numerics, so that an export that breaks off leaves the former model
+    whole, and its former data beside it.
     """
-    data = path.with_name(f"{path.stem}-{mark}.onnx.data")
+    data = path.with_name(f"{path.stem}-{config.weights[:12]}-{config.numerics}.onnx.data")
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > LARGEST_FILE:
         outside = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) >= 1024]
         write_stream(data, (tensor.raw_data for tensor in outside))

@@ -36,5 +36,5 @@ def export_saliency(weights: Path, folder: Path) -> Path:
     halve(model)
     helper.set_model_props(model, {METADATA_KEY: config.to_json(), VERSION_KEY: str(VERSION)})
     path = folder / SALIENCY.file
-    write_model(path, model, config.weights[:12])
+    write_model(path, model, config)
     return path

@@ -13,11 +13,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import onnx
-
-from pocketsam.config import METADATA_KEY, ModelConfig
+from pocketsam.config import ModelConfig
 from pocketsam.export.frames import FRAME, FRAME_CELLS, MaskOutput, Pack, PhotoInput, PromptInput, Unpack
-from pocketsam.export.joining import joined, no_embeddings, part
+from pocketsam.export.joining import joined, no_embeddings, part, read_graphs
 from pocketsam.export.onnx import write_model
 from pocketsam.graphs import GRAPHS, IMAGE_EMBEDDINGS, GraphSpec, TensorSpec
 from pocketsam.utils.files import write
@@ -55,9 +53,7 @@ def export_segment_anything(model: Path, folder: Path) -> tuple[Path, ...]:
 
     Raises OSError when a file cannot be read or written.
     """
-    graphs = {name: onnx.load(model / graph.file) for name, graph in GRAPHS.items()}
-    metadata = {entry.key: entry.value for entry in graphs["encoder"].metadata_props}
-    config = ModelConfig.from_json(metadata[METADATA_KEY])
+    graphs, config = read_graphs(model)
     packed = _packed(config)
     pack = GraphSpec("pack", (IMAGE_EMBEDDINGS, _CONTENT), (packed,))
     unpack = GraphSpec("unpack", (packed, _PHOTO_SIZE), (IMAGE_EMBEDDINGS, _CONTENT))
@@ -75,13 +71,12 @@ def export_segment_anything(model: Path, folder: Path) -> tuple[Path, ...]:
         part(_MASKS, MaskOutput(config), config),
     ]
     paths = [folder / f"{config.name}.{name}.onnx" for name in ("encoder", "decoder")]
-    mark = f"{config.weights[:12]}-{config.numerics}"
     ends = (
         GraphSpec("encoder", (_IMAGE,), (packed,)),
         GraphSpec("decoder", (packed, *DECODER_INPUTS), DECODER_OUTPUTS),
     )
-    write_model(paths[0], joined(ends[0], encoder, config), mark)
-    write_model(paths[1], joined(ends[1], decoder, config, [no_embeddings(1)]), mark)
+    write_model(paths[0], joined(ends[0], encoder, config), config)
+    write_model(paths[1], joined(ends[1], decoder, config, [no_embeddings(1)]), config)
     settings = folder / "config.yaml"
     write(settings, _settings(config.name, *(path.name for path in paths)).encode())
     return (*paths, settings)

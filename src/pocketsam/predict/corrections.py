@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketsam.config import BACKGROUND, FOREGROUND, PADDING
+from pocketsam.predict.regions import connected_regions
 
 CLEARLY = 0.4
 """A cell leaves the earlier mask where its new logit is below minus this."""
@@ -44,13 +45,12 @@ def keep_elsewhere(
     must be clearly outside the new mask. Elsewhere, cells of the earlier mask, `mask_input` (h, w), keep its logits.
     points: (P, 2) in cells. labels: (P,), of which 0 is a background click.
     """
-    former = mask_input > 0
     clicks = points[labels == BACKGROUND]
     y, x = np.mgrid[: logits.shape[0], : logits.shape[1]]
     distance = np.hypot(x[..., None] - clicks[:, 0], y[..., None] - clicks[:, 1])  # (h, w, clicks)
     near = (distance <= NEAR).any(axis=2)
-    leaving = former & (logits <= 0) & ((logits < -CLEARLY) | near)
-    _, regions = cv2.connectedComponents(leaving.astype(np.uint8), connectivity=8)
-    clicked = np.setdiff1d(regions[near & leaving], 0)
-    kept = former & (logits <= 0) & ~near & ~np.isin(regions, clicked)
+    leaving = (mask_input > 0) & (logits <= 0)
+    regions, _ = connected_regions(leaving & ((logits < -CLEARLY) | near))
+    clicked = np.setdiff1d(regions[near], 0)
+    kept = leaving & ~near & ~np.isin(regions, clicked)
     return np.where(kept, mask_input, logits)

@@ -31,21 +31,21 @@ def fill_small_holes(mask: NDArray[np.bool_], smallest: float) -> tuple[NDArray[
 
     As published, whatever is outside the mask and connected to no more than that is a hole, at the photo's edge too.
     """
-    regions, areas = _regions(~mask)
+    regions, areas = connected_regions(~mask)
     small = np.flatnonzero(areas < smallest) + 1
     return mask | np.isin(regions, small), bool(small.size)
 
 
 def remove_small_islands(mask: NDArray[np.bool_], smallest: float) -> tuple[NDArray[np.bool_], bool]:
     """A mask (H, W) without islands of less than `smallest` pixels, and whether it had any; the largest one stays."""
-    regions, areas = _regions(mask)
+    regions, areas = connected_regions(mask)
     if (areas >= smallest).all():
         return mask, False
     large = np.flatnonzero(areas >= smallest) + 1
     return np.isin(regions, large if large.size else areas.argmax() + 1), True
 
 
-def _regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def connected_regions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The connected regions of a mask, also across corners: their numbers (H, W) from 1 on; the area of each."""
     _, regions, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     return np.asarray(regions, np.int32), np.asarray(statistics[1:, cv2.CC_STAT_AREA], np.int32)

@@ -80,7 +80,7 @@ def export_int8(
         del model.graph.value_info[:]  # shapes of inner tensors, which every runtime infers
         helper.set_model_props(model, metadata)
         paths.append(folder / file)
-        write_model(paths[-1], model, f"{config.weights[:12]}-{config.numerics}")
+        write_model(paths[-1], model, config)
     if not encoder_only:
         write(folder / CONFIG_FILE, said)
     return tuple(paths)

@@ -126,10 +126,10 @@ class QuantizableTarget(ProgramTarget):
 
     def writer(self, config: ModelConfig, read_images: CalibrationImages) -> "Writer":
         """See `ProgramTarget.writer`. Raises as `read_images`."""
-        import torch
-
         if not self.calibration:
             return self.write
+        import torch
+
         images = read_images(self.calibration, CALIBRATION_PHOTOS, config)
         return partial(self._write_mixed, images=[torch.from_numpy(image) for image in images])
 

@@ -31,7 +31,8 @@ from pocketsam import Segmenter
 from pocketsam.apps.cutout import cut_out, salient_alpha
 from pocketsam.apps.detectors import Found
 from pocketsam.apps.mapping import PromptMapping
-from pocketsam.apps.saliency import SaliencyHead, open_encoder
+from pocketsam.apps.saliency import open_encoder
+from pocketsam.apps.saliency_head import SaliencyHead
 from pocketsam.apps.text import TextSegmenter
 from pocketsam.apps.tracking import track as track_objects
 from pocketsam.apps.transmission import codecs

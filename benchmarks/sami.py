@@ -10,7 +10,8 @@ pixels.
 
 Every pretraining and every task is a run of its own in --folder. What is done already is not done again, and a killed
 run goes on. Several of these commands may work on the same folder at the same time: each takes runs that no other one
-works on, and the last one to end writes the whole tables.
+works on, and the last one to end writes the whole tables. Scores are kept beside the page, in sami.json: whoever has
+that file, but not the runs, can go on with the rows that are missing.
 """
 
 import json
@@ -31,6 +32,7 @@ from pocketsam.models.checkpoints import FILE_NAME, load_model, save_model
 from pocketsam.segmenter import Segmenter
 from pocketsam.training.loop import LOG_FILE, train
 from pocketsam.training.recipe import read_recipe
+from pocketsam.utils.files import write
 
 RECIPES = Path("recipes")
 TEACHER, TEACHER_SIZE = Path("checkpoints/pocket") / FILE_NAME, 256
@@ -61,29 +63,35 @@ class Task:
 
 
 SAMI, MAE = "SAMI", "MAE"
+_SHORT = ("steps=400", "warmup=40")  # a quarter of the recipes' 102,400 photos
 COMPARED = {
-    SAMI: Pretraining("sami/1-pretrain.yaml"),
-    MAE: Pretraining("sami/mae.yaml"),
+    SAMI: Pretraining("sami/1-pretrain.yaml", _SHORT),
+    MAE: Pretraining("sami/mae.yaml", _SHORT),
     "no pretraining": Pretraining(),
 }
 ABLATIONS = {
-    "all-token decoder": Pretraining("sami/1-pretrain.yaml", ("decoder=all tokens",)),
-    "cosine": Pretraining("sami/1-pretrain.yaml", ("loss=cosine",)),
-    "50 % masked": Pretraining("sami/1-pretrain.yaml", ("mask_ratio=0.5",)),
-    "85 % masked": Pretraining("sami/1-pretrain.yaml", ("mask_ratio=0.85",)),
+    "all-token decoder": Pretraining("sami/1-pretrain.yaml", (*_SHORT, "decoder=all tokens")),
+    "cosine": Pretraining("sami/1-pretrain.yaml", (*_SHORT, "loss=cosine")),
+    "50 % masked": Pretraining("sami/1-pretrain.yaml", (*_SHORT, "mask_ratio=0.5")),
+    "85 % masked": Pretraining("sami/1-pretrain.yaml", (*_SHORT, "mask_ratio=0.85")),
 }
 _OF_VIT = ("model=vit_tiny", "encoder_rate=1")
-_ANIMALS = ('train=["{animals}/instances_train.json"]', 'val=["{animals}/instances_val.json"]')
+_ANIMALS = (
+    "image_size=128",
+    "steps=480",
+    'train=["{animals}/instances_train.json"]',
+    'val=["{animals}/instances_val.json"]',
+)
 TASKS = {
     "segment anything": Task(
         "sami/2-segment.yaml",
         {"box": "val/box", "1 click": "val/1 click", "3 clicks": "val/3 clicks"},
-        ('train=["{photos}/train-00[0-3].tar"]', 'val=["{photos}/val-000.tar"]'),
+        ("steps=320", "objects=4", 'train=["{photos}/train-00[0-3].tar"]', 'val=["{photos}/val-000.tar"]'),
     ),
     "classification": Task(
         "transfer/classification.yaml",
         {"top-1": "val/top-1"},
-        (*_OF_VIT, "steps=1200", 'train=["{classes}/train"]', 'val=["{classes}/val"]'),
+        (*_OF_VIT, "steps=320", 'train=["{classes}/train"]', 'val=["{classes}/val"]'),
     ),
     "detection": Task(
         "transfer/detection.yaml",
@@ -104,6 +112,23 @@ class Place:
     classes: Path
     animals: Path | None
     changes: tuple[str, ...]
+    scores: Path  # JSON: of every run that has ended, by its name
+
+    def scores_of(self, run: Path) -> dict[str, float]:
+        """What a run scored at its end, by the names of the log; empty where it has not ended."""
+        if not self.scores.exists():
+            return {}
+        known: dict[str, dict[str, float]] = json.loads(self.scores.read_text())
+        return known.get(run.name, {})
+
+    def keep_scores(self, run: Path) -> None:
+        """Add the last validation of a run that has ended."""
+        lines = [json.loads(line) for line in (run / LOG_FILE).read_text().splitlines()]
+        validation = next(line for line in reversed(lines) if any(key.startswith("val/") for key in line))
+        with FileLock(self.folder / ".scores.lock"):
+            known = json.loads(self.scores.read_text()) if self.scores.exists() else {}
+            known[run.name] = {key: round(score, 5) for key, score in validation.items() if "/" in key}
+            write(self.scores, (json.dumps(dict(sorted(known.items())), indent=1) + "\n").encode())
 
     def run(self, name: str, seed: int) -> Path:
         """The folder of a run."""
@@ -132,7 +157,8 @@ def main(
     ] = None,
 ) -> None:
     """Train all, measure all, and write tables and pictures."""
-    place = Place(folder, photos, classes, animals, tuple(changes or ()))
+    scores = output.with_suffix(".json") if output else folder / "scores.json"
+    place = Place(folder, photos, classes, animals, tuple(changes or ()), scores)
     prepare(place)
     tasks = {name: task for name, task in TASKS.items() if not only or name in only}
     tasks = {name: task for name, task in tasks.items() if animals or not task.needs("animals")}
@@ -149,8 +175,9 @@ def main(
         pictures = output.parent.parent / "pictures" / "sami"
         pictures.mkdir(parents=True, exist_ok=True)
         runs = {name: place.run(name, seeds[0]) for name in (SAMI, MAE, *ABLATIONS)}
-        draw_curves(runs, pictures / "curves.png")
-        draw_attention({name: runs[name] for name in (SAMI, MAE)}, pictures / "attention.jpg")
+        if all((run / "done").exists() for run in runs.values()):
+            draw_curves(runs, pictures / "curves.png")
+            draw_attention({name: runs[name] for name in (SAMI, MAE)}, pictures / "attention.jpg")
 
 
 def prepare(place: Place) -> None:
@@ -189,7 +216,9 @@ def unpack_classes(place: Place) -> None:
 
 
 def run_all(place: Place, name: str, pretraining: Pretraining, tasks: Mapping[str, Task], seed: int) -> None:
-    """Pretrain an encoder, and train it for the tasks, but for what another process is doing."""
+    """Pretrain an encoder, and train it for the tasks, but for what is done or another process is doing."""
+    runs = {task_name: place.run(f"{name}-{task_name}", seed) for task_name in tasks}
+    tasks = {task_name: task for task_name, task in tasks.items() if not place.scores_of(runs[task_name])}
     init = "[]"
     if pretraining.recipe and tasks:
         encoder = pretrain(place, name, pretraining, seed)
@@ -197,12 +226,13 @@ def run_all(place: Place, name: str, pretraining: Pretraining, tasks: Mapping[st
             return
         init = str(encoder)
     for task_name, task in tasks.items():
-        out = place.run(f"{name}-{task_name}", seed)
+        out = runs[task_name]
         data = {"photos": place.photos, "classes": place.classes, "animals": place.animals}
         changes = [change.format(**data) for change in task.changes]
         changes = [f"out={out}", f"seed={seed}", f"init={init}", *changes, *place.changes]
         steps = read_recipe(RECIPES / task.recipe, changes).steps
-        finish(out, task.recipe, [*changes, f"validate_every={steps}"])
+        if finish(out, task.recipe, [*changes, f"validate_every={steps}"]):
+            place.keep_scores(out)
 
 
 def pretrain(place: Place, name: str, pretraining: Pretraining, seed: int) -> Path | None:
@@ -258,19 +288,11 @@ def table(
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for name in rows:
         cells = [
-            cell([score_of(place.run(f"{name}-{task}", seed), score) for seed in seeds])
+            cell([place.scores_of(place.run(f"{name}-{task}", seed)).get(score) for seed in seeds])
             for task, score in columns.values()
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
-
-
-def score_of(out: Path, score: str) -> float | None:
-    """What a finished run scored at its end."""
-    if not (out / "done").exists():
-        return None
-    lines = [json.loads(line) for line in (out / LOG_FILE).read_text().splitlines()]
-    return next((line[score] for line in reversed(lines) if score in line), None)
 
 
 def cell(values: Sequence[float | None]) -> str:

@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from pocketsam.config import ModelConfig
 from pocketsam.engines import onnx
+from pocketsam.engines.optimised import Settings
 from pocketsam.zoo import PACKAGED
 from predictors import OneStep
 
@@ -54,11 +54,10 @@ def _packaged_model_opened_once() -> Iterator[None]:
     """ONNX Runtime takes half a second to open the model in the package, which hundreds of tests use."""
     open_file, open_once = onnx._open, cache(onnx._open)
 
-    def open_packaged_once(path: Path, options: ort.SessionOptions) -> object:
-        return (open_once if path.parent == PACKAGED else open_file)(path, options)
+    def open_packaged_once(path: Path, settings: Settings) -> object:
+        return (open_once if path.parent == PACKAGED else open_file)(path, settings)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx, "_options", cache(onnx._options))  # equal options are one object
         patch.setattr(onnx, "_open", open_packaged_once)
         yield
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pocketsam.engines import Engine, PreparedImage, decode, open_engine
+from pocketsam.engines import Engine, PreparedImage, decode
 from pocketsam.errors import InputError
 from pocketsam.predict.candidates import Candidates
 from pocketsam.predict.embedding import Embedding, check_photo, load_embedding, photo_mark
@@ -23,7 +23,7 @@ from pocketsam.predict.image import Source, load_image, preprocess, source_name
 from pocketsam.predict.masks import Masks
 from pocketsam.predict.objects import ObjectPrompt, alike, arguments
 from pocketsam.predict.prompts import Prompts
-from pocketsam.zoo import locate
+from pocketsam.zoo import open_model
 
 if TYPE_CHECKING:
     from pocketsam.automatic.generator import Report
@@ -65,15 +65,13 @@ class Segmenter:
         if not isinstance(engine, str):
             self.engine = engine
             return
-        source, config = locate(model)
-        self.engine = open_engine(
-            source,
+        self.engine = open_model(
+            model,
             engine,
             device=device,
             precision=precision,
             threads=threads,
             compile=compile,
-            config=config,
             one_image=one_image,
         )
 

@@ -7,8 +7,10 @@ TinySAM still hold, does not, nor do buffers.
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from pocketsam.config import EFFICIENT_SAM, SAM, TINY_SAM, ModelConfig
+from pocketsam.engines import Engine, open_engine
 from pocketsam.errors import ModelError
 from pocketsam.graphs import ONNX_FILES
 from pocketsam.utils.files import home
@@ -160,6 +162,12 @@ def locate(model: str | Path) -> tuple[Path, ModelConfig | None]:
     close = [published.name] if published else get_close_matches(str(model).lower(), MODELS, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"give a model folder, or one of: {', '.join(MODELS)}"
     raise ModelError(f"there is no model {str(model)!r}; {hint}")
+
+
+def open_model(model: str | Path, engine: str = "auto", **options: Any) -> Engine:
+    """The engine of a model that is named as for `locate`; options: those of `open_engine`. Raises as both do."""
+    source, config = locate(model)
+    return open_engine(source, engine, config=config, **options)
 
 
 def locate_weights(

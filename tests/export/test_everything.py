@@ -106,4 +106,11 @@ def test_pocket_finds_objects_and_none_above_a_predicted_iou_of_1(monkeypatch, c
 def test_too_fine_a_grid_is_refused(monkeypatch, capsys, tmp_path) -> None:
     words = ["-o", tmp_path, "--points-per-side", 2000]
     status, _, error = run(monkeypatch, capsys, "export", "everything", *words)
-    assert status == 2 and "at most 1024" in error
+    assert status == 2 and "2000 is not in the range 1<=x<=1024" in error
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(monkeypatch, capsys, tmp_path) -> None:
+    monkeypatch.setattr("pocketsam.export.everything.read_graphs", lambda _: pytest.fail("it has begun"))
+    (tmp_path / "file").touch()
+    status, _, error = run(monkeypatch, capsys, "export", "everything", "-o", tmp_path / "file" / "new")
+    assert status == 2 and error.count("\n") == 1 and f"{tmp_path / 'file'}: cannot be written to" in error

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pocketsam.apps.saliency import SaliencyHead as Finder
 from pocketsam.apps.saliency import open_encoder
+from pocketsam.apps.saliency_head import SaliencyHead as Finder
 from pocketsam.data.sa1b import Shards
 from pocketsam.engines.onnx import OnnxEngine
 from pocketsam.errors import DataError, InputError, ModelError

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from commands import files, run
-from pocketsam.apps.saliency import SaliencyHead
+from pocketsam.apps.saliency_head import SaliencyHead
 from pocketsam.engines.onnx import open_graphs
 from pocketsam.zoo import PACKAGED
 

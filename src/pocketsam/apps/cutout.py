@@ -4,13 +4,13 @@ photo → embedding → saliency → alpha → NAME.cutout.png
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.apps.saliency import SMALLEST, SaliencyHead, open_encoder, salient_instances
+from pocketsam.apps.saliency import SMALLEST, salient_instances
+from pocketsam.apps.saliency_head import SaliencyHead
 from pocketsam.errors import InputError
 from pocketsam.predict.alpha import soft_mask
 from pocketsam.predict.formats.pictures import encode_image
@@ -60,19 +60,6 @@ def cut_out_instances(photo: Photo, head: SaliencyHead) -> list[NDArray[np.uint8
     masks = salient_instances(photo, head(photo))
     image = photo_of(photo.image, photo.name)
     return [np.dstack([image, soften(photo, logits)]) for logits in masks[~masks.empty].logits]
-
-
-def open_both(
-    model: str | Path, instances: bool = False, threads: int | None = None
-) -> tuple[Segmenter, SaliencyHead]:
-    """What `cut_out_photos` needs of a model, opened at the same time; its decoder, too, for `instances`.
-
-    Raises ModelError as `Segmenter` does, and for a model without a saliency head.
-    """
-    with ThreadPoolExecutor() as pool:
-        head = pool.submit(SaliencyHead, model, threads)
-        segmenter = Segmenter(model, "onnx", threads=threads) if instances else open_encoder(model, threads)
-        return segmenter, head.result()
 
 
 def cut_out_photos(

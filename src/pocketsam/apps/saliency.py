@@ -17,46 +17,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.engines.base import INT8, EngineOptions, cores
-from pocketsam.engines.onnx import OnnxEngine, open_graphs
-from pocketsam.engines.registry import resolve
-from pocketsam.errors import InputError, ModelError
-from pocketsam.graphs import SALIENCY
+from pocketsam.apps.saliency_head import SaliencyHead, encoder_of
+from pocketsam.errors import InputError
 from pocketsam.predict.masks import Masks
 from pocketsam.segmenter import Photo, Segmenter
 from pocketsam.utils.boxes import tight_box
-from pocketsam.zoo import locate
 
 POINTS = 3
 """In each salient region, as in EfficientSAM's paper."""
 SMALLEST = 0.002
 """A salient region that is a smaller fraction of the photo is no object."""
-
-
-class SaliencyHead:
-    """Finds the salient object of photos that a model has encoded.
-
-    model: a name or a folder, which holds a `saliency.onnx` that was trained on this model's encoder.
-    threads: how many CPU threads to use; all cores of this process when not given.
-    Raises ModelError when the model is unknown, has no such head, or its file is damaged.
-    """
-
-    def __init__(self, model: str | Path = "pocket", threads: int | None = None) -> None:
-        graphs, self.config = open_graphs(_folder(model), threads or cores(), [SALIENCY.name])
-        self._graph = graphs[SALIENCY.name]
-
-    def __call__(self, photo: Photo) -> NDArray[np.float32]:
-        """The logits of saliency, (S/4, S/4) float32; `photo.geometry.logits_to_photo` brings them to its size.
-
-        Raises ModelError when another model has encoded the photo than the one that this head was trained on.
-        """
-        if photo.config.weights != self.config.weights:
-            raise ModelError(
-                f"the saliency head of {self.config.name} was trained on other weights than those of"
-                f" {photo.config.name}; train it again: make train-saliency"
-            )
-        (logits,) = self._graph.run(None, {SALIENCY.inputs[0].name: photo.embedding})
-        return np.asarray(logits[0, 0], np.float32)
 
 
 class SalientSegmenter(Segmenter):
@@ -68,13 +38,8 @@ class SalientSegmenter(Segmenter):
 
 
 def open_encoder(model: str | Path = "pocket", threads: int | None = None) -> Segmenter:
-    """A Segmenter that only encodes photos, for `SaliencyHead`: without the decoder it opens in less time.
-
-    Its precision is what "auto" means for the model, see `open_engine`. Raises as `SaliencyHead` does.
-    """
-    folder = _folder(model)
-    _, options = resolve(folder, "onnx", EngineOptions(precision="auto", threads=threads))
-    return Segmenter(engine=OnnxEngine(folder, threads, ["encoder"], int8=options.precision == INT8))
+    """A Segmenter that only encodes photos, for `SaliencyHead`. Raises as `encoder_of` does."""
+    return Segmenter(engine=encoder_of(model, threads))
 
 
 def salient_regions(photo: Photo, logits: NDArray[np.float32]) -> list[NDArray[np.bool_]]:
@@ -103,14 +68,3 @@ def salient_instances(
     rng = np.random.default_rng(seed)
     points = [rng.choice(np.argwhere(region), POINTS)[:, ::-1] for region in regions]
     return photo.segment(points=np.stack(points))
-
-
-def _folder(model: str | Path) -> Path:
-    """The folder of a model that has a saliency head."""
-    source, _ = locate(model)
-    if not (source / SALIENCY.file).is_file():
-        raise ModelError(
-            f"{model}: has no saliency head, which would be the file {SALIENCY.file} in its folder; use pocket, or"
-            " train one by the recipe recipes/saliency/pocket.yaml"
-        )
-    return source

@@ -1,11 +1,16 @@
 """`pocketsam cutout`: the salient object of photos, without a prompt, with everything else transparent."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pocketsam.cli.options import Model, output_option, show_outcomes
+from pocketsam.cli.options import Model, begin, output_option, show_outcomes
+
+if TYPE_CHECKING:
+    from pocketsam.apps.saliency_head import SaliencyHead
+    from pocketsam.engines import Engine
 
 
 def cutout(
@@ -19,9 +24,18 @@ def cutout(
 
     NAME.cutout.png is transparent around it, with soft edges.
     """
-    from pocketsam.apps.cutout import cut_out_photos, open_both
+    both = begin(partial(_open, model, instances, threads))
+    from pocketsam.apps.cutout import cut_out_photos
     from pocketsam.predict.photo_files import check_all_done, find_photos
+    from pocketsam.segmenter import Segmenter
 
     paths = find_photos(photos)
-    opened = open_both(model, instances, threads)
-    check_all_done(show_outcomes(cut_out_photos(*opened, paths, output, instances), len(paths)))
+    engine, head = both.result()
+    outcomes = cut_out_photos(Segmenter(engine=engine), head, paths, output, instances)
+    check_all_done(show_outcomes(outcomes, len(paths)))
+
+
+def _open(model: str, instances: bool, threads: int | None) -> "tuple[Engine, SaliencyHead]":
+    from pocketsam.apps.saliency_head import open_both
+
+    return open_both(model, instances, threads)

@@ -7,6 +7,7 @@ from pocketsam.cli.app import PLAIN
 from pocketsam.cli.options import show, with_options
 from pocketsam.export.targets import TARGETS
 from pocketsam.export.targets.base import Target
+from pocketsam.utils.files import check_writable
 from pocketsam.utils.install import importing
 
 export = typer.Typer(no_args_is_help=True, **PLAIN)
@@ -23,6 +24,7 @@ def _command(target: type[Target]) -> None:
     def write(*, wanted: Target) -> None:
         from pocketsam.data.calibration import calibration_images
 
+        check_writable(wanted.output, missing=True)
         with importing("export", "exporting"):
             show(wanted.export(zoo, calibration_images))
 

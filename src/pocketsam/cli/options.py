@@ -13,6 +13,8 @@ from pocketsam.scale.words import ScaleWords
 from pocketsam.utils.options import Option, flag_of, options_of
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from pocketsam.predict.photo_files import PhotoOutcome
     from pocketsam.segmenter import Segmenter
 
@@ -21,13 +23,21 @@ RAY = {"ray": options_of(ScaleWords)["ray"]}
 
 Command: TypeAlias = Callable[..., None]
 Outcome = TypeVar("Outcome", bound="PhotoOutcome")
+Opened = TypeVar("Opened")
 
 
-def open_model(model: str, running: Running, one_image: bool = False) -> "Segmenter":
+def open_model(model: str, running: Running) -> "Segmenter":
     """The model that is given. Raises ModelError when it cannot be run so."""
     from pocketsam.segmenter import Segmenter
 
-    return Segmenter(model, one_image=one_image, **vars(running))
+    return Segmenter(model, **vars(running))
+
+
+def begin(open: Callable[[], Opened]) -> "Future[Opened]":
+    """Open a model in a thread of its own, while this one imports what its command takes: each needs 0.1 s."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(1).submit(open)
 
 
 def output_option(help: str, metavar: str = "OUT") -> Any:

@@ -1,19 +1,27 @@
 """`pocketsam segment`: masks of the objects that are clicked on or boxed, in one photo or in many."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pocketsam.apps.text_words import TextWords
-from pocketsam.cli.options import Model, open_model, show, show_outcomes, with_options
+from pocketsam.cli.options import Model, begin, show, show_outcomes, with_options
 from pocketsam.config import Running
 from pocketsam.predict.prompt_words import PromptWords
 from pocketsam.predict.result_words import ResultWords
 from pocketsam.scale.words import ScaleWords
 
 if TYPE_CHECKING:
+    from pocketsam.engines import Engine
     from pocketsam.predict.batch import PhotoOpener
+
+
+def _open_engine(model: str, running: Running, one_image: bool) -> "Engine":
+    from pocketsam.zoo import open_model
+
+    return open_model(model, one_image=one_image, **vars(running))
 
 
 @with_options(words=PromptWords, text=TextWords, results=ResultWords, running=Running, scale=ScaleWords)
@@ -39,8 +47,6 @@ def segment(
     of its own. NAME is the object's class in files that contain classes; shoe:1 and shoe:2 are two objects of the
     class shoe. Exit code 2 means an error, or that no object was found.
     """
-    from pocketsam.predict.batch import plan, segment_photos, summary
-    from pocketsam.predict.photo_files import check_all_done
     from pocketsam.scale.shards import are_shards
 
     if scale.ray or are_shards(photos or []):
@@ -49,8 +55,14 @@ def segment(
 
         job = Segment.of(words, text, results, model=model, running=running)
         return run_with_progress(job, photos or [], results.output, scale, typer.echo)
+    one_image = len(photos or []) == 1 and not words.prompts
+    engine = begin(partial(_open_engine, model, running, one_image))
+    from pocketsam.predict.batch import plan, segment_photos, summary
+    from pocketsam.predict.photo_files import check_all_done
+    from pocketsam.segmenter import Segmenter
+
     jobs = plan(photos or [], words, results.output, text.names())
-    opened = open_model(model, running, one_image=len(jobs) == 1)
+    opened = Segmenter(engine=engine.result())
     segmenter: PhotoOpener = opened
     if text.text:
         from pocketsam.apps.text import TextSegmenter

@@ -20,6 +20,7 @@ from pocketsam.engines.base import (
     no_embeddings,
 )
 from pocketsam.engines.folder import Contents, open_folder
+from pocketsam.engines.optimised import Settings, open_session
 from pocketsam.engines.segment_anything import Graph, SegmentAnythingEngine
 from pocketsam.engines.source import onnx_folder, segment_anything_files
 from pocketsam.engines.workers import TILE, Workers, tiles
@@ -33,7 +34,7 @@ def load(source: Path, options: EngineOptions) -> "OnnxEngine | SegmentAnythingE
     if files := segment_anything_files(source):
         threads = options.threads or cores()
         info = EngineInfo("onnx", "cpu", "float32", threads, thread_safe=True)
-        settings = _options(threads)
+        settings = Settings(threads)
         return SegmentAnythingEngine(files, lambda path: _open_theirs(path, settings), info)
     return OnnxEngine(onnx_folder(source, options.config), options.threads, int8=options.precision == INT8)
 
@@ -123,20 +124,20 @@ class OnnxEngine:
     @cached_property
     def _predict_iou_tile(self) -> ort.InferenceSession:
         """Takes a tile of prompts, and computes in the thread that calls it."""
-        return _open(self._folder / "decoder_predict_iou.onnx", _options(threads=1, objects=TILE))[0]
+        return _open(self._folder / "decoder_predict_iou.onnx", Settings(threads=1, objects=TILE))[0]
 
     @cached_property
     def _decode_masks_alone(self) -> ort.InferenceSession:
         """Takes one prompt, and computes in the thread that calls it."""
-        return _open(self._folder / "decoder_masks.onnx", _options(threads=1))[0]
+        return _open(self._folder / "decoder_masks.onnx", Settings(threads=1))[0]
 
 
 def open_graphs(
     folder: Path, threads: int, names: Iterable[str], int8: bool = False
 ) -> tuple[dict[str, ort.InferenceSession], ModelConfig]:
     """Some of the graphs in a model folder, by name, and its config. Raises as `open_folder` does."""
-    options = _options(threads)
-    return open_folder(folder, lambda path: _open(path, options), names, int8)
+    settings = Settings(threads)
+    return open_folder(folder, lambda path: _open(path, settings), names, int8)
 
 
 def _rows(outputs: Values) -> list[Values]:
@@ -159,19 +160,8 @@ def _values(arrays: dict[str, NDArray[Any]]) -> Values:
     }
 
 
-def _options(threads: int, objects: int = 1) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Waiting threads sleep instead of spinning: as fast on an idle machine, and much faster on a busy one.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # With the number of prompts known, nearly all shapes are.
-    options.add_free_dimension_override_by_name("objects", objects)
-    options.log_severity_level = 4  # errors reach the user as exceptions; warnings are about graph internals
-    return options
-
-
-def _open(path: Path, options: ort.SessionOptions) -> tuple[ort.InferenceSession, Contents]:
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+def _open(path: Path, settings: Settings) -> tuple[ort.InferenceSession, Contents]:
+    session = open_session(path, settings)
     return session, Contents(
         [value.name for value in session.get_inputs()],
         [value.name for value in session.get_outputs()],
@@ -182,9 +172,9 @@ def _open(path: Path, options: ort.SessionOptions) -> tuple[ort.InferenceSession
 _DTYPES = {"float": "float32", "double": "float64"}  # all others are called as in NumPy
 
 
-def _open_theirs(path: Path, options: ort.SessionOptions) -> Graph:
+def _open_theirs(path: Path, settings: Settings) -> Graph:
     """A file in segment_anything's layout."""
-    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = open_session(path, settings)
     inputs = session.get_inputs()
     kinds = {value.name: value.type.removeprefix("tensor(").removesuffix(")") for value in inputs}
     return Graph(

@@ -10,6 +10,18 @@ DOT_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}
 
 
 @cache
+def description() -> str:
+    """What tells processors apart for which code is optimised: the model and, where Linux says it, what it can do."""
+    try:
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return "\n".join(
+        sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
+    )
+
+
+@cache
 def multiplies_int8() -> bool:
     """Whether the processor multiplies 8-bit integers faster than floats.
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketsam.apps.cutout import salient_alpha
-from pocketsam.apps.saliency import SaliencyHead, open_encoder
+from pocketsam.apps.saliency import open_encoder
+from pocketsam.apps.saliency_head import SaliencyHead
 from pocketsam.apps.transmission.channel import Channel
 from pocketsam.apps.transmission.container import Container, read, write
 from pocketsam.apps.transmission.quality import psnr

@@ -47,11 +47,14 @@ class Target(ABC):
     """A target, a frozen dataclass whose fields are the options of its command.
 
     name: of its command. summary: for the list of commands. description: for its help.
+    output: the folder of the files.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     description: ClassVar[str]
+
+    output: Path
 
     @abstractmethod
     def export(self, zoo: Zoo, read_images: CalibrationImages) -> Iterator[str]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pocketsam.config import LARGEST_GRID, MODEL
-from pocketsam.errors import InputError
 from pocketsam.export.targets.base import FOLDER, CalibrationImages, Target, Zoo
 from pocketsam.utils.files import with_sizes
 from pocketsam.utils.options import option
@@ -25,14 +24,15 @@ class Everything(Target):
     output: Path = field(default=Path("everything"), metadata=FOLDER)
     model: str = field(default="pocket", metadata=MODEL)
     points_per_side: int = field(
-        default=16, metadata=option(int, "Points along each side of the grid.", metavar="N", minimum=1)
+        default=16,
+        metadata=option(
+            int, "Points along each side of the grid.", metavar="N", minimum=1, maximum=LARGEST_GRID
+        ),
     )
 
     def export(self, zoo: Zoo, read_images: CalibrationImages) -> Iterator[str]:
         """See `Target.export`."""
         from pocketsam.export.everything import export_everything
 
-        if self.points_per_side > LARGEST_GRID:
-            raise InputError(f"points_per_side is {self.points_per_side}; give at most {LARGEST_GRID}")
         file = export_everything(zoo.locate_onnx(self.model), self.output, self.points_per_side)
         yield from with_sizes([file])

@@ -136,7 +136,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
         ["--seed", "1"],
         ["--clicks", "1,2"],
         ["--engine", "openvino"],
-        ["--precision", "bfloat16", "--engine", "openvino"],
+        ["--precision", "bfloat16", "--engine", "torch"],
         ["--model", "{copy}"],
         ["--photos", "{photos}"],
     ],

@@ -41,6 +41,11 @@ def test_they_come_as_the_dataclass():
     assert invoke(Words, *words)[2] == [Words(Path("here"), "x", 9, True, False)]
 
 
+def test_of_an_empty_mapping_nothing_is_shown():
+    assert invoke({})[2] == [{}]
+    assert "--words" not in invoke({}, "--help")[1]
+
+
 def test_the_environment_gives_what_the_command_line_does_not():
     assert invoke(Words, "here", "--as", "x", TEST_PORT="3")[2][0].port == 3
     assert invoke(Words, "here", "--as", "x", "--port", "4", TEST_PORT="3")[2][0].port == 4

@@ -9,6 +9,7 @@ import pocketsam.engines as engines_package
 import pocketsam.export as export_package
 from pocketsam.config import ModelConfig, Running
 from pocketsam.engines import open_engine, registry, source
+from pocketsam.engines.base import EngineOptions
 from pocketsam.errors import ModelError
 from pocketsam.graphs import ONNX_FILES
 from pocketsam.utils import install
@@ -132,7 +133,8 @@ def test_auto_is_openvino_where_it_is_installed_and_else_onnx(folder, without):
 
 def test_for_one_image_auto_counts_loading_and_so_is_onnx(folder, weights):
     assert name_of(open_engine(folder, one_image=True)) == "OnnxEngine"
-    assert name_of(open_engine(folder, one_image=True, precision="bf16")) == "OpenVinoEngine"
+    in_half = registry.resolve(folder, "auto", EngineOptions(precision="bf16"), one_image=True)[0]
+    assert in_half.name == "openvino"
     assert name_of(open_engine(folder, "openvino", one_image=True)) == "OpenVinoEngine"
 
 
@@ -194,10 +196,10 @@ def test_auto_is_pytorch_where_there_is_a_cuda_device_and_weights_for_it(folder,
 def test_weights_become_onnx_files_once(weights, tmp_path):
     first = open_engine(weights, "onnx")
     assert name_of(first) == "OnnxEngine"
-    made = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.onnx")}
+    made = {file: file.stat().st_mtime_ns for file in (tmp_path / "onnx").rglob("*.onnx")}
     assert {file.name for file in made} == set(ONNX_FILES)
     assert open_engine(weights / "model.safetensors", "openvino").config == first.config
-    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.onnx")} == made
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "onnx").rglob("*.onnx")} == made
 
 
 def test_weights_that_nothing_can_convert_are_run_by_pytorch(weights, without):

@@ -61,8 +61,8 @@ def with_options(**declared: type | Mapping[str, Option]) -> Callable[[Command],
 
         wanted: list[Parameter] = []
         for one in signature(command).parameters.values():
-            source = declared.get(one.name)
-            wanted += [_parameter(*named) for named in _options(source).items()] if source else [one]
+            options = _options(declared[one.name]) if one.name in declared else None
+            wanted += [one] if options is None else [_parameter(*named) for named in options.items()]
         run.__annotations__ = {one.name: one.annotation for one in wanted}
         ordered = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in wanted]
         run.__signature__ = Signature(ordered)  # type: ignore[attr-defined]

@@ -16,6 +16,7 @@ demo: .venv-demo/stamp  ## segment a sample photo with the runtime alone (no PyT
 	time .venv-demo/bin/pocketsam segment samples/tshirt.jpg $(DEMO_BOX) -o out/demo
 
 test: .venv/stamp  ## run the tests, a worker a core
+	@.venv/bin/python -m compileall -q -j 0 src # so that the processes that tests start need not
 	.venv/bin/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 check: .venv/stamp  ## lint, formatting, types, and which part may import which

@@ -91,7 +91,14 @@ TASKS = {
     "classification": Task(
         "transfer/classification.yaml",
         {"top-1": "val/top-1"},
-        (*_OF_VIT, "steps=320", 'train=["{classes}/train"]', 'val=["{classes}/val"]'),
+        (
+            *_OF_VIT,
+            "steps=320",
+            "warmup=30",
+            "ema=0.98",
+            'train=["{classes}/train"]',
+            'val=["{classes}/val"]',
+        ),
     ),
     "detection": Task(
         "transfer/detection.yaml",

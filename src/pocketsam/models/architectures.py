@@ -73,8 +73,8 @@ def _tiny_vit(widths: tuple[int, ...], heads: tuple[int, ...], windows: tuple[in
     return {"widths": widths, "heads": heads, "windows": windows}
 
 
-def _vit(width: int) -> dict[str, Any]:
-    return {"width": width, "hidden": 4 * width}
+def _vit(width: int, depth: int = 12) -> dict[str, Any]:
+    return {"width": width, "depth": depth, "hidden": 4 * width}
 
 
 def _lite(widths: tuple[int, ...], depths: tuple[int, ...]) -> dict[str, Any]:
@@ -92,6 +92,7 @@ _TINY_VIT_1M = _tiny_vit(
 _TINY_VIT_5M = _tiny_vit((64, 128, 160, 320), (2, 4, 5, 10), (7, 7, 14, 7))
 _TINY_VIT_11M = _tiny_vit((64, 128, 256, 448), (2, 4, 8, 14), (7, 7, 14, 7))
 _TINY_VIT_21M = _tiny_vit((96, 192, 384, 576), (3, 6, 12, 18), (7, 7, 14, 7))
+_VIT_MICRO = _vit(128, depth=6)  # ours, for trials on a small machine
 _VIT_B = _sam_vit(768, 12, 12, 3072, (2, 5, 8, 11))
 _VIT_L = _sam_vit(1024, 24, 16, 4096, (5, 11, 17, 23))
 _VIT_H = _sam_vit(1280, 32, 16, 5120, (7, 15, 23, 31))
@@ -131,9 +132,11 @@ _TABLE = (
     _trainable("tiny_vit_5m", _TINY_VIT, _TINY_VIT_5M, _OURS),
     _trainable("tiny_vit_11m", _TINY_VIT, _TINY_VIT_11M, _OURS),
     _trainable("tiny_vit_21m", _TINY_VIT, _TINY_VIT_21M, _OURS),
+    _trainable("vit_micro", _VIT, _VIT_MICRO, _OURS),
     _trainable("vit_tiny", _VIT, _vit(192), _OURS),
     _trainable("vit_small", _VIT, _vit(384), _OURS),
     _trainable("vit_base", _VIT, _vit(768), _OURS),
+    Architecture("efficient_sam_micro", _VIT, _VIT_MICRO, **_EFFICIENT_SAM),
     _trainable("patches", "patches:Patches", {}, _OURS),
 )
 ARCHITECTURES = {architecture.name: architecture for architecture in _TABLE}

@@ -1,13 +1,19 @@
 """Photos on which the loss is higher, within ε and the grey levels."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pocketsam.models.architectures import build
 from pocketsam.models.layers import Normalise
+from pocketsam.training.loop import train
 from pocketsam.training.losses.adversarial import Adversarial
 from pocketsam.training.losses.supervised import Supervised
+from shards import blocks, write_shard
+from transfer import recipe
 
 
 @pytest.fixture
@@ -55,3 +61,16 @@ def test_the_weights_learn_from_it_and_the_mode_stays(loss: Supervised, batch: d
     adversarial(batch, 0)["loss"].backward()
     assert loss.training
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in loss.sam.image_encoder.parameters())
+
+
+def test_a_recipe_trains_by_it_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    shard = write_shard(
+        tmp_path / "s.tar", {name: blocks((2, 2, 28, 28), (32, 5, 56, 36)) for name in "abcd"}
+    )
+    changes: dict[str, object] = {"train": [str(shard)], "epsilon": 4, "steps": 4, "workers": 1}
+    train(recipe(tmp_path, "adversarial", "whole", **changes), quiet=True)
+    train(recipe(tmp_path, "adversarial", "stopped", **changes, stop=2), quiet=True)
+    train(recipe(tmp_path, "adversarial", "stopped", **changes), quiet=True)
+    whole, resumed = (load_file(tmp_path / out / "state.safetensors") for out in ("whole", "stopped"))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)

@@ -45,8 +45,9 @@ class Adversarial(nn.Module):
             images = images.detach().requires_grad_()
             with torch.enable_grad():
                 loss = self.loss({**batch, "image": images}, step)["loss"]
-            (gradient,) = torch.autograd.grad(loss, images)
-            moved = images.detach() + self.step_size * gradient.sign() * chosen[:, None, None, None]
+            loss.backward(inputs=[images])
+            assert images.grad is not None
+            moved = images.detach() + self.step_size * images.grad.sign() * chosen[:, None, None, None]
             images = torch.minimum(torch.maximum(moved, clean - self.epsilon), clean + self.epsilon)
             images = images.clamp(0, 255)
         self.loss.train(training)

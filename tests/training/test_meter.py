@@ -12,6 +12,20 @@ def test_operations_of_a_linear_layer_forwards_and_backwards() -> None:
     assert floating_point_operations(lambda: layer(x).sum()) == 3 * 2 * 10 * 20 * 30
 
 
+@pytest.mark.parametrize(
+    ("layer", "products"),
+    [
+        (nn.Conv2d(8, 12, 3, padding=1, bias=False), 12 * 8 * 9 * 100),
+        (nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), 8 * 9 * 100),
+        (nn.Conv2d(8, 16, 3, stride=2, padding=1, groups=4, bias=False), 16 * 2 * 9 * 25),
+        (nn.ConvTranspose2d(8, 4, 2, stride=2, bias=False), 8 * 4 * 4 * 100),
+    ],
+)
+def test_the_gradients_of_a_convolution_take_twice_what_it_takes(layer: nn.Module, products: int) -> None:
+    image = torch.randn(1, 8, 10, 10, requires_grad=True)
+    assert floating_point_operations(lambda: layer(image).sum()) == 3 * 2 * products
+
+
 def test_pauses_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 2.0, 102.0, 104.0])
     monkeypatch.setattr(meter.time, "perf_counter", lambda: next(now))

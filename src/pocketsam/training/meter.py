@@ -4,8 +4,10 @@ The rate is not a data sheet's but what one large matrix product reaches on this
 share then says what the run could gain at most.
 """
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,9 +48,23 @@ class Speed:
 
 def floating_point_operations(step: Callable[[], Tensor]) -> int:
     """Those of the matrix products, convolutions and attentions of a loss and of its gradients."""
-    with FlopCounterMode(display=False) as counter:
+    gradients = {torch.ops.aten.convolution_backward: _of_convolution_gradients}
+    with FlopCounterMode(display=False, custom_mapping=gradients) as counter:
         step().backward()
     return int(counter.get_total_flops())
+
+
+def _of_convolution_gradients(
+    output: Sequence[int], image: Sequence[int], weight: Sequence[int], *rest: Any, **_: Any
+) -> int:
+    """As many as the convolution itself takes, for the gradient of each of image and weight.
+
+    PyTorch's own count takes a depthwise convolution's gradients for those of a dense one. The shapes of the
+    output's gradient, of the image and of the weight; rest: the other arguments of `convolution_backward`.
+    """
+    transposed, mask = rest[4], rest[-1]
+    products = math.prod(image if transposed else output) * math.prod(weight[1:])
+    return 2 * products * int(sum(mask[:2]))
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:

@@ -138,9 +138,11 @@ class Place:
         """Add the last validation of a run that has ended."""
         lines = [json.loads(line) for line in (run / LOG_FILE).read_text().splitlines()]
         validation = next(line for line in reversed(lines) if any(key.startswith("val/") for key in line))
-        with FileLock(self.folder / ".scores.lock"):
+        with FileLock(self.scores.with_suffix(".lock")):
             known = json.loads(self.scores.read_text()) if self.scores.exists() else {}
-            known[run.name] = {key: round(score, 5) for key, score in validation.items() if "/" in key}
+            known[run.name] = {
+                key: round(score, 5) for key, score in validation.items() if key.startswith("val/")
+            }
             write(self.scores, (json.dumps(dict(sorted(known.items())), indent=1) + "\n").encode())
 
     def run(self, name: str, seed: int) -> Path:
@@ -170,7 +172,8 @@ def main(
     ] = None,
 ) -> None:
     """Train all, measure all, and write tables and pictures."""
-    scores = output.with_suffix(".json") if output else folder / "scores.json"
+    # Those of a trial with other settings do not belong beside the page.
+    scores = output.with_suffix(".json") if output and not changes else folder / "scores.json"
     place = Place(folder, photos, classes, animals, tuple(changes or ()), scores)
     prepare(place)
     tasks = {name: task for name, task in TASKS.items() if not only or name in only}

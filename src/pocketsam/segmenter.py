@@ -23,7 +23,7 @@ from pocketsam.predict.image import Source, load_image, preprocess, source_name
 from pocketsam.predict.masks import Masks
 from pocketsam.predict.objects import ObjectPrompt, alike, arguments
 from pocketsam.predict.prompts import Prompts
-from pocketsam.zoo import open_model
+from pocketsam.zoo import open_engine_of
 
 if TYPE_CHECKING:
     from pocketsam.automatic.generator import Report
@@ -65,7 +65,7 @@ class Segmenter:
         if not isinstance(engine, str):
             self.engine = engine
             return
-        self.engine = open_model(
+        self.engine = open_engine_of(
             model,
             engine,
             device=device,

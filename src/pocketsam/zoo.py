@@ -7,14 +7,16 @@ TinySAM still hold, does not, nor do buffers.
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pocketsam.config import EFFICIENT_SAM, SAM, TINY_SAM, ModelConfig
-from pocketsam.engines import Engine, open_engine
 from pocketsam.errors import ModelError
 from pocketsam.graphs import ONNX_FILES
 from pocketsam.utils.files import home
 from pocketsam.utils.install import how_to_install, installed
+
+if TYPE_CHECKING:
+    from pocketsam.engines import Engine
 
 MODEL_FILES = (*ONNX_FILES, "model.safetensors")
 """What a model folder may hold."""
@@ -164,8 +166,10 @@ def locate(model: str | Path) -> tuple[Path, ModelConfig | None]:
     raise ModelError(f"there is no model {str(model)!r}; {hint}")
 
 
-def open_model(model: str | Path, engine: str = "auto", **options: Any) -> Engine:
+def open_engine_of(model: str | Path, engine: str = "auto", **options: Any) -> "Engine":
     """The engine of a model that is named as for `locate`; options: those of `open_engine`. Raises as both do."""
+    from pocketsam.engines import open_engine
+
     source, config = locate(model)
     return open_engine(source, engine, config=config, **options)
 

@@ -64,7 +64,7 @@ def test_duplicates_low_scores_and_boxes_beside_the_photo_are_left_out(photo: Pa
 @pytest.fixture
 def pocketsam(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pocketsam.zoo.open_engine", lambda *_, **__: PerfectEngine())
+    monkeypatch.setattr("pocketsam.engines.open_engine", lambda *_, **__: PerfectEngine())
     return lambda *words: run(monkeypatch, capsys, "segment", *words)
 
 

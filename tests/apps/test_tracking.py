@@ -51,7 +51,7 @@ def test_each_frame_is_prompted_by_the_last_mask(tmp_path: Path) -> None:
 def pocketsam(monkeypatch, capsys, tmp_path):
     (tmp_path / "clip").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pocketsam.zoo.open_engine", lambda *_, **__: PerfectEngine())
+    monkeypatch.setattr("pocketsam.engines.open_engine", lambda *_, **__: PerfectEngine())
     return lambda *words: run(monkeypatch, capsys, "track", *words)
 
 

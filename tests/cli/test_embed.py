@@ -42,7 +42,7 @@ def teacher(monkeypatch, tmp_path) -> Teacher:
             Path(f"photos/{name}.tar"), {f"{name}-{side}": blocks((0, 0, side, side)) for side in sides}
         )
     teacher = Teacher()
-    monkeypatch.setattr("pocketsam.zoo.open_engine", lambda *_, **__: teacher)
+    monkeypatch.setattr("pocketsam.engines.open_engine", lambda *_, **__: teacher)
     monkeypatch.setattr("pocketsam.embeddings.teacher.locate_teacher", lambda model: (Path(model), None))
     return teacher
 

@@ -37,7 +37,7 @@ def engine(monkeypatch, tmp_path) -> PerfectEngine:
     """The engine that the command opens; the test runs in an empty folder."""
     monkeypatch.chdir(tmp_path)
     engine = PerfectEngine()
-    monkeypatch.setattr("pocketsam.zoo.open_engine", lambda *_, **__: engine)
+    monkeypatch.setattr("pocketsam.engines.open_engine", lambda *_, **__: engine)
     return engine
 
 

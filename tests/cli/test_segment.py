@@ -15,7 +15,7 @@ from pocketsam.predict.formats.reading import read_labels
 def pocketsam(monkeypatch, capsys, tmp_path, engine):
     """Runs `pocketsam segment …` in an empty folder on the fake engine; gives exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pocketsam.zoo.open_engine", lambda *_, **__: engine)
+    monkeypatch.setattr("pocketsam.engines.open_engine", lambda *_, **__: engine)
     return lambda *words: run(monkeypatch, capsys, "segment", *words)
 
 
@@ -416,3 +416,30 @@ def test_the_model_in_the_package_needs_no_torch(tmp_path, samples):
     assert files(tmp_path) == ["sneakers.masks.json", "sneakers.overlay.jpg"]
     with Image.open(tmp_path / "sneakers.overlay.jpg") as overlay:
         assert overlay.size == (429, 400)
+
+
+@pytest.mark.parametrize(
+    ("words", "one_image"),
+    [(["a.jpg"], True), (["photos", "--same-prompts"], False), (["a.jpg", "b.jpg", "--same-prompts"], False)],
+)
+def test_the_time_that_loading_takes_counts_for_one_photo_alone(
+    monkeypatch, capsys, tmp_path, samples, engine, words, one_image
+):
+    monkeypatch.chdir(tmp_path)
+    told = []
+    monkeypatch.setattr(
+        "pocketsam.engines.open_engine", lambda *_, **how: (told.append(how["one_image"]), engine)[1]
+    )
+    for path in ("a.jpg", "b.jpg", "photos/a.jpg", "photos/b.jpg"):
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).write_bytes((samples / "cap.jpg").read_bytes())
+    assert run(monkeypatch, capsys, "segment", *words, "--point", "200,150", "-o", "out")[0] == 0
+    assert told == [one_image]
+
+
+@pytest.mark.parametrize("running", [["--model", "mine"], ["--engine", "openvino"]])
+def test_a_model_that_takes_long_is_opened_after_the_prompts_are_read(monkeypatch, capsys, samples, running):
+    monkeypatch.setattr("pocketsam.engines.open_engine", lambda *_, **__: pytest.fail("it is opened"))
+    monkeypatch.setattr("pocketsam.zoo.locate", lambda _: (Path("mine"), None))
+    code, _, err = run(monkeypatch, capsys, "segment", samples / "cap.jpg", *running)
+    assert code == 2 and "there is no prompt" in err

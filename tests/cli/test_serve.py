@@ -15,7 +15,7 @@ from commands import run
 def pocketsam(monkeypatch, capsys, tmp_path, engine):
     """Runs `pocketsam serve …` in an empty folder on the fake engine; gives exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pocketsam.zoo.open_engine", lambda *_, **__: engine)
+    monkeypatch.setattr("pocketsam.engines.open_engine", lambda *_, **__: engine)
     return lambda *words: run(monkeypatch, capsys, "serve", "--no-browser", *words)
 
 

@@ -83,15 +83,52 @@ def test_a_file_that_is_no_graph_leaves_nothing_behind(encoder, stored):
     assert stored() == []
 
 
+def test_where_there_is_no_room_nothing_is_left_behind(encoder, stored, monkeypatch):
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.replace", full)
+    assert embed(open_session(encoder, SETTINGS))
+    assert stored() == []
+
+
+@pytest.mark.parametrize("error", [PermissionError, RuntimeError])
+def test_where_nobody_can_tell_where_the_cache_is_the_file_is_opened(encoder, monkeypatch, error):
+    def unknown():
+        raise error
+
+    monkeypatch.setattr(optimised, "home", unknown)
+    assert embed(open_session(encoder, SETTINGS))
+
+
+def test_a_cache_that_can_only_be_read_is_read(encoder, stored, monkeypatch):
+    open_session(encoder, SETTINGS)
+    (file,) = stored()
+
+    def refused(*_):
+        raise PermissionError
+
+    monkeypatch.setattr("os.utime", refused)
+    assert open_session(encoder, SETTINGS)._model_path == str(file)
+
+
+def test_a_graph_with_numbers_in_a_second_file_is_opened_as_it_is(encoder, stored):
+    (encoder.parent / "encoder-0123.onnx.data").touch()
+    assert open_session(encoder, SETTINGS)._model_path == str(encoder)
+    with pytest.raises(FileNotFoundError):
+        stored()
+
+
 def test_the_graphs_that_were_used_last_are_kept(encoder, stored, monkeypatch):
-    monkeypatch.setattr(optimised, "KEPT", 2)
-    for objects in (1, 2):
-        open_session(encoder, Settings(1, objects))
-    for age, file in enumerate(stored()):
-        os.utime(file, (age, age))
-    open_session(encoder, Settings(1, objects=1))  # used again
-    open_session(encoder, Settings(1, objects=3))
-    kept = stored()
-    open_session(encoder, Settings(1, objects=1))
-    open_session(encoder, Settings(1, objects=3))
-    assert (len(kept), stored()) == (2, kept)
+    one, two, three = (Settings(1, objects) for objects in (1, 2, 3))
+    open_session(encoder, one)
+    (first,) = stored()
+    open_session(encoder, two)
+    (second,) = {*stored()} - {first}
+    os.utime(first, (1, 1))
+    os.utime(second, (2, 2))
+    monkeypatch.setattr(optimised, "ROOM", 2.5 * first.stat().st_size)
+    open_session(encoder, one)  # used again
+    open_session(encoder, three)
+    assert first.exists() and not second.exists()
+    assert len(stored()) == 2

@@ -25,13 +25,13 @@ MASKS = blocks(*BOXES, size=(SIDE, SIDE))
 @pytest.fixture
 def shard(tmp_path, monkeypatch):
     """A shard of three photos with two objects each, and the engine that finds these."""
-    monkeypatch.setattr("pocketsam.zoo.open_engine", lambda *_, **__: PerfectEngine())
+    monkeypatch.setattr("pocketsam.engines.open_engine", lambda *_, **__: PerfectEngine())
     return write_shard(tmp_path / "s.tar", {f"x/{name}": MASKS for name in "abc"})
 
 
 @pytest.mark.parametrize("bits", [16, 8])
 def test_embeddings_are_the_store_that_one_machine_writes(tmp_path, engine, monkeypatch, bits):
-    monkeypatch.setattr("pocketsam.zoo.open_engine", lambda *_, **__: engine)
+    monkeypatch.setattr("pocketsam.engines.open_engine", lambda *_, **__: engine)
     monkeypatch.setattr(engine, "encode", lambda image: np.full((1, 256, 4, 4), image.mean(), np.float32))
     shard = write_shard(tmp_path / "s.tar", {name: MASKS[:objects] for objects, name in enumerate("abcdef")})
     embed(engine, shard, tmp_path / "store", bits)

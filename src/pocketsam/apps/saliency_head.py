@@ -16,7 +16,7 @@ from pocketsam.engines.onnx import OnnxEngine, open_graphs
 from pocketsam.engines.registry import resolve
 from pocketsam.errors import ModelError
 from pocketsam.graphs import SALIENCY
-from pocketsam.zoo import locate, open_model
+from pocketsam.zoo import locate, open_engine_of
 
 if TYPE_CHECKING:
     from pocketsam.segmenter import Photo
@@ -67,7 +67,7 @@ def open_both(
     """
     with ThreadPoolExecutor() as pool:
         head = pool.submit(SaliencyHead, model, threads)
-        engine = open_model(model, "onnx", threads=threads) if instances else encoder_of(model, threads)
+        engine = open_engine_of(model, "onnx", threads=threads) if instances else encoder_of(model, threads)
         return engine, head.result()
 
 

@@ -30,7 +30,7 @@ def cutout(
     from pocketsam.segmenter import Segmenter
 
     paths = find_photos(photos)
-    engine, head = both.result()
+    engine, head = both()
     outcomes = cut_out_photos(Segmenter(engine=engine), head, paths, output, instances)
     check_all_done(show_outcomes(outcomes, len(paths)))
 

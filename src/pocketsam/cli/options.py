@@ -13,8 +13,6 @@ from pocketsam.scale.words import ScaleWords
 from pocketsam.utils.options import Option, flag_of, options_of
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from pocketsam.predict.photo_files import PhotoOutcome
     from pocketsam.segmenter import Segmenter
 
@@ -33,11 +31,17 @@ def open_model(model: str, running: Running) -> "Segmenter":
     return Segmenter(model, **vars(running))
 
 
-def begin(open: Callable[[], Opened]) -> "Future[Opened]":
-    """Open a model in a thread of its own, while this one imports what its command takes: each needs 0.1 s."""
+def begin(open: Callable[[], Opened], now: bool = True) -> Callable[[], Opened]:
+    """Open a model in a thread of its own, while this one imports what its command takes: each needs 0.1 s.
+
+    now: False for what takes longer, which is opened when its result is asked for: a command that ends by an error
+    waits for the thread. Returns what gives the result.
+    """
+    if not now:
+        return open
     from concurrent.futures import ThreadPoolExecutor
 
-    return ThreadPoolExecutor(1).submit(open)
+    return ThreadPoolExecutor(1).submit(open).result
 
 
 def output_option(help: str, metavar: str = "OUT") -> Any:

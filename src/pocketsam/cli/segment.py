@@ -12,16 +12,11 @@ from pocketsam.config import Running
 from pocketsam.predict.prompt_words import PromptWords
 from pocketsam.predict.result_words import ResultWords
 from pocketsam.scale.words import ScaleWords
+from pocketsam.zoo import PACKAGED, open_engine_of
 
 if TYPE_CHECKING:
     from pocketsam.engines import Engine
     from pocketsam.predict.batch import PhotoOpener
-
-
-def _open_engine(model: str, running: Running, one_image: bool) -> "Engine":
-    from pocketsam.zoo import open_model
-
-    return open_model(model, one_image=one_image, **vars(running))
 
 
 @with_options(words=PromptWords, text=TextWords, results=ResultWords, running=Running, scale=ScaleWords)
@@ -55,14 +50,16 @@ def segment(
 
         job = Segment.of(words, text, results, model=model, running=running)
         return run_with_progress(job, photos or [], results.output, scale, typer.echo)
-    one_image = len(photos or []) == 1 and not words.prompts
-    engine = begin(partial(_open_engine, model, running, one_image))
+    # Of a file with prompts, it is not known yet how many photos it names.
+    one_image = not words.prompts and [photo.is_dir() for photo in photos or []] == [False]
+    ready = model == PACKAGED.name and running.engine in ("auto", "onnx")
+    engine = begin(partial(_open_engine, model, running, one_image), now=ready)
     from pocketsam.predict.batch import plan, segment_photos, summary
     from pocketsam.predict.photo_files import check_all_done
     from pocketsam.segmenter import Segmenter
 
     jobs = plan(photos or [], words, results.output, text.names())
-    opened = Segmenter(engine=engine.result())
+    opened = Segmenter(engine=engine())
     segmenter: PhotoOpener = opened
     if text.text:
         from pocketsam.apps.text import TextSegmenter
@@ -73,3 +70,7 @@ def segment(
     check_all_done(outcomes)
     if not any(outcome.masks for outcome in outcomes):  # each object is named above
         raise typer.Exit(2)
+
+
+def _open_engine(model: str, running: Running, one_image: bool) -> "Engine":
+    return open_engine_of(model, one_image=one_image, **vars(running))

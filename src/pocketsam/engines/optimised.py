@@ -17,9 +17,9 @@ from pocketsam.utils.files import home
 from pocketsam.utils.processor import description
 
 LARGEST = 100_000_000
-"""Bytes of a file. Larger ones, such as ViT-H's encoder, are opened as they are, to save the user's disk."""
-KEPT = 32
-"""Files in the cache; those that were used last stay."""
+"""Bytes of a file. Larger ones are opened as they are, to save the user's disk."""
+ROOM = 500_000_000
+"""Bytes of all files in the cache together; those that were used last stay."""
 
 
 @dataclass(frozen=True)
@@ -46,40 +46,44 @@ def open_session(path: Path, settings: Settings) -> ort.InferenceSession:
     stored = _place(path, settings)
     if stored is None:
         return _session(path, settings.options())
-    if stored.exists():
-        with suppress(Exception):  # it may be damaged, and is then stored again
+    if os.path.exists(stored):
+        # It may be damaged, and is then stored again.
+        with suppress(Exception):
             return _open_stored(stored, settings)
-    with suppress(
-        Exception
-    ):  # there may be no room; what is wrong with the file itself, the last line raises
+    # There may be no room. What is wrong with the file itself, the last line raises.
+    with suppress(Exception):
         return _open_and_store(path, settings, stored)
     return _session(path, settings.options())
 
 
 def _place(path: Path, settings: Settings) -> Path | None:
-    """Where the optimised graph of a file is stored; None for files that are too large, or cannot be looked at."""
+    """Where the optimised graph of a file is stored; None where it is not to be, or nobody can tell."""
     try:
-        status = path.stat()
-    except OSError:
+        folder, status = home() / "optimised", path.stat()
+        # Numbers in a second file are found beside the first one only.
+        in_parts = any(path.parent.glob(f"{path.stem}*.data"))
+    except (OSError, RuntimeError):  # no home, or one that may not be looked into
         return None
-    if status.st_size > LARGEST:
+    if in_parts or status.st_size > LARGEST:
         return None
-    file = path.resolve(), status.st_size, status.st_mtime_ns
+    file = path.resolve(), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
     key = sha256(repr((*file, settings.objects, ort.__version__, description())).encode()).hexdigest()
-    return home() / "optimised" / f"{path.stem}-{key[:16]}.onnx"
+    return folder / f"{path.stem}-{key[:16]}.onnx"
 
 
 def _open_stored(stored: Path, settings: Settings) -> ort.InferenceSession:
     options = settings.options()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = _session(stored, options)
-    os.utime(stored)
+    with suppress(OSError):  # a cache that can only be read is as good
+        os.utime(stored)
     return session
 
 
 def _open_and_store(path: Path, settings: Settings, stored: Path) -> ort.InferenceSession:
     unfinished = stored.with_name(f".{os.urandom(6).hex()}.onnx")
     stored.parent.mkdir(parents=True, exist_ok=True)
+    unfinished.touch()  # where that fails, it does so before the work
     try:
         options = settings.options()
         options.optimized_model_filepath = str(unfinished)
@@ -87,15 +91,19 @@ def _open_and_store(path: Path, settings: Settings, stored: Path) -> ort.Inferen
         os.replace(unfinished, stored)
     finally:
         unfinished.unlink(missing_ok=True)
-    _remove_old(stored.parent)
+    with suppress(OSError):  # another process may be removing the same ones, or use them
+        _make_room(stored.parent)
     return session
 
 
-def _remove_old(folder: Path) -> None:
-    """Keep the files that were used last; another process may be removing the same ones."""
-    files = sorted(folder.glob("*.onnx"), key=lambda file: file.stat().st_mtime)
-    for file in files[:-KEPT]:
-        file.unlink(missing_ok=True)
+def _make_room(folder: Path) -> None:
+    """Remove the files that were not used for longest, until the others take no more than `ROOM`."""
+    files = sorted(folder.glob("*.onnx"), key=lambda file: file.stat().st_mtime, reverse=True)
+    taken = 0
+    for file in files:
+        taken += file.stat().st_size
+        if taken > ROOM:
+            file.unlink(missing_ok=True)
 
 
 def _session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:

@@ -16,9 +16,8 @@ def description() -> str:
         lines = CPUINFO.read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    return "\n".join(
-        sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))})
-    )
+    told = {line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}
+    return "\n".join(sorted(told)) or platform.machine()
 
 
 @cache

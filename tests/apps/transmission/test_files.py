@@ -17,7 +17,7 @@ BOX = (16, 8, 48, 40)
 def pocketsam(monkeypatch, capsys, tmp_path):
     """Runs `pocketsam transmit …` in a folder with photo.png; gives exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pocketsam.zoo.open_engine", lambda *_, **__: PerfectEngine())
+    monkeypatch.setattr("pocketsam.engines.open_engine", lambda *_, **__: PerfectEngine())
     Image.fromarray(paint(blocks(BOX, size=(SIDE, SIDE)))).save("photo.png")
     return lambda *words: run(monkeypatch, capsys, "transmit", *words)
 
@@ -60,7 +60,7 @@ def test_bad_input_is_one_line(pocketsam, words, line: str) -> None:
 
 
 def test_prompts_that_find_nothing_are_named(pocketsam, monkeypatch) -> None:
-    monkeypatch.setattr("pocketsam.zoo.open_engine", lambda *_, **__: EmptyEngine())
+    monkeypatch.setattr("pocketsam.engines.open_engine", lambda *_, **__: EmptyEngine())
     code, _, error = pocketsam("photo.png", "--box", "16,8,48,40")
     assert code == 2
     assert "photo.png: no object found" in error

@@ -70,7 +70,7 @@ class ProgramTarget(Target):
     """A format of two files, the encoder and the decoder of `export/programs.py`, that some runtime reads.
 
     suffix: of its files. packages: what pip installs to write it.
-    output: the folder. points: how many the decoder takes, where shapes are fixed.
+    points: how many the decoder takes, where shapes are fixed.
     """
 
     suffix: ClassVar[str]

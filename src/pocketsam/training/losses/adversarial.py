@@ -45,6 +45,7 @@ class Adversarial(nn.Module):
             images = images.detach().requires_grad_()
             with torch.enable_grad():
                 loss = self.loss({**batch, "image": images}, step)["loss"]
+            # Not autograd.grad, in which the hooks that count operations (`meter.py`) raise.
             loss.backward(inputs=[images])
             assert images.grad is not None
             moved = images.detach() + self.step_size * images.grad.sign() * chosen[:, None, None, None]

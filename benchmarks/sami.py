@@ -170,20 +170,18 @@ def main(
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="A field of every recipe.", metavar="KEY=VALUE")
     ] = None,
+    trains: Annotated[
+        bool, typer.Option("--train/--no-train", help="Or only write what has been measured so far.")
+    ] = True,
 ) -> None:
     """Train all, measure all, and write tables and pictures."""
     # Those of a trial with other settings do not belong beside the page.
     scores = output.with_suffix(".json") if output and not changes else folder / "scores.json"
     place = Place(folder, photos, classes, animals, tuple(changes or ()), scores)
-    prepare(place)
     tasks = {name: task for name, task in TASKS.items() if not only or name in only}
     tasks = {name: task for name, task in tasks.items() if animals or not task.needs("animals")}
-    ablated = {name: task for name, task in tasks.items() if name == ABLATED}
-    for seed in seeds:
-        for name, pretraining in COMPARED.items():
-            run_all(place, name, pretraining, tasks, seed)
-    for name, pretraining in ABLATIONS.items():
-        run_all(place, name, pretraining, ablated, seeds[0])
+    if trains:
+        train_all(place, tasks, seeds)
     lines = tables(place, tasks, seeds)
     print("\n".join(lines))
     if output:
@@ -191,9 +189,21 @@ def main(
         pictures = output.parent.parent / "pictures" / "sami"
         pictures.mkdir(parents=True, exist_ok=True)
         runs = {name: place.run(name, seeds[0]) for name in (SAMI, MAE, *ABLATIONS)}
-        if all((run / "done").exists() for run in runs.values()):
+        runs = {name: run for name, run in runs.items() if (run / "done").exists()}
+        if SAMI in runs and MAE in runs:
             draw_curves(runs, pictures / "curves.png")
             draw_attention({name: runs[name] for name in (SAMI, MAE)}, pictures / "attention.jpg")
+
+
+def train_all(place: Place, tasks: dict[str, Task], seeds: Sequence[int]) -> None:
+    """What is compared, with every seed; then the ablations, with the first one."""
+    prepare(place)
+    ablated = {name: task for name, task in tasks.items() if name == ABLATED}
+    for seed in seeds:
+        for name, pretraining in COMPARED.items():
+            run_all(place, name, pretraining, tasks, seed)
+    for name, pretraining in ABLATIONS.items():
+        run_all(place, name, pretraining, ablated, seeds[0])
 
 
 def prepare(place: Place) -> None:
@@ -325,8 +335,8 @@ PAGE = f"""# Pretraining, measured
 What is an encoder worth that was pretrained on photos without labels? EfficientSAM compares SAMI with masked
 autoencoders (MAE) on ImageNet and SA-1B. Here is the same comparison at a size for two CPU cores: a ViT with 6 blocks
 of 128 channels (`vit_micro`) at 128 × 128 pixels, pretrained on 51,200 crops of 9,722 photos, then trained for each
-task with the same recipe, in few steps. SAMI's teacher
-is `pocket` at 256 × 256 pixels. [Pretrain an encoder](../how-to/pretrain-an-encoder.md) describes the methods.
+task with the same recipe, in few steps. SAMI's teacher is `pocket` at 256 × 256 pixels.
+[Pretrain an encoder](../how-to/pretrain-an-encoder.md) describes the methods.
 
 ```
 python benchmarks/sami.py --photos path/to/photos --classes caltech100.tar --animals path/to/animals \\
@@ -334,7 +344,8 @@ python benchmarks/sami.py --photos path/to/photos --classes caltech100.tar --ani
 ```
 
 trains and measures everything, and writes the tables here. Figures are percent: the mean over the seeds and, in
-brackets, that of each seed. The second table changes one thing of SAMI at a time, with the first seed.
+brackets, that of each seed. The second table changes one thing of SAMI at a time, with the first seed. A dash is a run
+that has not been made yet; the command makes it, and leaves those that are in `sami.json`.
 
 {BEGIN}
 {END}

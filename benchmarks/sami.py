@@ -344,8 +344,8 @@ python benchmarks/sami.py --photos path/to/photos --classes caltech100.tar --ani
 ```
 
 trains and measures everything, and writes the tables here. Figures are percent: the mean over the seeds and, in
-brackets, that of each seed. The second table changes one thing of SAMI at a time, with the first seed. A dash is a run
-that has not been made yet; the command makes it, and leaves those that are in `sami.json`.
+brackets, that of each seed. The second table changes one thing of SAMI at a time, with the first seed. A dash is a
+run that has not been made yet; the command makes it, and leaves those that are in `sami.json`.
 
 {BEGIN}
 {END}

@@ -420,7 +420,12 @@ def test_the_model_in_the_package_needs_no_torch(tmp_path, samples):
 
 @pytest.mark.parametrize(
     ("words", "one_image"),
-    [(["a.jpg"], True), (["photos", "--same-prompts"], False), (["a.jpg", "b.jpg", "--same-prompts"], False)],
+    [
+        (["a.jpg", "--point", "200,150"], True),
+        (["--prompts", "prompts.csv"], True),
+        (["photos", "--same-prompts", "--point", "200,150"], False),
+        (["a.jpg", "b.jpg", "--same-prompts", "--point", "200,150"], False),
+    ],
 )
 def test_the_time_that_loading_takes_counts_for_one_photo_alone(
     monkeypatch, capsys, tmp_path, samples, engine, words, one_image
@@ -433,7 +438,8 @@ def test_the_time_that_loading_takes_counts_for_one_photo_alone(
     for path in ("a.jpg", "b.jpg", "photos/a.jpg", "photos/b.jpg"):
         Path(path).parent.mkdir(exist_ok=True)
         Path(path).write_bytes((samples / "cap.jpg").read_bytes())
-    assert run(monkeypatch, capsys, "segment", *words, "--point", "200,150", "-o", "out")[0] == 0
+    Path("prompts.csv").write_text("photo,points\na.jpg,200 150\n")
+    assert run(monkeypatch, capsys, "segment", *words, "-o", "out")[0] == 0
     assert told == [one_image]
 
 

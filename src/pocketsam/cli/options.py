@@ -24,21 +24,18 @@ Outcome = TypeVar("Outcome", bound="PhotoOutcome")
 Opened = TypeVar("Opened")
 
 
-def open_model(model: str, running: Running) -> "Segmenter":
+def open_model(model: str, running: Running, one_image: bool = False) -> "Segmenter":
     """The model that is given. Raises ModelError when it cannot be run so."""
     from pocketsam.segmenter import Segmenter
 
-    return Segmenter(model, **vars(running))
+    return Segmenter(model, one_image=one_image, **vars(running))
 
 
-def begin(open: Callable[[], Opened], now: bool = True) -> Callable[[], Opened]:
+def begin(open: Callable[[], Opened]) -> Callable[[], Opened]:
     """Open a model in a thread of its own, while this one imports what its command takes: each needs 0.1 s.
 
-    now: False for what takes longer, which is opened when its result is asked for: a command that ends by an error
-    waits for the thread. Returns what gives the result.
+    Not for what takes longer, as a command that ends by an error waits for the thread. Returns what gives the result.
     """
-    if not now:
-        return open
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(1).submit(open).result

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pocketsam.apps.text_words import TextWords
-from pocketsam.cli.options import Model, begin, show, show_outcomes, with_options
+from pocketsam.cli.options import Model, begin, open_model, show, show_outcomes, with_options
 from pocketsam.config import Running
 from pocketsam.predict.prompt_words import PromptWords
 from pocketsam.predict.result_words import ResultWords
@@ -15,7 +15,6 @@ from pocketsam.scale.words import ScaleWords
 from pocketsam.zoo import PACKAGED, open_engine_of
 
 if TYPE_CHECKING:
-    from pocketsam.engines import Engine
     from pocketsam.predict.batch import PhotoOpener
 
 
@@ -50,16 +49,17 @@ def segment(
 
         job = Segment.of(words, text, results, model=model, running=running)
         return run_with_progress(job, photos or [], results.output, scale, typer.echo)
-    # Of a file with prompts, it is not known yet how many photos it names.
-    one_image = not words.prompts and [photo.is_dir() for photo in photos or []] == [False]
-    ready = model == PACKAGED.name and running.engine in ("auto", "onnx")
-    engine = begin(partial(_open_engine, model, running, one_image), now=ready)
+    opens_at_once = model == PACKAGED.name and running.engine in ("auto", "onnx")
+    one_photo = not words.prompts and [photo.is_dir() for photo in photos or []] == [False]
+    engine = None
+    if opens_at_once and one_photo:
+        engine = begin(partial(open_engine_of, model, one_image=True, **vars(running)))
     from pocketsam.predict.batch import plan, segment_photos, summary
     from pocketsam.predict.photo_files import check_all_done
     from pocketsam.segmenter import Segmenter
 
     jobs = plan(photos or [], words, results.output, text.names())
-    opened = Segmenter(engine=engine())
+    opened = Segmenter(engine=engine()) if engine else open_model(model, running, one_image=len(jobs) == 1)
     segmenter: PhotoOpener = opened
     if text.text:
         from pocketsam.apps.text import TextSegmenter
@@ -70,7 +70,3 @@ def segment(
     check_all_done(outcomes)
     if not any(outcome.masks for outcome in outcomes):  # each object is named above
         raise typer.Exit(2)
-
-
-def _open_engine(model: str, running: Running, one_image: bool) -> "Engine":
-    return open_engine_of(model, one_image=one_image, **vars(running))

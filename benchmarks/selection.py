@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from pocketsam import Segmenter
+from pocketsam.automatic.filters import stability_score
 from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import Sample
 from pocketsam.evaluation.metrics import ious
@@ -45,8 +46,8 @@ def expected_iou(found: Candidates) -> NDArray[np.intp]:
 
 def most_stable(found: Candidates) -> NDArray[np.intp]:
     """By predicted IoU and a fifth of the stability score, whose offset is 1."""
-    smaller, larger = ((found.logits > cut).sum(axis=(2, 3)) for cut in (1, -1))
-    return (found.predicted_iou + 0.2 * smaller / np.maximum(larger, 1)).argmax(axis=1)
+    stability = [[stability_score(mask, offset=1.0) for mask in masks] for masks in found.logits]
+    return (found.predicted_iou + 0.2 * np.array(stability)).argmax(axis=1)
 
 
 RULES: dict[str, Callable[[Candidates], NDArray[np.intp]]] = {

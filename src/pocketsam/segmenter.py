@@ -18,11 +18,13 @@ from pocketsam.engines import Engine, PreparedImage, decode
 from pocketsam.errors import InputError
 from pocketsam.predict.candidates import Candidates
 from pocketsam.predict.embedding import Embedding, check_photo, load_embedding, photo_mark
+from pocketsam.predict.formats.result import photo_of
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import Source, load_image, preprocess, source_name
 from pocketsam.predict.masks import Masks
 from pocketsam.predict.objects import ObjectPrompt, alike, arguments
 from pocketsam.predict.prompts import Prompts
+from pocketsam.predict.zoom import averaged, placed, prompt_in, windows
 from pocketsam.zoo import open_engine_of
 
 if TYPE_CHECKING:
@@ -166,6 +168,7 @@ class Photo:
         mask_input: ArrayLike | None = None,
         multimask: bool = False,
         refine: bool = False,
+        zoom: bool = False,
         names: Sequence[str] | None = None,
     ) -> Masks:
         """The masks of N objects, one mask for each object, in the order of the prompts.
@@ -184,31 +187,57 @@ class Photo:
         multimask: give three masks for each object instead of one, the most confident first. A click may mean
             a whole object, a part, or a part of that.
         refine: whether to move the outlines to the edges in the photo; see `Masks.refined`.
+        zoom: whether to look at small objects a second time, see `zoomed`; not with `multimask`.
         names: N class names, which are written to files; "object" for each when not given.
         Raises InputError when a prompt does not fit the photo, the prompts are of different numbers of objects, or
-        `refine` is set and only the photo's embedding was opened.
+        `refine` or `zoom` is set and only the photo's embedding was opened.
         """
+        if multimask and zoom:
+            raise InputError("zoom gives one mask for each object, multimask three; leave out one of the two")
         candidates = self.candidates(points, labels, boxes, mask_input)
         masks = candidates.ranked() if multimask else candidates.best()
         if names is not None:
             masks = masks.named(names)
+        if zoom:
+            return self.zoomed(masks, refine)
         return masks.refined() if refine else masks
 
     def segment_objects(
-        self, objects: Sequence[ObjectPrompt], multimask: bool = False, refine: bool = False
+        self,
+        objects: Sequence[ObjectPrompt],
+        multimask: bool = False,
+        refine: bool = False,
+        zoom: bool = False,
     ) -> Masks:
         """The masks of objects of which some are clicked on, some are in a box, and some have names; in their order.
 
-        multimask, refine: as in `segment`. Raises InputError as `segment` does, and when there is no object.
+        multimask, refine, zoom: as in `segment`. Raises InputError as `segment` does, and when there is no object.
         """
         if not objects:
             raise InputError("there is no object; give an ObjectPrompt for each")
         groups = alike(objects)
-        parts = [
-            self.segment(**arguments([objects[i] for i in group]), multimask=multimask) for group in groups
-        ]
-        masks = Masks.join(parts, [i for group in groups for i in group])
-        return masks.refined() if refine else masks
+        by_group = [arguments([objects[i] for i in group]) for group in groups]
+        parts = [self.segment(**given, multimask=multimask, refine=refine, zoom=zoom) for given in by_group]
+        return Masks.join(parts, [i for group in groups for i in group])
+
+    def zoomed(self, masks: Masks, refine: bool = False) -> Masks:
+        """The masks after a second look at those that are small, in a window around each: see `predict/zoom.py`.
+
+        masks: of prompts on this photo. refine: as in `segment`. The encoder runs once more for each small object.
+        The logits of masks that were looked at again are 10 inside and -10 outside.
+        Raises InputError when only the photo's embedding was opened.
+        """
+        image = photo_of(self.image, self.name)
+        looks = {}
+        for i, window in windows(masks).items():
+            x0, y0, x1, y1 = window
+            part = Photo(
+                self._engine, np.ascontiguousarray(image[y0:y1, x0:x1]), self.name, batch=self._batch
+            )
+            second = part.candidates(**prompt_in(window, masks, i, part.geometry)).best()
+            both = averaged(window, masks, i, second)
+            looks[i] = window, both.refined() if refine else both
+        return placed(masks.refined() if refine else masks, looks)
 
     def candidates(
         self,

@@ -74,6 +74,7 @@ def test_prints_a_table_and_writes_all_that_determines_it(shard, tmp_path):
         "seed": 3,
         "without_source": [],
         "refine": False,
+        "zoom": False,
     }
     assert record["protocol"] == protocol
     assert record["data"][0]["sha256"] == hashlib.sha256(shard.read_bytes()).hexdigest()

@@ -126,6 +126,17 @@ def test_refined_outlines_are_written_on_demand(pocketsam, samples):
     assert plain["predicted_iou"] == refined["predicted_iou"]
 
 
+def test_small_objects_are_looked_at_twice_on_demand(pocketsam, samples):
+    for name, *more in (("plain.json",), ("zoomed.json", "--zoom")):
+        assert pocketsam(samples / "cap.jpg", "--box", "200,200,260,240", *more, "-o", name)[0] == 0
+    plain, zoomed = (annotations(name)[0] for name in ("plain.json", "zoomed.json"))
+    assert plain["segmentation"] != zoomed["segmentation"]
+    code, _, err = pocketsam(
+        samples / "cap.jpg", "--point", "220,220", "--zoom", "--multimask", "-o", "x.json"
+    )
+    assert code == 2 and "zoom gives one mask for each object, multimask three" in err
+
+
 @pytest.fixture
 def two_photos():
     Path("photos").mkdir()

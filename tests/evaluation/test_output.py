@@ -100,4 +100,5 @@ def test_settings_are_what_json_can_hold():
         "seed": 4,
         "without_source": [],
         "refine": False,
+        "zoom": False,
     }

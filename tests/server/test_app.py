@@ -86,6 +86,14 @@ def test_multimask_gives_three_masks_of_each_object(client, cap):
     assert [one["object"] for one in masks(client, cap, CLICK, CLICK, multimask=True)] == [0, 0, 0, 1, 1, 1]
 
 
+def test_small_objects_are_looked_at_twice_on_demand(client, cap):
+    small = {"box": [200, 200, 260, 240]}
+    plain, zoomed = (masks(client, cap, small, zoom=zoom)[0] for zoom in (False, True))
+    assert plain["rle"] != zoomed["rle"] and zoomed["area"] > 0
+    answer = client.post(f"{cap}/masks", json={"objects": [small], "zoom": True, "multimask": True})
+    assert answer.status_code == 400 and "leave out one of the two" in answer.text
+
+
 def test_everything_finds_masks_and_takes_thresholds(client, cap):
     everything = client.post(f"{cap}/everything", json={"points_per_side": 4, "stability_score_thresh": 0})
     assert everything.json()["masks"]

@@ -163,7 +163,7 @@ def _do(job: Job, segmenter: PhotoOpener, words: ResultWords) -> Outcome:
 
 def _segment_photo(photo: OpenPhoto, job: Job, words: ResultWords) -> Outcome:
     try:
-        masks = _segment_objects(photo, job, multimask=words.multimask, refine=words.refine)
+        masks = _segment_objects(photo, job, **words.options())
     except InputError as error:  # it is about the prompt, which may be fine on another photo
         raise InputError(f"{job.photo}: {error}") from error
     warnings = [

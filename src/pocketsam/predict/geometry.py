@@ -59,7 +59,7 @@ class Geometry:
 
     def to_model(self, xy: ArrayLike) -> NDArray[np.float32]:
         """Photo pixels (…, 2) to model pixels (…, 2) float32."""
-        return np.asarray(np.asarray(xy, np.float64) * self._scale, np.float32)
+        return np.asarray(np.asarray(xy, np.float64) * self.scale, np.float32)
 
     def to_cells(self, xy: ArrayLike) -> NDArray[np.float32]:
         """Photo pixels (…, 2) to cells of the logits (…, 2) float32, whose middles are whole numbers."""
@@ -67,10 +67,11 @@ class Geometry:
 
     def to_photo(self, xy: ArrayLike) -> NDArray[np.float32]:
         """Model pixels (…, 2) to photo pixels (…, 2) float32."""
-        return np.asarray(np.asarray(xy, np.float64) / self._scale, np.float32)
+        return np.asarray(np.asarray(xy, np.float64) / self.scale, np.float32)
 
     @property
-    def _scale(self) -> NDArray[np.float64]:
+    def scale(self) -> NDArray[np.float64]:
+        """Model pixels in a pixel of the photo: (2,) float64, across and down."""
         height, width = self.resized
         return np.array([width / self.width, height / self.height])
 

@@ -86,7 +86,7 @@ class Masks(Conversions):
             prompts=Prompts.join(prompts)[np.argsort(numbers)] if len(prompts) == len(parts) else None,
             names=[name for part in parts for name in part.names],
             rle=None
-            if any(part._rle is None for part in parts)
+            if all(part._rle is None for part in parts)
             else [rle for part in parts for rle in part.rle],
         )
         return joined[np.argsort(joined.objects, kind="stable")]
@@ -181,6 +181,15 @@ class Masks(Conversions):
     def scored(self, scores: NDArray[np.float32]) -> "Masks":
         """These masks with a detector's score for each prompted object, (objects,)."""
         return self._with(scores=np.asarray(scores, np.float32)[self.objects])
+
+    def with_logits(
+        self,
+        logits: NDArray[np.float32],
+        predicted_iou: NDArray[np.float32],
+        rle: list[RLE] | None = None,
+    ) -> "Masks":
+        """These masks with other logits (N, h, w), predicted IoU (N,) and run lengths, if not those of the logits."""
+        return self._with(logits=logits, predicted_iou=predicted_iou, rle=rle)
 
     @property
     def _object_count(self) -> int:

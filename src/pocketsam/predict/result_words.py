@@ -1,7 +1,8 @@
-"""What is made of prompted masks, as words of a command line: -o masks.json --multimask --refine."""
+"""What is made of prompted masks, as words of a command line: -o masks.json --multimask --refine --zoom."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pocketsam.predict.formats import FORMATS
 from pocketsam.utils.options import OUTPUT, option
@@ -13,7 +14,7 @@ SUFFIXES = "; ".join(f"{' '.join(format.suffixes)} ({format.what})" for format i
 class ResultWords:
     """output: a folder or a file, whose suffix chooses the format; None for the working directory.
 
-    multimask, refine: as in `Photo.segment`.
+    multimask, refine, zoom: as in `Photo.segment`.
     """
 
     output: Path | None = field(
@@ -32,3 +33,13 @@ class ResultWords:
         metadata=option(bool, "Return three masks for each object, the most confident first."),
     )
     refine: bool = field(default=False, metadata=option(bool, "Move the outlines to the edges in the photo."))
+    zoom: bool = field(
+        default=False,
+        metadata=option(
+            bool, "Look at small objects a second time, in the part of the photo around each. Slower."
+        ),
+    )
+
+    def options(self) -> dict[str, Any]:
+        """The arguments of `Photo.segment` that these are."""
+        return {"multimask": self.multimask, "refine": self.refine, "zoom": self.zoom}

@@ -48,6 +48,7 @@ Part = Literal["rle", "polygons", "png"]
 
 class MasksRequest(Strict):
     """multimask: three masks for each object, the most confident first. refine: outlines follow the edges.
+    zoom: small objects are looked at a second time; not with multimask.
 
     include: how the masks are given. preview: do not wait; the status is 429 when the model is busy.
     """
@@ -61,6 +62,7 @@ class MasksRequest(Strict):
     objects: Annotated[list[Prompt], Field(min_length=1, max_length=LIMITS.prompts)]
     multimask: bool = False
     refine: bool = False
+    zoom: bool = False
     include: list[Part] = ["rle", "polygons"]
     preview: bool = False
 

@@ -74,7 +74,7 @@ class Service:
     async def segment(self, id: str, request: MasksRequest, user: str) -> list[Mask]:
         """The masks of all prompts."""
         objects = [_prompt(one) for one in request.objects]
-        options = {"multimask": request.multimask, "refine": request.refine}
+        options = {"multimask": request.multimask, "refine": request.refine, "zoom": request.zoom}
         masks = await self._run(
             id, user, lambda photo: photo.segment_objects(objects, **options), waits=not request.preview
         )

@@ -11,7 +11,7 @@ from pocketsam.evaluation.protocols.clicks import BOUNDARY, PREDICTED, Clicks
 from pocketsam.evaluation.results import Means, PhotoResult, Row
 from pocketsam.evaluation.session import measure, run
 from pocketsam.segmenter import Segmenter
-from predictors import OneStep, PerfectEngine
+from predictors import BrightEngine, OneStep, PerfectEngine
 from shards import blocks, write_shard
 
 SIZE = 64, 64
@@ -203,6 +203,16 @@ def test_refined_masks_are_measured_where_told(tmp_path):
     for name in COLUMNS:
         assert refined[name] > plain[name]
     assert refined["box, most confident"] == plain["box, most confident"], "the paper's mask is not refined"
+
+
+def test_small_objects_are_looked_at_twice_where_told(tmp_path):
+    shard = Shards(write_shard(tmp_path / "one.tar", {"one": blocks((90, 73, 131, 99), size=(400, 600))}))
+    engine = BrightEngine()
+    plain, zoomed = (Means(evaluate(Segmenter(engine=engine), shard, zoom=zoom)) for zoom in (False, True))
+    for name in (*COLUMNS, BOUNDARY):
+        assert zoomed[name] > plain[name]
+    assert zoomed["box, most confident"] == plain["box, most confident"], "the paper's mask is of one look"
+    assert engine.encoded == 2 + len(COLUMNS)
 
 
 def test_without_a_lone_click_nothing_is_said_of_the_predicted_iou(photos, perfect):

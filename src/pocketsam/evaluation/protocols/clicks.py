@@ -38,7 +38,7 @@ from pocketsam.evaluation.results import (
 )
 from pocketsam.predict.candidates import Candidates
 from pocketsam.predict.masks import Masks
-from pocketsam.segmenter import Segmenter
+from pocketsam.segmenter import Photo, Segmenter
 from pocketsam.utils.options import counts, option
 from pocketsam.utils.rle import areas
 from pocketsam.utils.rle import boxes as tightest_boxes
@@ -56,6 +56,7 @@ class Clicks(EvaluationProtocol):
 
     without_source: sources of images; for each there is a line in the tables for all other images.
     refine: whether the outlines of the masks that a user gets are moved to the edges in the photo.
+    zoom: whether small objects are looked at a second time.
     """
 
     clicks: tuple[int, ...] = field(
@@ -76,6 +77,9 @@ class Clicks(EvaluationProtocol):
     )
     refine: bool = field(
         default=False, metadata=option(type=bool, help="Move the outlines to the edges in the photo first.")
+    )
+    zoom: bool = field(
+        default=False, metadata=option(type=bool, help="Look at small objects a second time first.")
     )
 
     name: ClassVar[str] = "clicks"
@@ -111,7 +115,7 @@ class Clicks(EvaluationProtocol):
         ]
         opened = segmenter.open(sample.image)
         by_box = opened.candidates(boxes=boxes)
-        masks = self._best(by_box)
+        masks = self._best(opened, by_box)
         pairs = [
             (iou(mask.binary[0], truth), boundary_iou(mask.binary[0], truth))
             for mask, truth in zip(masks, sample.each_mask(), strict=True)
@@ -120,7 +124,7 @@ class Clicks(EvaluationProtocol):
         more = {_confident(BOX): _confident_ious(by_box, sample), BOUNDARY: [edge for _, edge in pairs]}
         for count in self.clicks:
             by_clicks = opened.candidates(points=np.stack(clicks)[:, :count])
-            chosen = self._best(by_clicks)
+            chosen = self._best(opened, by_clicks)
             given[click_name(count)] = ious(chosen, sample.each_mask())
             more[_confident(click_name(count))] = _confident_ious(by_clicks, sample)
             if count == 1:
@@ -139,8 +143,12 @@ class Clicks(EvaluationProtocol):
         ]
         return PhotoResult(photo, sample.name, sample.source, rows)
 
-    def _best(self, candidates: Candidates) -> Masks:
-        return candidates.best().refined() if self.refine else candidates.best()
+    def _best(self, photo: Photo, candidates: Candidates) -> Masks:
+        """What `Photo.segment` gives."""
+        masks = candidates.best()
+        if self.zoom:
+            return photo.zoomed(masks, self.refine)
+        return masks.refined() if self.refine else masks
 
     def summarise(self, results: Sequence[PhotoResult]) -> Report:
         """Mean IoU by source, also by the paper's choice of the mask; the box masks; the predicted IoU of a click."""

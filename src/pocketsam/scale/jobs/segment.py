@@ -27,7 +27,7 @@ from pocketsam.scale.jobs.masks import EncodedPhoto, MaskStages, annotation_file
 class Segment(Job):
     """prompts: a file, see `read_prompts`, or None; then text: what to find, and by which detector.
 
-    multimask, refine: as in `Photo.segment`.
+    multimask, refine, zoom: as in `Photo.segment`.
     """
 
     name: ClassVar[str] = "segment"
@@ -35,6 +35,7 @@ class Segment(Job):
     text: TextWords = field(default_factory=TextWords)
     multimask: bool = False
     refine: bool = False
+    zoom: bool = False
 
     @classmethod
     def of(cls, words: PromptWords, text: TextWords, results: ResultWords, **more: Any) -> "Segment":
@@ -45,8 +46,7 @@ class Segment(Job):
             )
         if (words.prompts is None) == (not text.names()):
             raise InputError("shards need prompts: give either --prompts FILE or --text NAME")
-        more |= {"multimask": results.multimask, "refine": results.refine}
-        return cls(prompts=words.prompts, text=text, **more)
+        return cls(prompts=words.prompts, text=text, **results.options(), **more)
 
     def open(self) -> "_Stages":
         return _Stages(self)
@@ -66,10 +66,15 @@ class _Stages(MaskStages):
             detector = job.text.detector
             found_by = _digest(Path(detector)) if detector.endswith(".json") else detector
             of_prompts = {"text": job.text.names(), "detector": found_by, "min_score": job.text.min_score}
-        return {**super().settings(), **of_prompts, "multimask": job.multimask, "refine": job.refine}
+        return {**super().settings(), **of_prompts, **self._options()}
+
+    def _options(self) -> dict[str, bool]:
+        """Those of `Photo.segment`."""
+        job = self._job
+        return {"multimask": job.multimask, "refine": job.refine, "zoom": job.zoom}
 
     def decode(self, encoded: EncodedPhoto) -> Files:
-        photo, options = self.photo(encoded), {"multimask": self._job.multimask, "refine": self._job.refine}
+        photo, options = self.photo(encoded), self._options()
         if self._detector is not None:
             names, least = self._job.text.names(), self._job.text.min_score
             found = TextPhoto(TextSegmenter(self._segmenter, self._detector, names, least), photo)

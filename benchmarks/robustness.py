@@ -211,6 +211,8 @@ def main(
     second: Annotated[
         Path | None, typer.Option(help="A model of another architecture, with weights.")
     ] = None,
+    second_name: Annotated[str, typer.Option(help="What the page calls --second.")] = "second architecture",
+    second_from: Annotated[str, typer.Option(help="Where the weights of --second are from.")] = "a file",
     fit: Annotated[
         Path | None, typer.Option(help="Photos with which the universal perturbation is made.")
     ] = None,
@@ -227,7 +229,7 @@ def main(
     if not pocket_only:
         models["pocket, 256²"] = str(half_resolution())
     if second is not None:
-        models["second architecture"] = str(second)
+        models[second_name] = str(second)
     pictures = output.parent / "pictures" / "robustness"
     pictures.mkdir(parents=True, exist_ok=True)
     real_weather = [weather] if weather else []
@@ -256,9 +258,10 @@ def main(
         }
         parts.append(page_part(section, arguments, results, pictures))
         findings += [line for one in section.findings for line in judged(one, results)]
-    digest = next(iter(results.values()))["model"]["description"]["weights"]
+    digest = results["pocket"]["model"]["description"]["weights"]
     summary = Table("", ["the papers found", "model", "holds", "figures"], findings).markdown().strip()
-    head = "\n".join(introduction(shards, digest))
+    others = f' "{second_name}" has the weights of {second_from}.' if second else ""
+    head = "\n".join(introduction(shards, digest, others))
     text = "\n".join([head, "## The papers' findings\n", summary + "\n", *parts])
     paths = {model: name for name, model in models.items() if name != "pocket"}
     for path, name in {**paths, str(int8): "INT8"}.items():
@@ -383,7 +386,7 @@ def command(arguments: list[str]) -> str:
     return shlex.join(["pocketsam", "robustness", *shown])
 
 
-def introduction(shards: list[Path], digest: str) -> Iterator[str]:
+def introduction(shards: list[Path], digest: str, others: str) -> Iterator[str]:
     names = " ".join(path.name for path in shards)
     yield "# Robustness\n"
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
@@ -392,7 +395,8 @@ def introduction(shards: list[Path], digest: str) -> Iterator[str]:
         "How much masks change when photos do, by the studies of `pocketsam robustness`"
         " ([how to run them](how-to/evaluate.md#robustness)). Each section says how many photos it was measured on,"
         f" the first ones of `{names}`. With few photos, differences of some points mean nothing. Studies that were"
-        f" not measured have no section. The weights of `pocket` have the digest `{digest[:12]}`.\n"
+        f" not measured have no section. The weights of `pocket` have the digest `{digest[:12]}`;"
+        f' "pocket, 256²" is the same network at half the resolution, for which it was not trained.{others}\n'
     )
 
 

@@ -101,7 +101,7 @@ def cutouts(data: Path, photos: int) -> str:
     return f"""EfficientSAM (arXiv 2312.00863) finds salient objects by a network of its own, and prompts the
 model with points in them. Here a head of {size_of_head()} kB works on the embedding that prompts use, too ([how
 to](how-to/cut-out.md)). It was trained on the
-841 photos of the source ecssd in the training shards, by `make train-saliency`; the encoder stood still. The mask
+841 photos of the source ecssd in the training shards, by `make train-saliency`; the encoder was frozen. The mask
 of each photo is its salient object. The 50 photos measured here were watched while its size and the number of steps
 were chosen.
 
@@ -545,8 +545,8 @@ def write_section(page: Path, title: str, text: str) -> None:
 
 INTRODUCTION = """# Applications, measured
 
-What people do with masks, measured on photos that no part of `pocket` was trained on. `python benchmarks/apps.py
-val-000.tar` writes this page; `--only NAME` writes one section.
+What people do with masks, measured on photos outside the training data, except the frames of *A clip*.
+`python benchmarks/apps.py val-000.tar` writes this page; `--only NAME` writes one section.
 """
 SECTIONS: dict[str, tuple[str, Callable[[Path, int], str]]] = {
     "cutout": ("Cut-outs without a prompt", cutouts),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pocketsam import Segmenter
 from pocketsam.evaluation.results import Table
-from pocketsam.evaluation.timing import lone_clicks, take_turns
+from pocketsam.evaluation.timing import single_clicks, take_turns
 from pocketsam.predict.image import load_image
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def gpu_jobs(engine: "TorchEngine", eager: "TorchEngine", image: NDArray[np.uint
     prepared, counted = engine.prepare(embedding), eager.prepare(embedding)
     of_image = decoder + number * sum(part.numel() for part in counted)
     for count in (1, 64, 1024):
-        clicks = lone_clicks(engine.config, count)[:2]
+        clicks = single_clicks(engine.config, count)[:2]
         macs = count_macs(partial(eager.predict_iou, counted, *clicks))
         yield Job(
             f"predict IoU {count}",

@@ -89,7 +89,7 @@ def candidates(
     """What clicks (N, 2) find and no filter drops: K run lengths, predicted IoU (K,), boxes (K, 4)."""
     geometry = Geometry.of(config, *size)
     clicks = torch.from_numpy(geometry.to_model(points.numpy()))
-    logits, confidence = decode_lone_clicks(sam, embedding, clicks)
+    logits, confidence = decode_single_clicks(sam, embedding, clicks)
     multimask = list(config.click_masks)
     logits, confidence = logits[:, multimask].flatten(0, 1), confidence[:, multimask].flatten()
 
@@ -104,8 +104,8 @@ def candidates(
     return [encode(mask.numpy()) for mask in masks], confidence, boxes_of(masks)
 
 
-def decode_lone_clicks(sam: Sam, embedding: Tensor, clicks: Tensor) -> tuple[Tensor, Tensor]:
-    """N lone clicks (N, 2) in model pixels -> logits (N, 4, 4g, 4g), predicted IoU (N, 4)."""
+def decode_single_clicks(sam: Sam, embedding: Tensor, clicks: Tensor) -> tuple[Tensor, Tensor]:
+    """N single clicks (N, 2) in model pixels -> logits (N, 4, 4g, 4g), predicted IoU (N, 4)."""
     points = torch.stack(
         [clicks, torch.zeros_like(clicks)], 1
     )  # and the padding point that stands for "no box"

@@ -45,7 +45,7 @@ from rich.progress import Progress
 
 from pocketsam.config import ModelConfig
 from pocketsam.evaluation.results import Table, percent
-from pocketsam.evaluation.timing import lone_clicks, take_turns
+from pocketsam.evaluation.timing import single_clicks, take_turns
 from pocketsam.predict.embedding import photo_mark
 from pocketsam.utils.files import write
 from pocketsam.utils.rle import RLE
@@ -196,7 +196,7 @@ class Speed:
         return Measured(found.rle, encoded - start, perf_counter() - encoded)
 
     def clicks(self, image: NDArray[np.uint8]) -> dict[str, list[float]]:
-        """The seconds that one lone click on an encoded photo takes, by engine and precision."""
+        """The seconds that one single click on an encoded photo takes, by engine and precision."""
         return kept(self.folder / "clicks.json", partial(self.time_clicks, image))
 
     def time_clicks(self, image: NDArray[np.uint8]) -> dict[str, list[float]]:
@@ -204,7 +204,7 @@ class Speed:
         from everything_reference import decode
 
         sam, config = self.weights
-        points, labels = lone_clicks(config, 1)[:2]
+        points, labels = single_clicks(config, 1)[:2]
         embedding = open_segmenter(self.path, *ENGINES[0], self.threads).open(image).embedding
         tensors = [torch.from_numpy(values) for values in (embedding, points, labels)]
         jobs: dict[str, Callable[[], object]] = {REFERENCE: partial(decode, sam, *tensors)}

@@ -5,7 +5,7 @@
 
 `ablation` prints mean IoU for boxes, 1 and 3 clicks of the float model and of its quantisations, one part of the
 method after the other, and how well their masks agree with the float model's. Each row is kept in the file of `-o`,
-so that a killed run goes on. `files` prints the sizes, the times of the encoder and of a box, and the agreement of
+so that a killed run resumes. `files` prints the sizes, the times of the encoder and of a box, and the agreement of
 PocketSAM's INT8 files, beside those that ONNX Runtime's static quantisation and, where it is installed, NNCF make of
 the same float files.
 

@@ -8,7 +8,7 @@ The models: `pocket`; its weights at half the resolution; and, with --second, a 
 --panes, the glass panes of a shard, annotations of category `glasses`, are measured as well; with --fit, a universal
 perturbation that is made with those photos. Every figure comes from `pocketsam robustness`, whose results lie in
 out/robustness. What is there already, measured by the same command on the same files, is not measured again, and a
-run that was killed goes on: remove the folder to begin afresh. Pictures go into pictures/robustness/ beside the page.
+run that was killed resumes: remove the folder to begin afresh. Pictures go into pictures/robustness/ beside the page.
 """
 
 import json

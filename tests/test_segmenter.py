@@ -24,7 +24,7 @@ def test_a_photo_is_encoded_once_however_many_prompts_follow(engine, photo):
     assert len(engine.decoded) == 3
 
 
-def test_a_lone_click_gets_the_most_confident_of_three(photo):
+def test_a_single_click_gets_the_most_confident_of_three(photo):
     masks = photo.segment(points=(32, 24))
     assert masks.predicted_iou.tolist() == pytest.approx([0.9])
     assert masks.binary[0, 24, 32]

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from pocketsam.config import EFFICIENT_SAM, SAM, TINY_SAM, ModelConfig
 from pocketsam.errors import ModelError
-from pocketsam.graphs import ONNX_FILES
+from pocketsam.graphs import INT8_ENCODER, ONNX_FILES, SALIENCY
 from pocketsam.utils.files import home
 from pocketsam.utils.install import how_to_install, installed
 
 if TYPE_CHECKING:
     from pocketsam.engines import Engine
 
-MODEL_FILES = (*ONNX_FILES, "model.safetensors")
+MODEL_FILES = (*ONNX_FILES, INT8_ENCODER, SALIENCY.file, "model.safetensors")
 """What a model folder may hold."""
 
 

@@ -84,7 +84,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(pocketsam, teacher):
     teacher.ends_at = 4
     code, out, err = pocketsam("photos")
     assert (code, out) == (130, "")
-    assert err == "pocketsam: stopped; 4 of 5 photos are done; the same command goes on from there\n"
+    assert err == "pocketsam: stopped; 4 of 5 photos are done; the same command resumes there\n"
     assert visible() == ["a.jsonl", "a.tar", "b.jsonl.part", "b.tar.part", "store.json"]
     teacher.ends_at = -1
     assert "; 1 embedded now, " in pocketsam("photos")[1]

@@ -180,9 +180,9 @@ def test_an_interrupted_run_goes_on(engine, monkeypatch, pocketsam, output, jour
 def test_ctrl_c_says_what_is_done_and_how_to_go_on(engine, monkeypatch, pocketsam):
     words = (draw(Path("photos"), a=2, b=1, c=3), *FEW, "-o", "all.json")
     said = interrupted(engine, monkeypatch, pocketsam, *words, after=0)
-    assert said == "pocketsam: stopped; 0 of 3 photos are done; the same command goes on from there\n"
+    assert said == "pocketsam: stopped; 0 of 3 photos are done; the same command resumes there\n"
     said = interrupted(engine, monkeypatch, pocketsam, *words, after=2)
-    assert said == "pocketsam: stopped; 2 of 3 photos are done; the same command goes on from there\n"
+    assert said == "pocketsam: stopped; 2 of 3 photos are done; the same command resumes there\n"
 
 
 KILLED = """

@@ -278,7 +278,7 @@ def test_a_signal_to_the_whole_process_group_loses_no_step(number: signal.Signal
     step = step_of(tmp_path / "group" / "state.safetensors")
     assert step >= 10
     lines = [line for line in said.splitlines() if line.startswith(("stopped", "Traceback", "Exception"))]
-    assert lines == [f"stopped at step {step}; the same command goes on from there ({tmp_path / 'group'})"]
+    assert lines == [f"stopped at step {step}; the same command resumes there ({tmp_path / 'group'})"]
     assert process.exitcode == 130
 
 

@@ -2,7 +2,7 @@
 
     photos → opened, one ahead → everything mode → a file for each photo, or the journal → one file of all photos
 
-The journal holds every photo that is done, so that a killed run goes on where it stopped.
+The journal holds every photo that is done, so that a killed run resumes where it stopped.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -81,7 +81,7 @@ def everything_in_photos(
     options: the fields of `automatic.options.Options`.
 
     Until all photos are done, the results are kept in a journal: OUTPUT.part beside the file, or everything.part in
-    the folder. After a run that was killed, the next with the same model, options and settings goes on from there. A
+    the folder. After a run that was killed, the next with the same model, options and settings resumes there. A
     photo that fails does not stop the others. A photo without masks is an image without annotations.
     Raises InputError when an option is refused, the journal is of other settings, or nothing can be written.
     """

@@ -2,9 +2,9 @@
 
     crops → points of a grid → predicted IoU → masks of confident predictions → filters → proposals
 
-Every point of the schedule is a lone click, for which the model predicts several masks and the IoU of each. Masks are
-decoded only where the predicted IoU passes its threshold, and enlarged to the photo's resolution only where they are,
-one a thread, so that time and memory go with what is found. What passes the filters is kept as COCO run lengths.
+Every point of the schedule is a single click, for which the model predicts several masks and the IoU of each. Masks
+are decoded only where the predicted IoU passes its threshold, and enlarged to the photo's resolution only where they
+are, one a thread, so that time and memory go with what is found. What passes the filters is kept as COCO run lengths.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -146,7 +146,7 @@ class _Candidates:
 
 
 def _candidates(view: _View, points: NDArray[np.float64]) -> _Candidates:
-    """The masks of a batch of lone clicks (K, 2), in pixels of the crop."""
+    """The masks of a batch of single clicks (K, 2), in pixels of the crop."""
     engine, settings = view.engine, view.settings
     # Not through Prompts.of: a grid of the user's own may reach the very edge of the photo.
     labels = np.full((len(points), 1), FOREGROUND, np.int32)

@@ -72,6 +72,7 @@ def _command(protocol: "type[Measurement]", group: Protocols) -> Any:
     from pocketsam.evaluation.protocol import EvaluationProtocol
 
     on_photos = issubclass(protocol, EvaluationProtocol)
+    scaled = RAY if issubclass(protocol, EvaluationProtocol) and not protocol.is_timed else {}
     data_argument = typer.Argument(help=DATA, metavar="DATA", hidden=not on_photos)
 
     def measure(
@@ -80,7 +81,7 @@ def _command(protocol: "type[Measurement]", group: Protocols) -> Any:
         output: Annotated[
             Path | None,
             output_option(
-                "The folder of the result; one in evaluation/, named after the model, the protocol and the settings.",
+                "The folder of the result; if not given, one in evaluation/, named by model, protocol and settings.",
                 "FOLDER",
             ),
         ] = None,
@@ -96,7 +97,8 @@ def _command(protocol: "type[Measurement]", group: Protocols) -> Any:
         from pocketsam.utils.progress import Progress
 
         check_words(protocol, data or [], group.table())
-        pool = _pool(scale["ray"]) if scale["ray"] else None
+        address = scale.get("ray")
+        pool = _pool(address) if address else None
         run = Run(model=model, output=output, pool=pool, **how)
         with Progress("photos", resumes=True) as progress:
             outcome = evaluate(protocol, given, run, data or [], progress.update)
@@ -114,5 +116,5 @@ def _command(protocol: "type[Measurement]", group: Protocols) -> Any:
         epilog="\b\nReports:\n" + "\n".join(f"  {name}: {text}" for name, text in protocol.results.items()),
         # What is no option ends among DATA, so that the line about it can name the protocols that have it.
         context_settings={"ignore_unknown_options": True},
-    )(with_options(how=run_options(protocol), given=protocol.options(), scale=RAY)(measure))
+    )(with_options(how=run_options(protocol), given=protocol.options(), scale=scaled)(measure))
     return typer.main.get_command(app)

@@ -18,7 +18,7 @@ def train(
 ) -> None:
     """Train a model by a recipe.
 
-    The same command goes on with a run that was interrupted: Ctrl-C and SIGTERM end it after a whole step.
+    The same command resumes a run that was interrupted: Ctrl-C and SIGTERM end it after a whole step.
     """
     with importing("train", "training"):
         from pocketsam.training.loop import train as run

@@ -9,17 +9,17 @@ import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketsam.data.sample import Dataset, Sample, read_photo
 from pocketsam.errors import DataError
+from pocketsam.predict.formats.pictures import encode_image
 from pocketsam.predict.formats.segmentation import to_rle
-from pocketsam.utils.files import write
+from pocketsam.utils.files import relative_path, write
 from pocketsam.utils.rle import RLE, areas, boxes
 
 KEYS = ("images", "annotations", "categories")
@@ -185,7 +185,7 @@ def write_coco(dataset: Dataset, folder: Path, photos: Iterable[int] | None = No
         if file in files:
             raise DataError(f"{sample.place}: another photo is called {sample.name}, too; write them apart")
         files.add(file)
-        write(file, _png(sample.image))
+        write(file, encode_image(sample.image, ".png"))
         height, width = sample.image.shape[:2]
         image = {"id": i + 1, "file_name": f"{sample.name}.png", "width": width, "height": height}
         images.append(image)
@@ -257,10 +257,10 @@ def _file(image: dict[str, Any], path: Path) -> Path:
 
 def _inside(name: str, place: str) -> Path:
     """`name` as a path within a folder, whichever system it was written on. Raises DataError if it leads out."""
-    path = PureWindowsPath(name)  # knows both kinds of slashes
-    if path.anchor or ".." in path.parts or not path.name or "\0" in name:
-        raise DataError(f"{place}: the file name {name!r} is none within the folder of photos; mend it")
-    return Path(*path.parts)
+    try:
+        return Path(relative_path(name))
+    except ValueError as error:
+        raise DataError(f"{place}: {error}") from error
 
 
 def _names(files: list[Path], ids: list[int]) -> list[str]:
@@ -310,11 +310,3 @@ def _measured(rle: RLE) -> dict[str, Any]:
     x0, y0, x1, y1 = boxes([rle])[0].tolist()
     area = int(areas([rle])[0])
     return {"segmentation": rle, "area": area, "bbox": [x0, y0, x1 - x0, y1 - y0], "iscrowd": 0}
-
-
-def _png(image: NDArray[np.uint8]) -> bytes:
-    written, encoded = cv2.imencode(
-        ".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 2]
-    )
-    assert written
-    return encoded.tobytes()

@@ -1,4 +1,4 @@
-"""Writing a store of embeddings: a shard at a time, so that a killed run goes on and damage is found.
+"""Writing a store of embeddings: a shard at a time, so that a killed run resumes and damage is found.
 
 While a shard is being written both its files end in .part. A photo's members come first, then its line in the index,
 so that whatever has a line can be read. The format: embeddings.py.

@@ -59,9 +59,9 @@ def load(source: Path, options: EngineOptions) -> "OpenVinoEngine | SegmentAnyth
 class Variant(NamedTuple):
     """A graph of the decoder, compiled for what it is to do.
 
-    objects: prompts at a time. usual: for prompts of as many tokens as a lone click or a box has, and no embeddings;
-    with all shapes known OpenVINO needs half the time in bfloat16. alone: each thread runs it by itself, not all of
-    them together.
+    objects: prompts at a time. usual: for prompts of as many tokens as a single click or a box has, and no
+    embeddings; with all shapes known OpenVINO needs half the time in bfloat16. alone: each thread runs it by itself,
+    not all of them together.
     """
 
     name: str

@@ -115,7 +115,7 @@ def evaluate(
 
     given: the protocol's options as they are typed on the command line; None, or nothing, for the default.
     data: files or folders of images with masks; none for `efficiency`.
-    A run that was killed goes on when the same is called again.
+    A run that was killed resumes when the same is called again.
     Raises InputError when the options make no sense, nothing can be measured, or the folder cannot be written to or
     holds the result of other settings; ModelError when the model cannot be used.
     """

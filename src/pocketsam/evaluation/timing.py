@@ -161,7 +161,7 @@ def _jobs(engine: Engine, prompts: Sequence[int]) -> dict[str, Callable[[], obje
     jobs: dict[str, Callable[[], object]] = {ENCODE: lambda: engine.prepare(engine.encode(image))}
     prepared = engine.prepare(engine.encode(image))
     for count in prompts:
-        points, labels, *_ = lone_clicks(engine.config, count)
+        points, labels, *_ = single_clicks(engine.config, count)
         jobs[decode(count)] = partial(_answer_clicks, engine, prepared, points, labels)
     return jobs
 
@@ -172,8 +172,8 @@ def _answer_clicks(
     engine.decode_masks(engine.predict_iou(prepared, points, labels), range(len(points)))
 
 
-def lone_clicks(config: ModelConfig, count: int) -> Sequence[Any]:
-    """So many lone clicks, as `Photo` gives them to an engine."""
+def single_clicks(config: ModelConfig, count: int) -> Sequence[Any]:
+    """So many single clicks, as `Photo` gives them to an engine."""
     size = config.image_size
     geometry = Geometry.of(config, size, size)
     points = np.random.default_rng(count).random((count, 1, 2)) * size

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pocketsam.config import ModelConfig
 from pocketsam.errors import ModelError
-from pocketsam.evaluation.timing import lone_clicks
+from pocketsam.evaluation.timing import single_clicks
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,7 +38,7 @@ def count_work(sam: "Sam", config: ModelConfig) -> list[Work]:
     sam = sam.eval().requires_grad_(False)
     sam.image_encoder.to("meta")  # what it would do is known without doing it
     size, side = sam.image_size, sam.embedding_side
-    points, labels = (torch.from_numpy(values)[None] for values in lone_clicks(config, 1)[:2])
+    points, labels = (torch.from_numpy(values)[None] for values in single_clicks(config, 1)[:2])
     encoding, decoding = FlopCounterMode(display=False), FlopCounterMode(display=False)
     with sdpa_kernel(SDPBackend.MATH):  # written out: the counter does not know every fused kernel
         with encoding:

@@ -73,7 +73,7 @@ def export_everything(model: Path, folder: Path, points_per_side: int) -> Path:
 
 
 def _clicks(config: ModelConfig, count: int) -> Iterator[TensorProto]:
-    """What the decoder takes beside the points' coordinates: each is a lone click, without a former mask."""
+    """What the decoder takes beside the points' coordinates: each is a single click, without a former mask."""
     added = _padding(config)
     labels = np.tile(np.array([FOREGROUND] + added * [PADDING], np.int32), (count, 1))
     yield numpy_helper.from_array(labels, PROMPTS[1].name)
@@ -84,7 +84,7 @@ def _clicks(config: ModelConfig, count: int) -> Iterator[TensorProto]:
 
 
 def _padding(config: ModelConfig) -> int:
-    """How many points of padding follow a lone click; see `Prompts.tokens`."""
+    """How many points of padding follow a single click; see `Prompts.tokens`."""
     return max(1, config.pad_points_to - 1)
 
 
@@ -131,7 +131,7 @@ class _Select(nn.Module):
 
 
 class _Rate(nn.Module):
-    """The masks of lone clicks that are confident, stable and not empty, and the boxes around them."""
+    """The masks of single clicks that are confident, stable and not empty, and the boxes around them."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

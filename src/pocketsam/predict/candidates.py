@@ -98,7 +98,7 @@ def choose(
 ) -> NDArray[np.intp]:
     """SAM's rule for one mask an object: which of the four, (N,), given predicted IoU (N, 4), ambiguous (N,).
 
-    The most confident of the masks that the prompt may mean: `click_masks` for a lone click, which is
+    The most confident of the masks that the prompt may mean: `click_masks` for a single click, which is
     ambiguous, and `prompt_masks`, in SAM mask 0 alone, for anything else.
     """
     clicks, others = np.array(config.click_masks), np.array(config.prompt_masks)

@@ -3,7 +3,7 @@
 1. The images run through the model in float; of every product some rows are kept.
 2. They run through it again, quantised by min-max, for the gradients of the task loss: the KL divergences between the
    masks and between the predicted IoUs of both. (In float, that loss has its minimum, and no gradient.)
-3. The scales of each product are searched for by themselves. A killed run goes on with the product it was at.
+3. The scales of each product are searched for by themselves. A killed run resumes with the product it was at.
 """
 
 from collections.abc import Callable, Sequence

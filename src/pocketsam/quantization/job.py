@@ -1,4 +1,4 @@
-"""Quantising a model from its weights to its files; a run that was killed goes on when the same is done again.
+"""Quantising a model from its weights to its files; a run that was killed resumes when the same is done again.
 
 weights, images → calibrated, with each product's scales kept in a journal → ONNX files, or scales
 """

@@ -1,6 +1,6 @@
 """A protocol on a Ray cluster: images are measured by tasks, a few each, and their results come back to the driver.
 
-The driver keeps the journal, as in a run on one machine (`evaluation/session.py`), and goes on after it was killed.
+The driver keeps the journal, as in a run on one machine (`evaluation/session.py`), and resumes after it was killed.
 """
 
 from collections.abc import Callable, Iterator, Sequence

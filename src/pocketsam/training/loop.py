@@ -51,9 +51,7 @@ def train(recipe: Recipe, quiet: bool = False) -> Path:
         if state.step:
             progress.print(f"going on at step {state.step} of {recipe.last_step}")
         if not _steps(state, progress):
-            progress.print(
-                f"stopped at step {state.step}; the same command goes on from there ({recipe.folder})"
-            )
+            progress.print(f"stopped at step {state.step}; the same command resumes there ({recipe.folder})")
             raise KeyboardInterrupt
     path = recipe.folder / FILE_NAME
     if not quiet:

@@ -99,7 +99,7 @@ def first_prompts(
 
 
 def click_anywhere(extent: Tensor, objects: int, rng: SampleRNG) -> tuple[Tensor, Tensor]:
-    """Lone clicks anywhere in a photo.
+    """Single clicks anywhere in a photo.
 
     extent (B, 2): its width and height in input pixels -> points (B, N, 2, 2), labels (B, N, 2), the second of them a
     padding.

@@ -1,6 +1,6 @@
 """A run's whole state, and one step of it.
 
-The state is a function of the recipe and the step: a run killed at any moment goes on from its last checkpoint and
+The state is a function of the recipe and the step: a run killed at any moment resumes from its last checkpoint and
 ends with the weights of a run that was not killed, bit for bit (on the same machine).
 """
 

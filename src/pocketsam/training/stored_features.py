@@ -1,4 +1,4 @@
-"""Training samples of a head whose encoder stands still: embeddings of photos, computed once and kept in a file."""
+"""Training samples of a head whose encoder is frozen: embeddings of photos, computed once and kept in a file."""
 
 import hashlib
 from collections.abc import Sequence

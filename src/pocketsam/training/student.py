@@ -82,7 +82,7 @@ def _initialise(sam: Sam, paths: list[Path], encoder_only: bool) -> None:
 def _config(recipe: Recipe, sam: Sam, teacher: Teacher | None, decoder_is_frozen: bool) -> ModelConfig:
     """A student sees photos as its teacher does, but for the size.
 
-    With a decoder that learns, mask 0 is valid for every prompt and any of the four masks for a lone click;
+    With a decoder that learns, mask 0 is valid for every prompt and any of the four masks for a single click;
     EfficientSAM's users are given masks 1 to 3 for every prompt, so its network learns these.
     """
     config = teacher.config if teacher else ARCHITECTURES[recipe.model].config

@@ -1,4 +1,4 @@
-"""The teacher: a large model that stands still, and what a student of another size can learn from it.
+"""The teacher: a large model that is frozen, and what a student of another size can learn from it.
 
 Its image embeddings come from a store, where they lie since its encoder ran over the photos once, or from the encoder
 in the loop. Its decoder is small and always here: the student gets a copy of it, and learns from its predictions.

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from pocketsam.errors import InputError
 from pocketsam.utils.words import size
@@ -38,6 +38,17 @@ def check_writable(folder: Path, missing: bool = False) -> None:
         folder = next(place for place in folder.absolute().parents if place.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{folder}: cannot be written to; give a folder that exists and is yours")
+
+
+def relative_path(name: str) -> str:
+    """A file's name as a path within a folder, with slashes, whichever system it was written on.
+
+    Raises ValueError, which says why, if it leads out of the folder.
+    """
+    path = PureWindowsPath(name)  # knows both kinds of slashes
+    if path.anchor or ".." in path.parts or not path.name or "\0" in name:
+        raise ValueError(f"the file name {name!r} is none within the folder of photos; mend it")
+    return path.as_posix()
 
 
 def with_sizes(files: Iterable[Path]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A journal: what a long run has finished, an entry a line, so that a killed run goes on where it stopped."""
+"""A journal: what a long run has finished, an entry a line, so that a killed run resumes where it stopped."""
 
 import hashlib
 import json

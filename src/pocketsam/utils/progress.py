@@ -29,7 +29,7 @@ class Progress:
         name: of what is counted.
         total: how many there are; None while that is not known.
         done: how many were done before.
-        resumes: whether to say on Ctrl-C how far it is, and that the same command goes on.
+        resumes: whether to say on Ctrl-C how far it is, and that the same command resumes.
         quiet: show nothing, as in all processes of a run but one.
         console: where it is shown instead. clock: the time in seconds.
     """
@@ -70,7 +70,7 @@ class Progress:
             self._bar.stop()
         if self._resumes and kind is KeyboardInterrupt:
             of = "" if self.total is None else f" of {self.total}"
-            self.warn(f"stopped; {self.done}{of} {self.name} are done; the same command goes on from there")
+            self.warn(f"stopped; {self.done}{of} {self.name} are done; the same command resumes there")
 
     def update(self, done: int, total: int | None = None, status: str = "") -> None:
         """So many are done. total: if it is known now. status: what else there is to say, such as the loss."""

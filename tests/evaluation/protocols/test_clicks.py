@@ -215,7 +215,7 @@ def test_small_objects_are_looked_at_twice_where_told(tmp_path):
     assert engine.encoded == 2 + len(COLUMNS)
 
 
-def test_without_a_lone_click_nothing_is_said_of_the_predicted_iou(photos, perfect):
+def test_without_a_single_click_nothing_is_said_of_the_predicted_iou(photos, perfect):
     report = Clicks((2,)).summarise(evaluate(perfect, photos, clicks=(2,)))
     assert len(report.tables) == 3
     assert "predicted_iou" not in report.numbers

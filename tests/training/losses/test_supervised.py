@@ -31,7 +31,7 @@ def logits(target: Tensor) -> Tensor:
 IOU = torch.tensor([[[0.2, 0.9, 0.3, 0.1]]])
 
 
-def test_a_lone_click_teaches_mask_0_and_the_best_of_three(logits: Tensor, target: Tensor) -> None:
+def test_a_single_click_teaches_mask_0_and_the_best_of_three(logits: Tensor, target: Tensor) -> None:
     losses, _ = round_losses(logits, IOU, target, torch.tensor([[True]]))
     each = mask_loss(logits[0, 0], target.expand(1, 4, 8, 8)[0])
     assert float(losses["mask_loss"]) == pytest.approx(float((each[0] + each[2]) / 2))
@@ -42,7 +42,7 @@ def test_a_lone_click_teaches_mask_0_and_the_best_of_three(logits: Tensor, targe
     assert float(losses["iou_loss"]) == pytest.approx(float(((IOU - true_iou) ** 2).mean()))
 
 
-def test_a_lone_click_is_shown_the_most_confident_mask(logits: Tensor, target: Tensor) -> None:
+def test_a_single_click_is_shown_the_most_confident_mask(logits: Tensor, target: Tensor) -> None:
     losses, chosen = round_losses(logits, IOU, target, torch.tensor([[True]]))
     assert torch.equal(chosen[0, 0], logits[0, 0, 1])
     assert float(losses["iou"]) == 0.0

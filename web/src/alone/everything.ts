@@ -42,7 +42,7 @@ export async function segmentEverything<P>(
   return kept.map((i) => describe(found[i]!, found[i]!.iou));
 }
 
-/** What a batch of lone clicks found: masks, the numbers of the points that found one or nearly did, certain cells. */
+/** What a batch of single clicks found: masks, the numbers of the points that found one or nearly did, certain cells. */
 async function candidates<P>(
   decoder: Decoder<P>, geometry: Geometry, points: Point[], report: (done: number) => void,
 ): Promise<{ masks: Found[]; promising: number[]; certain: Uint8Array }> {

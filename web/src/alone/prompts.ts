@@ -54,7 +54,7 @@ function inside([x0, y0, x1, y1]: Box, width: number, height: number): Box {
   return clipped;
 }
 
-/** SAM's rule for one mask: the most confident of those that the prompt may mean; a lone click is ambiguous. */
+/** SAM's rule for one mask: the most confident of those that the prompt may mean; a single click is ambiguous. */
 export function choose(predictedIou: ArrayLike<number>, { labels, box }: Prompt, config: ModelConfig): number {
   const ambiguous = !box && labels.filter((label) => label !== PADDING).length === 1;
   const allowed = ambiguous ? config.click_masks : config.prompt_masks;

@@ -3,7 +3,7 @@
 The protocol of MobileSAM (arXiv 2306.14289): Table 2 prompts with one point, Table 7 with a foreground and a
 background point at a fixed distance from each other. The teacher's mask counts as ground truth, so images need no
 masks. The points are sampled from the whole image, wherever they fall, and each model gives the mask that its user
-would get: of a lone click's multimask output, the most confident one. Where both find nothing, they agree.
+would get: of a single click's multimask output, the most confident one. Where both find nothing, they agree.
 """
 
 from collections.abc import Callable, Mapping, Sequence

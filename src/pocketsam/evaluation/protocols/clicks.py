@@ -2,12 +2,12 @@
 
 The protocol of EfficientSAM (arXiv 2312.00863, Table 4): clicks are sampled uniformly among the pixels of the
 ground-truth mask, and the box is its tightest box. The paper compares the most confident mask of a multimask output;
-a user of SAM gets that for a lone click alone, and mask 0 for any other prompt. Both are measured: "box" is the mask
-that a user gets, "box, most confident" the paper's. IoU is taken at the image's resolution, and the mean is over
+a user of SAM gets that for a single click, and mask 0 for any other prompt. Both are measured: "box" is the mask that
+a user gets, "box, most confident" the paper's. IoU is taken at the image's resolution, and the mean is over
 masks. An image is encoded once, and each kind of prompt is decoded in one call for all its masks.
 
 Of the box masks there are also boundary IoU (Cheng et al. 2021, arXiv 2103.16562) and the share with a high IoU; of
-the masks of a lone click, how well the predicted IoU tells the true one: Pearson's correlation, and a calibration
+the masks of a single click, how well the predicted IoU tells the true one: Pearson's correlation, and a calibration
 table.
 """
 

@@ -68,7 +68,8 @@ def measure_efficiency(
     """Size, multiply-adds, time and memory of each benchmark case, and how many times as fast as the first it is.
 
     seconds: how long each case is timed at each job, after a call that does not count (see `take_turns`).
-    prompts: the numbers of lone clicks to decode at a time. progress: is called with how many of all steps are done.
+    prompts: the numbers of single clicks to decode at a time.
+    progress: is called with how many of all steps are done.
     Times are of whole calls, NumPy in and NumPy out. Peak memory is the process's, interpreter and libraries
     included; on CUDA it is what PyTorch allocated on the device.
     Raises InputError when there is nothing to measure; ModelError when a case cannot run; PocketSAMError when

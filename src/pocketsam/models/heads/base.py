@@ -42,7 +42,7 @@ class KeepMaps(nn.Module):
 class HeadModel(nn.Module):
     """Normalised pixels (B, 3, S, S) -> what the head gives.
 
-    The encoder has no neck. learns_encoder: otherwise it stands still, as in a linear probe. keeps_statistics: its
+    The encoder has no neck. learns_encoder: otherwise it is frozen, as in a linear probe. keeps_statistics: its
     batch normalisation keeps the statistics of an earlier training: a few photos a step make poor ones.
     """
 
@@ -59,7 +59,7 @@ class HeadModel(nn.Module):
         image_encoder.requires_grad_(learns_encoder)
 
     def train(self, mode: bool = True) -> "HeadModel":
-        """See `nn.Module.train`; an encoder that stands still, and statistics that are kept, stay as they are."""
+        """See `nn.Module.train`; an encoder that is frozen, and statistics that are kept, stay as they are."""
         super().train(mode)
         if not self.learns_encoder:
             self.image_encoder.eval()

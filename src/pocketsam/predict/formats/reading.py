@@ -7,7 +7,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from zipfile import Path as ZipPath
 
@@ -16,6 +16,7 @@ from pocketsam.predict.formats import FORMATS, Format, format_named
 from pocketsam.predict.formats.labelled import Classes, LabelledPhoto, LabelSet
 from pocketsam.predict.formats.photos import Folder, Photos, files_in
 from pocketsam.predict.formats.xml import parse
+from pocketsam.utils.files import relative_path
 
 READABLE = tuple(format for format in FORMATS if format.reads)
 NAMES = ", ".join(format.name for format in READABLE)
@@ -214,7 +215,7 @@ def _unreadable(path: Folder, error: Exception) -> InputError:
 
 def _inside(name: str, path: Folder) -> str:
     """`name` as a path within a folder, with slashes. Raises InputError if it leads out."""
-    parts = PureWindowsPath(name)  # knows both kinds of slashes
-    if parts.anchor or ".." in parts.parts or not parts.name or "\0" in name:
-        raise InputError(f"{path}: the file name {name!r} is none within the folder of photos; mend it")
-    return parts.as_posix()
+    try:
+        return relative_path(name)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error

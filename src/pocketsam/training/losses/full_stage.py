@@ -131,5 +131,5 @@ def _no_cache(device: str) -> torch.autocast:
 
 
 def _is_click(labels: Tensor) -> Tensor:
-    """Which prompts are a lone click, (B, N) bool; the others end in a box's corner."""
+    """Which prompts are a single click, (B, N) bool; the others end in a box's corner."""
     return labels[..., -1] != BOX_END

@@ -1,12 +1,12 @@
 """Training on masks (SAM, arXiv 2304.02643, appendix A): prompts in, losses out.
 
 Round 0 draws the prompts; each later round adds a click where the model was wrong and feeds its own logits back.
-A lone click is ambiguous: of its three masks only the best is supervised (section 3, "Resolving ambiguity").
+A single click is ambiguous: of its three masks only the best is supervised (section 3, "Resolving ambiguity").
 Mask 0, the single answer, is supervised for every prompt, so that a small model has one to give when it cannot tell.
 
 The masks are the ground truth or what a teacher finds at clicks anywhere. With encoder and decoder learning
 together this is MobileSAM's coupled distillation (arXiv 2306.14289, section 3.2); with the teacher's decoder, frozen,
-it is the semi-coupled one: the encoder learns from the masks alone, through a decoder that stands still.
+it is the semi-coupled one: the encoder learns from the masks alone, through a decoder that is frozen.
 """
 
 from collections.abc import Sequence

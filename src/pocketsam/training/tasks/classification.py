@@ -18,7 +18,7 @@ class ClassificationRecipe(HeadRecipe):
 
     method: Literal["classification"]
     linear_probe: bool = False
-    """The encoder stands still, and the classifier alone learns."""
+    """The encoder is frozen, and the classifier alone learns."""
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     mixup: float = Field(0.0, ge=0)
     """α of the shares of two blended photos; 0 for none."""

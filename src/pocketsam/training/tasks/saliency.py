@@ -1,6 +1,6 @@
 """A saliency head on a model's image embedding, for cut-outs without a prompt. The loss is `losses/saliency.py`.
 
-The encoder stands still, so that its embeddings serve prompts as before: they are computed once, before the first
+The encoder is frozen, so that its embeddings serve prompts as before: they are computed once, before the first
 step, of each photo and of its mirror image.
 """
 

@@ -53,7 +53,7 @@ def cut_out(photo: Photo, head: SaliencyHead) -> NDArray[np.uint8]:
 
 
 def cut_out_instances(photo: Photo, head: SaliencyHead) -> list[NDArray[np.uint8]]:
-    """Each salient object by itself: the box of each salient region is the prompt for its mask.
+    """Each salient object by itself, uint8 (H, W, 4) RGBA: the box of each salient region is the prompt for its mask.
 
     Raises as `cut_out` does.
     """

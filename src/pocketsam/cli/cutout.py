@@ -18,7 +18,9 @@ def cutout(
     output: Annotated[Path | None, output_option("A folder, or a .png or .webp file for one photo.")] = None,
     instances: Annotated[bool, typer.Option("--instances", help="Each salient object by itself.")] = False,
     model: Model = "pocket",
-    threads: Annotated[int | None, typer.Option(help="CPU threads; all cores, if not given.", min=1)] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; all cores, if not given.", metavar="N", min=1)
+    ] = None,
 ) -> None:
     """Cut the main object out of photos, without a prompt.
 

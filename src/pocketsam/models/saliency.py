@@ -55,6 +55,7 @@ class SaliencyHead(nn.Module):
         self.coarse, self.output = nn.Conv2d(width, 1, 1), nn.Conv2d(at4, 1, 3, padding=1)
 
     def forward(self, embedding: Tensor) -> Tensor:
+        """An embedding (B, C, g, g) -> logits of the salient object (B, 1, 4 g, 4 g)."""
         return self.outlines(self.context(embedding), embedding)
 
     def context(self, embedding: Tensor) -> Tensor:

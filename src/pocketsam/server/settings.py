@@ -35,11 +35,15 @@ class Settings:
     )
     host: str = field(
         default="127.0.0.1",
-        metadata=option(str, "The address to listen on; one that other computers can reach needs --token."),
+        metadata=option(
+            str,
+            "The address to listen on; one that other computers can reach needs --token.",
+            metavar="ADDRESS",
+        ),
     )
     port: int = field(
         default=8000,
-        metadata=option(int, "The port; 0 for any that is free.", minimum=0, maximum=65535),
+        metadata=option(int, "The port; 0 for any that is free.", metavar="N", minimum=0, maximum=65535),
     )
     token: str | None = field(
         default=None,

@@ -20,7 +20,10 @@ Map = NDArray[np.float64]
 
 
 def psnr(sent: Image, received: Image, weights: NDArray[np.generic]) -> float:
-    """The peak signal-to-noise ratio in dB over all colours; infinite for equal pixels, NaN where none counts."""
+    """The peak signal-to-noise ratio in dB over all colours; infinite for equal pixels, NaN where none counts.
+
+    sent, received: uint8 (H, W, 3). weights: (H, W); pixels count where it is not 0.
+    """
     inside = np.asarray(weights, np.bool_)
     if not inside.any():
         return float("nan")
@@ -31,6 +34,7 @@ def psnr(sent: Image, received: Image, weights: NDArray[np.generic]) -> float:
 def ssim(sent: Image, received: Image, weights: NDArray[np.generic]) -> float:
     """The mean structural similarity of the brightness (Wang et al., TIP 2004); NaN where no pixel counts.
 
+    sent, received: uint8 (H, W, 3). weights: (H, W), how much each pixel counts, 0 or more.
     At the photo's edge the window is reflected, so that every pixel has a value.
     """
     luminance, structure = _maps(_brightness(sent), _brightness(received))
@@ -38,7 +42,10 @@ def ssim(sent: Image, received: Image, weights: NDArray[np.generic]) -> float:
 
 
 def ms_ssim(sent: Image, received: Image, weights: NDArray[np.generic]) -> float:
-    """The structural similarity at five scales; NaN where no pixel counts, or a side has fewer than 16 pixels."""
+    """The structural similarity at five scales; NaN where no pixel counts, or a side has fewer than 16 pixels.
+
+    sent, received, weights: as in `ssim`.
+    """
     if min(sent.shape[:2]) < 2 ** (len(SCALE_WEIGHTS) - 1):
         return float("nan")
     scales = list(_scales(_brightness(sent), _brightness(received), np.asarray(weights, np.float64)))

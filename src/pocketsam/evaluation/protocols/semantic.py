@@ -123,7 +123,10 @@ def predict_classes(predictor: HeadPredictor, photo: NDArray[np.uint8]) -> NDArr
 
 
 def confusion(truth: NDArray[np.uint8], found: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
-    """How many pixels of each true class (rows) were given each class (columns); those IGNORED do not count."""
+    """How many pixels of each true class (rows) were given each class (columns); those IGNORED do not count.
+
+    truth, found: (H, W) uint8 -> (classes, classes) int64.
+    """
     labelled = truth != IGNORED
     pairs = truth[labelled].astype(np.int64) * classes + found[labelled]
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)

@@ -44,4 +44,5 @@ class ImageEncoder(nn.Module, ABC):
         """The feature maps that the neck is given, the finest first: (B, C_i, S/stride_i, S/stride_i) each."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """An image (B, 3, S, S) -> its embedding (B, C, S/16, S/16)."""
         return cast(Tensor, self.neck(*self.forward_features(x)))

@@ -72,6 +72,7 @@ class Detector(nn.Module):
         self.mask_head = MaskHead(classes, channels, depth) if masks else None
 
     def forward(self, maps: Sequence[Tensor]) -> Found:
+        """The encoder's maps (B, C_i, H_i, W_i) -> what the box head says of each cell, and the pyramid's levels."""
         levels = self.pyramid(maps)
         return Found(self.box_head(levels[FINEST_BOXES:]), levels)
 

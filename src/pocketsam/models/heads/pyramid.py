@@ -40,6 +40,7 @@ class FeaturePyramid(nn.Module):
             )
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The encoder's maps (B, C_i, H_i, W_i) -> a level for each stride, (B, channels, S/stride, S/stride)."""
         levels = [
             cast(Tensor, lateral(maps[source]))
             for lateral, source in zip(self.lateral, self.sources, strict=True)

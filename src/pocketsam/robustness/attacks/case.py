@@ -86,13 +86,13 @@ def white_box(segmenter: Segmenter, surrogate: OpenModel | None) -> "WhiteBox":
 
 
 def as_jpeg(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The photo after saving as JPEG, quality 75."""
+    """The photo, uint8 (H, W, 3), after saving as JPEG, quality 75."""
     Image.fromarray(image).save(file := BytesIO(), "JPEG", quality=JPEG_QUALITY)
     return np.asarray(Image.open(file))
 
 
 def resized(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The photo at half its size, and enlarged again."""
+    """The photo, uint8 (H, W, 3), at half its size, and enlarged again."""
     height, width = image.shape[:2]
     half = cv2.resize(image, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.resize(half, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)

@@ -88,6 +88,7 @@ class BrightEngine(OneStep):
 
     def __init__(self):
         self.encoded = 0
+        self.prompts = []
 
     def encode(self, image):
         self.encoded += 1
@@ -95,6 +96,7 @@ class BrightEngine(OneStep):
         return np.resize(cells - STEP / 2, (1, 256, 8, 8)).astype(np.float32)  # the cells, several times over
 
     def decode(self, embedding, points, labels, mask_input, has_mask):
+        self.prompts.append((points, labels, mask_input))
         cells = embedding.ravel()[: 32 * 32].reshape(32, 32)
         return np.tile(20 * cells / STEP, (len(points), 4, 1, 1)), np.tile(
             np.float32([0.5, 0.7, 0.9, 0.8]), (len(points), 1)

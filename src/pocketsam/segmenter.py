@@ -24,7 +24,8 @@ from pocketsam.predict.image import Source, load_image, preprocess, source_name
 from pocketsam.predict.masks import Masks
 from pocketsam.predict.objects import ObjectPrompt, alike, arguments
 from pocketsam.predict.prompts import Prompts
-from pocketsam.predict.zoom import averaged, placed, prompt_in, windows
+from pocketsam.predict.zoom import Window, averaged, in_photo, prompt_in, windows
+from pocketsam.utils.rle import RLE
 from pocketsam.zoo import open_engine_of
 
 if TYPE_CHECKING:
@@ -223,21 +224,32 @@ class Photo:
     def zoomed(self, masks: Masks, refine: bool = False) -> Masks:
         """The masks after a second look at those that are small, in a window around each: see `predict/zoom.py`.
 
-        masks: of prompts on this photo. refine: as in `segment`. The encoder runs once more for each small object.
-        The logits of masks that were looked at again are 10 inside and -10 outside.
-        Raises InputError when only the photo's embedding was opened.
+        masks: one for each prompted object of this photo, as `segment` gives them; their logits stay.
+        refine: whether to move the outlines of all masks to the edges in the photo.
+        The encoder runs once more for each small object. Large objects, and corrections of an earlier mask, are not
+        looked at again; nor are objects that were not found by their clicks.
+        Raises InputError for other masks, and when only the photo's embedding was opened.
         """
         image = photo_of(self.image, self.name)
-        looks = {}
-        for i, window in windows(masks).items():
-            x0, y0, x1, y1 = window
-            part = Photo(
-                self._engine, np.ascontiguousarray(image[y0:y1, x0:x1]), self.name, batch=self._batch
-            )
-            second = part.candidates(**prompt_in(window, masks, i, part.geometry)).best()
-            both = averaged(window, masks, i, second)
-            looks[i] = window, both.refined() if refine else both
-        return placed(masks.refined() if refine else masks, looks)
+        if masks.size != image.shape[:2]:
+            raise InputError(f"{masks.file_name}: these masks are of another photo than {self.name}")
+        looks = {i: self._look(masks, i, window, refine) for i, window in windows(masks).items()}
+        found = masks.replaced({i: look for i, look in looks.items() if look is not None})
+        return found.refined() if refine else found
+
+    def _look(self, masks: Masks, i: int, window: Window, refine: bool) -> tuple[RLE, float] | None:
+        """The run lengths and the predicted IoU of mask i by both looks; None where they find nothing together."""
+        assert self.image is not None
+        x0, y0, x1, y1 = window
+        part = Photo(
+            self._engine, np.ascontiguousarray(self.image[y0:y1, x0:x1]), self.name, batch=self._batch
+        )
+        candidates = part.candidates(**prompt_in(window, masks, i, part.geometry))
+        both = averaged(window, masks, i, candidates.best())
+        if both.empty[0]:
+            return None
+        rle = in_photo(window, both.refined() if refine else both, masks.size)
+        return rle, float(both.predicted_iou[0])
 
     def candidates(
         self,

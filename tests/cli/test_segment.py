@@ -134,7 +134,7 @@ def test_small_objects_are_looked_at_twice_on_demand(pocketsam, samples):
     code, _, err = pocketsam(
         samples / "cap.jpg", "--point", "220,220", "--zoom", "--multimask", "-o", "x.json"
     )
-    assert code == 2 and "zoom gives one mask for each object, multimask three" in err
+    assert code == 2 and "--zoom gives one mask for each object, --multimask three" in err
 
 
 @pytest.fixture

@@ -68,11 +68,13 @@ class TextPhoto:
             nothing = self.photo.segment(boxes=(0, 0, self.geometry.width, self.geometry.height))
             return nothing[[]].scored(np.zeros(0, np.float32))
         prompts = [ObjectPrompt(box=one.box, name=one.name) for one in found]
+        zoom = options.pop("zoom", False)  # a second look at duplicates would be for nothing
         masks = self.photo.segment_objects(prompts, **options)
         scores = np.array([one.score for one in found], np.float32)
         _, first = np.unique(masks.objects, return_index=True)
         kept = nms(masks.boxes[first], scores, SAME)
-        return masks.scored(scores)[np.flatnonzero(np.isin(masks.objects, kept) & ~masks.empty)]
+        distinct = masks.scored(scores)[np.flatnonzero(np.isin(masks.objects, kept) & ~masks.empty)]
+        return self.photo.zoomed(distinct, options.get("refine", False)) if zoom else distinct
 
     def segment(self, *prompts: Any, **options: Any) -> Masks:
         """As `Photo.segment`: by prompts other than text."""

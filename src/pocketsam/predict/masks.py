@@ -4,7 +4,7 @@ A result keeps the decoder's low-resolution logits, which are small. Masks at th
 areas, COCO run lengths and polygons are made from them when they are first used.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -33,7 +33,7 @@ class Masks(Conversions):
     objects: (N,) int, the prompted object each mask belongs to. prompts: those of the objects, drawn on overlays.
     names: N class names, for files; "object" for each when not given.
     scores: (N,) float32, a detector's score of each mask's object, where a detector found the objects.
-    rle: N run lengths of the masks at the photo's resolution, where they are not simply those of the logits.
+    rle: N run lengths of the masks at the photo's resolution; None, for one or for all, for those of the logits.
     box_margin: the masks of boxes have no pixels outside these, enlarged by this fraction of their sides; None keeps
     all.
     smallest_region: holes and islands of fewer cells of the logits than this are not part of the masks; 0 keeps all.
@@ -49,7 +49,7 @@ class Masks(Conversions):
         objects: NDArray[np.intp] | None = None,
         prompts: Prompts | None = None,
         names: Sequence[str] | None = None,
-        rle: list[RLE] | None = None,
+        rle: Sequence[RLE | None] | None = None,
         smallest_region: float = 0.0,
         scores: NDArray[np.float32] | None = None,
         box_margin: float | None = None,
@@ -65,7 +65,7 @@ class Masks(Conversions):
         self.smallest_region = smallest_region
         self.scores = scores
         self.box_margin = box_margin
-        self._rle = rle
+        self._rle = [None] * len(logits) if rle is None else list(rle)
 
     @classmethod
     def join(cls, parts: Sequence["Masks"], order: Sequence[int] | None = None) -> "Masks":
@@ -85,9 +85,7 @@ class Masks(Conversions):
             objects=np.concatenate([numbers[part.objects + start] for part, start in moved]),
             prompts=Prompts.join(prompts)[np.argsort(numbers)] if len(prompts) == len(parts) else None,
             names=[name for part in parts for name in part.names],
-            rle=None
-            if all(part._rle is None for part in parts)
-            else [rle for part in parts for rle in part.rle],
+            rle=[rle for part in parts for rle in part._rle],
         )
         return joined[np.argsort(joined.objects, kind="stable")]
 
@@ -102,7 +100,7 @@ class Masks(Conversions):
             objects=self.objects[kept],
             names=[self.names[i] for i in kept],
             scores=None if self.scores is None else self.scores[kept],
-            rle=None if self._rle is None else [self._rle[i] for i in kept],
+            rle=[self._rle[i] for i in kept],
         )
 
     def __iter__(self) -> Iterator["Masks"]:
@@ -126,8 +124,8 @@ class Masks(Conversions):
     def _binary(self, i: int) -> NDArray[np.bool_]:
         if "binary" in self.__dict__:
             return np.asarray(self.binary[i])
-        if self._rle is not None:
-            return decode(self._rle[i])
+        if (given := self._rle[i]) is not None:
+            return decode(given)
         mask, limits = self.geometry.logits_to_photo(self._cleaned(i)) > 0, self._limits(i)
         return mask if limits is None else _within(limits, mask)
 
@@ -137,6 +135,10 @@ class Masks(Conversions):
             return None
         return self.prompts.limits(int(self.objects[i]), self.box_margin, self.size)
 
+    def ends_at_box(self, i: int) -> bool:
+        """Whether mask i has no pixels beyond the box of its prompt, whatever its logits say."""
+        return self._limits(i) is not None
+
     def _cleaned(self, i: int) -> NDArray[np.float32]:
         return clean_logits(self.logits[i], self.smallest_region)
 
@@ -144,9 +146,7 @@ class Masks(Conversions):
     def rle(self) -> list[RLE]:
         """N COCO run-length encodings: {"size": [H, W], "counts": str}."""
         # One mask at a time: all of them at the resolution of a large photo may not fit into memory.
-        if self._rle is not None:
-            return self._rle
-        return [encode(self._binary(i)) for i in range(len(self))]
+        return [given or encode(self._binary(i)) for i, given in enumerate(self._rle)]
 
     @cached_property
     def areas(self) -> NDArray[np.int64]:
@@ -161,10 +161,11 @@ class Masks(Conversions):
     def refined(self) -> "Masks":
         """These masks with outlines that follow the edges in the photo: see `refine`. Logits and predicted IoU stay.
 
+        Masks of a second look, and those that are refined already, stay as they are.
         Raises InputError when the masks were made without the photo.
         """
         photo = photo_of(self.image, self.file_name)
-        return self._with(rle=[self._refined(i, photo) for i in range(len(self))])
+        return self._with(rle=[given or self._refined(i, photo) for i, given in enumerate(self._rle)])
 
     def _refined(self, i: int, photo: NDArray[np.uint8]) -> RLE:
         rle, limits = refine(self._cleaned(i), photo, self.geometry), self._limits(i)
@@ -182,14 +183,16 @@ class Masks(Conversions):
         """These masks with a detector's score for each prompted object, (objects,)."""
         return self._with(scores=np.asarray(scores, np.float32)[self.objects])
 
-    def with_logits(
-        self,
-        logits: NDArray[np.float32],
-        predicted_iou: NDArray[np.float32],
-        rle: list[RLE] | None = None,
-    ) -> "Masks":
-        """These masks with other logits (N, h, w), predicted IoU (N,) and run lengths, if not those of the logits."""
-        return self._with(logits=logits, predicted_iou=predicted_iou, rle=rle)
+    def with_logits(self, logits: NDArray[np.float32], predicted_iou: NDArray[np.float32]) -> "Masks":
+        """These masks with other logits (N, h, w), and predicted IoU (N,)."""
+        return self._with(logits=logits, predicted_iou=predicted_iou, rle=None)
+
+    def replaced(self, others: Mapping[int, tuple[RLE, float]]) -> "Masks":
+        """These masks with other run lengths and predicted IoU for those of some numbers. The logits stay."""
+        predicted_iou, rle = self.predicted_iou.copy(), list(self._rle)
+        for i, other in others.items():
+            rle[i], predicted_iou[i] = other
+        return self._with(predicted_iou=predicted_iou, rle=rle)
 
     @property
     def _object_count(self) -> int:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pocketsam.errors import InputError
 from pocketsam.predict.formats import FORMATS
 from pocketsam.utils.options import OUTPUT, option
 
@@ -14,7 +15,7 @@ SUFFIXES = "; ".join(f"{' '.join(format.suffixes)} ({format.what})" for format i
 class ResultWords:
     """output: a folder or a file, whose suffix chooses the format; None for the working directory.
 
-    multimask, refine, zoom: as in `Photo.segment`.
+    multimask, refine, zoom: as in `Photo.segment`. Raises InputError for multimask with zoom.
     """
 
     output: Path | None = field(
@@ -39,6 +40,12 @@ class ResultWords:
             bool, "Look at small objects a second time, in the part of the photo around each. Slower."
         ),
     )
+
+    def __post_init__(self) -> None:
+        if self.multimask and self.zoom:
+            raise InputError(
+                "--zoom gives one mask for each object, --multimask three; leave out one of the two"
+            )
 
     def options(self) -> dict[str, Any]:
         """The arguments of `Photo.segment` that these are."""

@@ -1,23 +1,23 @@
 """A second look at small objects: the part of the photo around each is given to the model by itself.
 
-A model sees every photo at one resolution, where an object of a hundredth of the photo is a few cells wide. In a
-window around it, the same model sees it several times as large: zoom-in, as in f-BRS (Sofiiuk et al. 2020, arXiv
+A model sees every photo at one resolution, where an object of a hundredth of the photo spans a tenth of each side. In
+a window around it, the same model sees it several times as large: zoom-in, as in f-BRS (Sofiiuk et al. 2020, arXiv
 2001.10331) and RITM (arXiv 2102.06583). A window alone shows too little of what is around the object, and a click in
 it is often taken for a part of the object. So both looks count: their logits are averaged.
 """
 
-from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.config import FOREGROUND, PADDING
+from pocketsam.config import FOREGROUND
+from pocketsam.errors import InputError
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.masks import Masks
 from pocketsam.predict.prompts import Prompts
-from pocketsam.utils.rle import decode, encode_at
+from pocketsam.utils.rle import RLE, decode, encode_at
 
 Window: TypeAlias = tuple[int, int, int, int]
 """A part of a photo: XYXY in pixels, x1 and y1 exclusive."""
@@ -33,31 +33,42 @@ LARGEST = 0.7
 
 
 def windows(masks: Masks) -> dict[int, Window]:
-    """The windows of the objects that are small enough, by the number of the mask.
+    """The windows of the objects that are worth a second look, by the number of the mask.
 
-    An object reaches as far as its box or, without one, as its mask and the clicks on it.
+    Not worth it are large objects, those that were not found by their clicks, and corrections of an earlier mask,
+    which take nothing away but what is clicked on. Raises InputError for masks without prompts, or several of one
+    object.
     """
+    prompts = masks.prompts
+    if prompts is None or len(np.unique(masks.objects)) < len(masks):
+        raise InputError("zoom takes the masks of prompts, one for each object, as segment gives them")
     height, width = masks.size
-    extents = (_extent(masks, i) for i in range(len(masks)))
-    found = {i: _window(extent, masks.size) for i, extent in enumerate(extents) if extent is not None}
-    return {
-        i: (x0, y0, x1, y1)
-        for i, (x0, y0, x1, y1) in found.items()
-        if (x1 - x0) * (y1 - y0) <= LARGEST * height * width
-    }
+    empty, found = masks.empty, {}
+    for i, number in enumerate(masks.objects.tolist()):
+        extent = None if prompts.corrections[number] else _extent(masks, prompts, i, bool(empty[i]))
+        if extent is None:
+            continue
+        x0, y0, x1, y1 = _window(extent, masks.size)
+        if (x1 - x0) * (y1 - y0) <= LARGEST * height * width:
+            found[i] = x0, y0, x1, y1
+    return found
 
 
 def prompt_in(window: Window, masks: Masks, i: int, geometry: Geometry) -> dict[str, Any]:
     """The prompt of mask i as arguments of `Photo.segment` for the photo in the window, whose geometry is given.
 
-    Clicks outside the window, which can only be background, are left out.
+    Background clicks outside the window move to its edge. A click is on the middle of its pixel, which the window
+    enlarges; SAM's own half pixel is one of the model.
     """
-    prompts, number = _prompts(masks), int(masks.objects[i])
-    corner, given = np.array(window[:2], np.float32), {}
-    points, labels = prompts.points[number] - corner, prompts.labels[number]
-    if len(points):
-        outside = ((points < 0) | (points >= (geometry.width, geometry.height))).any(axis=1)
-        given = {"points": points, "labels": np.where(outside, PADDING, labels)}
+    assert masks.prompts is not None
+    prompts, number = masks.prompts, int(masks.objects[i])
+    corner = np.array(window[:2], np.float32)
+    given: dict[str, Any] = {}
+    labels = prompts.labels[number]
+    if (kept := labels >= 0).any():  # no padding
+        middles = prompts.points[number][kept] - corner + 0.5 - 0.5 / geometry.scale
+        last = np.array([geometry.width, geometry.height]) - 0.5
+        given = {"points": middles.clip(0, last), "labels": labels[kept]}
     if (box := _box(prompts, number)) is not None:
         given["boxes"] = box - np.tile(corner, 2)
     if prompts.mask_input is not None:
@@ -66,24 +77,20 @@ def prompt_in(window: Window, masks: Masks, i: int, geometry: Geometry) -> dict[
 
 
 def averaged(window: Window, masks: Masks, i: int, second: Masks) -> Masks:
-    """The mask of the second look, in the window, with the mean of both looks' logits and predicted IoU."""
+    """The mask of the second look, in the window, with the mean of both looks' logits and predicted IoU.
+
+    Logits are weighted by the square of their predicted IoU: the look that the model is surer of counts more.
+    """
     first = logits_in(window, masks.logits[i], masks.geometry, second.geometry)
-    predicted_iou = masks.predicted_iou[i : i + 1] + second.predicted_iou
-    return second.with_logits(
-        np.asarray((first + second.logits) / 2, np.float32), np.asarray(predicted_iou / 2, np.float32)
-    )
+    predicted_iou = np.array([masks.predicted_iou[i], second.predicted_iou[0]])
+    weights = predicted_iou.clip(1e-3) ** 2
+    logits = np.average([first, second.logits[0]], axis=0, weights=weights).astype(np.float32)
+    return second.with_logits(logits[None], predicted_iou.mean(keepdims=True))
 
 
-def placed(masks: Masks, looks: Mapping[int, tuple[Window, Masks]]) -> Masks:
-    """The masks of the whole photo, with those of some windows in place of theirs."""
-    if not looks:
-        return masks
-    logits, predicted_iou, rle = masks.logits.copy(), masks.predicted_iou.copy(), list(masks.rle)
-    for i, (window, look) in looks.items():
-        rle[i] = encode_at(decode(look.rle[0]), *window[:2], *masks.size)
-        logits[i] = masks.geometry.mask_to_model(decode(rle[i]))
-        predicted_iou[i] = look.predicted_iou[0]
-    return masks.with_logits(logits, predicted_iou, rle)
+def in_photo(window: Window, look: Masks, size: tuple[int, int]) -> RLE:
+    """The run lengths, in a photo of `size` (H, W), of the only mask of a window."""
+    return encode_at(decode(look.rle[0]), *window[:2], *size)
 
 
 def logits_in(
@@ -99,16 +106,22 @@ def logits_in(
     return np.asarray(values, np.float32)
 
 
-def _extent(masks: Masks, i: int) -> NDArray[np.float32] | None:
-    """The box (4,) XYXY that object i is in, as far as the first look knows; None where nothing was found."""
-    prompts, number = _prompts(masks), int(masks.objects[i])
-    if (box := _box(prompts, number)) is not None:
+def _extent(masks: Masks, prompts: Prompts, i: int, empty: bool) -> NDArray[np.float32] | None:
+    """The box (4,) XYXY that object i is in, as far as the first look knows; None where that does not.
+
+    It is the object's own box, if its mask ends there; else what its mask and the clicks on it span.
+    """
+    number = int(masks.objects[i])
+    box = _box(prompts, number)
+    if box is not None and (empty or masks.ends_at_box(i)):
         return box
-    if masks.empty[i]:
-        return None
     clicks = prompts.points[number][prompts.labels[number] == FOREGROUND]
-    corners = np.concatenate([masks.boxes[i].reshape(2, 2), clicks, clicks + 1])
-    return np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+    if empty or (box is None and prompts.mask_input is None and not len(clicks)):
+        return None
+    corners = [masks.boxes[i].reshape(2, 2), clicks, clicks + 1]
+    corners += [] if box is None else [box.reshape(2, 2)]
+    spanned = np.concatenate(corners)
+    return np.concatenate([spanned.min(axis=0), spanned.max(axis=0)])
 
 
 def _window(extent: NDArray[np.float32], size: tuple[int, int]) -> Window:
@@ -119,11 +132,6 @@ def _window(extent: NDArray[np.float32], size: tuple[int, int]) -> Window:
     x0, y0 = np.floor(middle - half).clip(0).astype(int).tolist()
     x1, y1 = np.ceil(middle + half).clip(max=(width, height)).astype(int).tolist()
     return x0, y0, x1, y1
-
-
-def _prompts(masks: Masks) -> Prompts:
-    assert masks.prompts is not None  # those of prompts have them
-    return masks.prompts
 
 
 def _box(prompts: Prompts, number: int) -> NDArray[np.float32] | None:

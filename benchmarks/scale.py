@@ -30,12 +30,12 @@ import typer
 
 from pocketsam.automatic.options import Options
 from pocketsam.config import Running
+from pocketsam.scale.arguments import ScaleArguments
 from pocketsam.scale.job import Files, Job, decode_photos, encode_photos
 from pocketsam.scale.jobs.everything import Everything
 from pocketsam.scale.results import Part
 from pocketsam.scale.run import run
 from pocketsam.scale.shards import Shard, StoredPhoto, find_shards, is_photo
-from pocketsam.scale.words import ScaleWords
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Source = Annotated[Path, typer.Argument(help="A tar shard, whose first photos are used.")]
@@ -252,7 +252,7 @@ def _simulate(cost: Cost, cores: int) -> tuple[float, float]:
             moments.append(time.monotonic())
             busy.append(_processor_seconds(cluster))
 
-        run(job, [folder / "shards"], folder / "out", ScaleWords(ray=cluster.address), note)
+        run(job, [folder / "shards"], folder / "out", ScaleArguments(ray=cluster.address), note)
     middle = slice(len(moments) // 4, None)  # without the start of the processes
     photos = PHOTOS_SIMULATED * (len(moments[middle]) - 1)
     rate = photos / (moments[-1] - moments[middle][0])

@@ -13,8 +13,8 @@ from pocketsam.data.sa1b import Shards
 from pocketsam.errors import InputError
 from pocketsam.evaluation.protocols.clicks import Clicks
 from pocketsam.evaluation.session import run as measure
+from pocketsam.scale.arguments import ScaleArguments
 from pocketsam.scale.run import run
-from pocketsam.scale.words import ScaleWords
 from pocketsam.segmenter import Segmenter
 from predictors import SIDE, PerfectEngine
 from scaling import DeadlyClicks, Greys, published, write_photos
@@ -45,13 +45,15 @@ def test_where_processes_end_the_results_are_the_same_and_a_poison_photo_goes_in
     run(Greys(marks=str(tmp_path)), [photos], undisturbed)
     for name in names:
         (tmp_path / f"{name}.jpg").unlink()
-    summary = run(Greys(marks=str(tmp_path)), [photos], tmp_path / "out", ScaleWords(ray=ray_address))
+    summary = run(Greys(marks=str(tmp_path)), [photos], tmp_path / "out", ScaleArguments(ray=ray_address))
     assert (tmp_path / "die-encode.jpg").exists() and (tmp_path / "die-decode.jpg").exists()
     assert summary.total("photos") == 2 * 18 + 20
     assert published(tmp_path / "out") == published(undisturbed)
 
     poisoned = write_photos(tmp_path / "p.tar", ["1", "poison-decode", "2"])
-    summary = run(Greys(marks=str(tmp_path)), [poisoned], tmp_path / "poisoned", ScaleWords(ray=ray_address))
+    summary = run(
+        Greys(marks=str(tmp_path)), [poisoned], tmp_path / "poisoned", ScaleArguments(ray=ray_address)
+    )
     assert summary.total("photos") == 2
     assert summary.outcomes[0].manifest["quarantined"] == [
         {"photo": "poison-decode.jpg", "reason": "ends the process that works on it"}
@@ -63,7 +65,7 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_goes_on(photos, tmp_pat
     run(Greys(), [photos], undisturbed)
     job = Greys(seconds=0.05)
     driver = multiprocessing.get_context("spawn").Process(
-        target=run, args=(job, [photos], out, ScaleWords(ray=ray_address))
+        target=run, args=(job, [photos], out, ScaleArguments(ray=ray_address))
     )
     driver.start()
     while not list(out.glob("*.manifest.json")):
@@ -72,7 +74,7 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_goes_on(photos, tmp_pat
     os.kill(driver.pid, signal.SIGKILL)
     driver.join()
     assert len(list(out.glob("*.manifest.json"))) < 3, "it was done before it was killed"
-    summary = run(job, [photos], out, ScaleWords(ray=ray_address))
+    summary = run(job, [photos], out, ScaleArguments(ray=ray_address))
     assert sum(one.resumed for one in summary.outcomes) >= 1
     assert published(out) == published(undisturbed)
     assert len((out / "manifest.jsonl").read_text().splitlines()) == len(
@@ -83,13 +85,13 @@ def test_a_driver_that_is_killed_is_followed_by_one_that_goes_on(photos, tmp_pat
 @pytest.mark.usefixtures("ray_address")
 def test_an_address_without_a_cluster_is_refused_in_a_line(photos, tmp_path):
     with pytest.raises(InputError, match="--ray nonsense: there is no Ray cluster to join"):
-        run(Greys(), [photos], tmp_path / "out", ScaleWords(ray="nonsense"))
+        run(Greys(), [photos], tmp_path / "out", ScaleArguments(ray="nonsense"))
 
 
 def test_it_reads_and_writes_an_object_store(stored_photos, bucket, tmp_path, ray_address):
     (tmp_path / "stop-decode.jpg").touch()
     summary = run(
-        Greys(marks=str(tmp_path)), [stored_photos], f"{bucket}/by-ray", ScaleWords(ray=ray_address)
+        Greys(marks=str(tmp_path)), [stored_photos], f"{bucket}/by-ray", ScaleArguments(ray=ray_address)
     )
     assert summary.total("photos") == 13
 

@@ -6,11 +6,11 @@ import tarfile
 import numpy as np
 import pytest
 
-from pocketsam.apps.text_words import TextWords
+from pocketsam.apps.text_arguments import TextArguments
 from pocketsam.embeddings.job import embed
 from pocketsam.errors import InputError
-from pocketsam.predict.prompt_words import PromptWords
-from pocketsam.predict.result_words import ResultWords
+from pocketsam.predict.prompt_arguments import PromptArguments
+from pocketsam.predict.result_arguments import ResultArguments
 from pocketsam.scale.jobs.embed import Embed
 from pocketsam.scale.jobs.segment import Segment
 from pocketsam.scale.run import run
@@ -54,7 +54,7 @@ def test_boxes_of_a_detectors_file_become_masks_with_names_and_scores(shard, tmp
         {"name": name, "score": 0.9, "box": box} for name, box in zip(("cap", "shoe"), BOXES, strict=True)
     ]
     boxes.write_text(json.dumps({"a.jpg": given, "b.jpg": [{**given[0], "score": 0.1}]}))
-    job = Segment.of(PromptWords(), TextWords(["cap", "shoe"], str(boxes)), ResultWords())
+    job = Segment.of(PromptArguments(), TextArguments(["cap", "shoe"], str(boxes)), ResultArguments())
     assert run(job, [shard], tmp_path / "out").total("masks") == 2
     masks = found(tmp_path / "out")
     assert [(one["category"], one["detector_score"]) for one in masks["x/a.json"]] == [
@@ -68,7 +68,11 @@ def test_boxes_of_a_detectors_file_become_masks_with_names_and_scores(shard, tmp
 def test_prompts_of_a_file_become_masks_and_a_photo_without_prompts_has_none(shard, tmp_path):
     prompts = tmp_path / "prompts.csv"
     prompts.write_text('photo,boxes,name\nx/b.jpg,"36,8,58,56",shoe\n')
-    run(Segment.of(PromptWords(prompts=prompts), TextWords(), ResultWords()), [shard], tmp_path / "out")
+    run(
+        Segment.of(PromptArguments(prompts=prompts), TextArguments(), ResultArguments()),
+        [shard],
+        tmp_path / "out",
+    )
     masks = found(tmp_path / "out")
     assert np.array_equal(decode(masks["x/b.json"][0]["segmentation"]), MASKS[1])
     assert masks["x/a.json"] == masks["x/c.json"] == []
@@ -76,6 +80,6 @@ def test_prompts_of_a_file_become_masks_and_a_photo_without_prompts_has_none(sha
 
 def test_prompts_of_one_photo_and_none_at_all_are_refused():
     with pytest.raises(InputError, match="--point, --box and --mask are of one photo"):
-        Segment.of(PromptWords(box=["1,2,3,4"]), TextWords(), ResultWords())
+        Segment.of(PromptArguments(box=["1,2,3,4"]), TextArguments(), ResultArguments())
     with pytest.raises(InputError, match="shards need prompts"):
-        Segment.of(PromptWords(), TextWords(), ResultWords())
+        Segment.of(PromptArguments(), TextArguments(), ResultArguments())

@@ -8,8 +8,8 @@ import pytest
 
 from pocketsam.config import Running
 from pocketsam.errors import InputError
+from pocketsam.scale.arguments import ScaleArguments
 from pocketsam.scale.run import alike_everywhere, run
-from pocketsam.scale.words import ScaleWords
 from scaling import Greys, published, write_photos
 
 NAMES = [f"{number:02}" for number in range(6)]
@@ -74,7 +74,7 @@ def test_a_shard_that_changed_or_lost_its_file_is_done_again_and_other_settings_
     with pytest.raises(InputError, match=r"out: holds results of other settings \(model\)"):
         run(Greys(model="another"), [photos], out)
     with pytest.raises(InputError, match=r"other settings \(format\)"):
-        run(Greys(), [photos], out, ScaleWords(parquet=True))
+        run(Greys(), [photos], out, ScaleArguments(parquet=True))
 
 
 def test_a_damaged_shard_does_not_stop_the_others_and_no_manifest_of_all_is_written(photos, tmp_path):
@@ -94,7 +94,7 @@ def test_two_photos_that_differ_in_their_ending_only_are_refused(tmp_path):
 def test_parquet_has_a_row_for_each_mask_and_the_same_bytes_each_time(photos, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     for folder in ("out", "again"):
-        run(Greys(), [photos], tmp_path / folder, ScaleWords(parquet=True))
+        run(Greys(), [photos], tmp_path / folder, ScaleArguments(parquet=True))
     rows = parquet.read_table(tmp_path / "out" / "b.parquet").to_pylist()
     assert [row["photo"] for row in rows] == [f"{name}.jpg" for name in NAMES]
     assert rows[0]["bbox"] == [0, 0, 10, 8] and rows[0]["counts"] == "0" and rows[0]["point"] is None

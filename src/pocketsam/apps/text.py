@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pocketsam.apps.detectors import Detector, Found, open_detector
-from pocketsam.apps.text_words import TextWords
+from pocketsam.apps.text_arguments import TextArguments
 from pocketsam.predict.formats.result import photo_of
 from pocketsam.predict.masks import Masks
 from pocketsam.predict.objects import ObjectPrompt
@@ -30,9 +30,9 @@ class TextSegmenter:
         self.segmenter, self.detector, self.names, self.min_score = segmenter, detector, names, min_score
 
     @classmethod
-    def of(cls, words: TextWords, segmenter: Segmenter) -> "TextSegmenter":
+    def of(cls, args: TextArguments, segmenter: Segmenter) -> "TextSegmenter":
         """As a command line describes it. Raises as `open_detector` does."""
-        return cls(segmenter, open_detector(words.detector), words.names(), words.min_score)
+        return cls(segmenter, open_detector(args.detector), args.names(), args.min_score)
 
     def open(self, source: Path) -> "TextPhoto":
         """The photo in a file, encoded. Raises as `Segmenter.open` does."""

@@ -30,7 +30,7 @@ from pocketsam.predict.photo_files import (
 )
 from pocketsam.utils.journal import Journal
 from pocketsam.utils.prefetch import prefetch
-from pocketsam.utils.words import count
+from pocketsam.utils.wording import count
 
 JOURNAL = 2
 """The version of what the journal keeps; journals of another version are of other settings."""

@@ -4,12 +4,12 @@ import typer
 
 from pocketsam.cli.options import RAY, open_model, with_options
 from pocketsam.config import ExactRunning
-from pocketsam.embeddings.words import EmbedWords
-from pocketsam.scale.words import ScaleWords
+from pocketsam.embeddings.arguments import EmbedArguments
+from pocketsam.scale.arguments import ScaleArguments
 
 
-@with_options(words=EmbedWords, running=ExactRunning, scale=RAY)
-def embed(*, words: EmbedWords, running: ExactRunning, scale: dict[str, str | None]) -> None:
+@with_options(args=EmbedArguments, running=ExactRunning, scale=RAY)
+def embed(*, args: EmbedArguments, running: ExactRunning, scale: dict[str, str | None]) -> None:
     """Store a teacher's embeddings of photos, for training students.
 
     The same command continues a run that was stopped or killed, and repairs damaged files. Several processes may run
@@ -21,23 +21,23 @@ def embed(*, words: EmbedWords, running: ExactRunning, scale: dict[str, str | No
     from pocketsam.scale.places import is_url
     from pocketsam.utils.progress import Progress
 
-    if scale["ray"] or any(is_url(path) for path in (*words.photos, words.output)):
+    if scale["ray"] or any(is_url(path) for path in (*args.photos, args.output)):
         from pocketsam.scale.jobs.embed import Embed
         from pocketsam.scale.run import run_with_progress
 
-        locate_teacher(words.teacher)
-        job = Embed(words.teacher, running, words.bits)
-        return run_with_progress(job, words.photos, words.output, ScaleWords(scale["ray"]), typer.echo)
-    check_paths(words.photos, words.output)  # before a teacher is fetched
-    locate_teacher(words.teacher)  # before hours of work: training a student needs more than ONNX files
-    segmenter = open_model(words.teacher, running)
+        locate_teacher(args.teacher)
+        job = Embed(args.teacher, running, args.bits)
+        return run_with_progress(job, args.photos, args.output, ScaleArguments(scale["ray"]), typer.echo)
+    check_paths(args.photos, args.output)  # before a teacher is fetched
+    locate_teacher(args.teacher)  # before hours of work: training a student needs more than ONNX files
+    segmenter = open_model(args.teacher, running)
     with Progress("photos", resumes=True) as progress:
         summary = embed_photos(
             segmenter.engine,
-            words.photos,
-            words.output,
-            words.bits,
+            args.photos,
+            args.output,
+            args.bits,
             after_photo=lambda now: progress.update(now.done, now.photos, now.status),
             say=progress.warn,
         )
-    typer.echo(f"{words.output}: {summary}")
+    typer.echo(f"{args.output}: {summary}")

@@ -93,10 +93,10 @@ def _command(protocol: "type[Measurement]", group: Protocols) -> Any:
         """Measure, show how far it is and the means so far, and print the tables."""
         from rich.console import Console
 
-        from pocketsam.evaluation.job import Run, check_words, evaluate
+        from pocketsam.evaluation.job import Run, check_unknown_options, evaluate
         from pocketsam.utils.progress import Progress
 
-        check_words(protocol, data or [], group.table())
+        check_unknown_options(protocol, data or [], group.table())
         address = scale.get("ray")
         pool = _pool(address) if address else None
         run = Run(model=model, output=output, pool=pool, **how)

@@ -5,20 +5,25 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pocketsam.automatic.arguments import EverythingArguments
 from pocketsam.automatic.options import Options
-from pocketsam.automatic.words import EverythingWords
 from pocketsam.cli.options import Model, open_model, with_options
 from pocketsam.config import Running
 from pocketsam.errors import InputError
-from pocketsam.scale.words import ScaleWords
+from pocketsam.scale.arguments import ScaleArguments
 
 if TYPE_CHECKING:
     from pocketsam.automatic.batch import Outcome
 
 
-@with_options(words=EverythingWords, running=Running, options=Options, scale=ScaleWords)
+@with_options(args=EverythingArguments, running=Running, options=Options, scale=ScaleArguments)
 def everything(
-    *, words: EverythingWords, model: Model = "pocket", running: Running, options: Options, scale: ScaleWords
+    *,
+    args: EverythingArguments,
+    model: Model = "pocket",
+    running: Running,
+    options: Options,
+    scale: ScaleArguments,
 ) -> None:
     """Find the masks of all objects in photos, without a prompt.
 
@@ -30,15 +35,15 @@ def everything(
     from pocketsam.scale.shards import are_shards
     from pocketsam.utils.progress import Progress
 
-    if scale.ray or are_shards(words.photos):
-        if words.overlays:
+    if scale.ray or are_shards(args.photos):
+        if args.overlays:
             raise InputError("--overlays is for photos and folders of photos; leave it out for shards")
         from pocketsam.scale.jobs.everything import Everything
         from pocketsam.scale.run import run_with_progress
 
         job = Everything(model, running, options)
-        return run_with_progress(job, words.photos, words.output, scale, typer.echo)
-    paths, output = find_photos(words.photos), words.output or Path()
+        return run_with_progress(job, args.photos, args.output, scale, typer.echo)
+    paths, output = find_photos(args.photos), args.output or Path()
     is_one_file(output, len(paths))  # which says what cannot be one file
     segmenter = open_model(model, running)
     precision = PRECISIONS.get(running.precision, "auto")
@@ -59,7 +64,7 @@ def everything(
             segmenter,
             paths,
             output,
-            overlays=words.overlays,
+            overlays=args.overlays,
             settings=settings,
             after_photo=show,
             **vars(options),

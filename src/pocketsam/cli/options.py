@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 import typer
 
 from pocketsam.config import MODEL, Running
-from pocketsam.scale.words import ScaleWords
+from pocketsam.scale.arguments import ScaleArguments
 from pocketsam.utils.options import Option, flag_of, options_of
 
 if TYPE_CHECKING:
     from pocketsam.predict.photo_files import PhotoOutcome
     from pocketsam.segmenter import Segmenter
 
-RAY = {"ray": options_of(ScaleWords)["ray"]}
+RAY = {"ray": options_of(ScaleArguments)["ray"]}
 """--ray alone, for commands whose results have one format."""
 
 Command: TypeAlias = Callable[..., None]

@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pocketsam.apps.text_words import TextWords
+from pocketsam.apps.text_arguments import TextArguments
 from pocketsam.cli.options import Model, begin, open_model, show, show_outcomes, with_options
 from pocketsam.config import Running
-from pocketsam.predict.prompt_words import PromptWords
-from pocketsam.predict.result_words import ResultWords
-from pocketsam.scale.words import ScaleWords
+from pocketsam.predict.prompt_arguments import PromptArguments
+from pocketsam.predict.result_arguments import ResultArguments
+from pocketsam.scale.arguments import ScaleArguments
 from pocketsam.zoo import PACKAGED, open_engine_of
 
 if TYPE_CHECKING:
     from pocketsam.predict.batch import PhotoOpener
 
 
-@with_options(words=PromptWords, text=TextWords, results=ResultWords, running=Running, scale=ScaleWords)
+@with_options(
+    args=PromptArguments, text=TextArguments, results=ResultArguments, running=Running, scale=ScaleArguments
+)
 def segment(
     photos: Annotated[
         list[Path] | None,
@@ -28,12 +30,12 @@ def segment(
         ),
     ] = None,
     *,
-    words: PromptWords,
-    text: TextWords,
-    results: ResultWords,
+    args: PromptArguments,
+    text: TextArguments,
+    results: ResultArguments,
     model: Model = "pocket",
     running: Running,
-    scale: ScaleWords,
+    scale: ScaleArguments,
 ) -> None:
     """Segment objects in photos, by clicks, boxes or text.
 
@@ -47,10 +49,10 @@ def segment(
         from pocketsam.scale.jobs.segment import Segment
         from pocketsam.scale.run import run_with_progress
 
-        job = Segment.of(words, text, results, model=model, running=running)
+        job = Segment.of(args, text, results, model=model, running=running)
         return run_with_progress(job, photos or [], results.output, scale, typer.echo)
     opens_at_once = model == PACKAGED.name and running.engine in ("auto", "onnx")
-    one_photo = not words.prompts and [photo.is_dir() for photo in photos or []] == [False]
+    one_photo = not args.prompts and [photo.is_dir() for photo in photos or []] == [False]
     engine = None
     if opens_at_once and one_photo:
         engine = begin(partial(open_engine_of, model, one_image=True, **vars(running)))
@@ -58,7 +60,7 @@ def segment(
     from pocketsam.predict.photo_files import check_all_done
     from pocketsam.segmenter import Segmenter
 
-    jobs = plan(photos or [], words, results.output, text.names())
+    jobs = plan(photos or [], args, results.output, text.names())
     opened = Segmenter(engine=engine()) if engine else open_model(model, running, one_image=len(jobs) == 1)
     segmenter: PhotoOpener = opened
     if text.text:

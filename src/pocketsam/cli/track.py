@@ -7,16 +7,16 @@ import typer
 
 from pocketsam.cli.options import Model, open_model, output_option, warn, with_options
 from pocketsam.config import Running
-from pocketsam.predict.prompt_words import ObjectWords
+from pocketsam.predict.prompt_arguments import ObjectArguments
 
 
-@with_options(words=ObjectWords, running=Running)
+@with_options(args=ObjectArguments, running=Running)
 def track(
     frames: Annotated[
         list[Path], typer.Argument(help="A folder of frames, or frames in their order.", metavar="FRAMES")
     ],
     *,
-    words: ObjectWords,
+    args: ObjectArguments,
     output: Annotated[Path, output_option("A folder.", "FOLDER")] = Path("tracks"),
     model: Model = "pocket",
     running: Running,
@@ -29,6 +29,6 @@ def track(
     """
     from pocketsam.apps.tracking import track_into
 
-    result = track_into(open_model(model, running), frames, words.objects(), output)
+    result = track_into(open_model(model, running), frames, args.objects(), output)
     warn(result.warnings)
     typer.echo(f"{output}: {len(result.files) - 1} overlays and tracks.json")

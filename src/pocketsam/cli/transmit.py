@@ -8,14 +8,14 @@ import typer
 from pocketsam.apps.transmission.channel import Channel
 from pocketsam.apps.transmission.semantic import Settings
 from pocketsam.cli.options import Model, output_option, show, with_options
-from pocketsam.predict.prompt_words import ObjectWords
+from pocketsam.predict.prompt_arguments import ObjectArguments
 
 
-@with_options(words=ObjectWords, settings=Settings, channel=Channel)
+@with_options(args=ObjectArguments, settings=Settings, channel=Channel)
 def transmit(
     photo: Annotated[Path, typer.Argument(help="A photo, or a .pssc file to receive.", metavar="PHOTO")],
     *,
-    words: ObjectWords,
+    args: ObjectArguments,
     settings: Settings,
     channel: Channel,
     output: Annotated[
@@ -31,5 +31,5 @@ def transmit(
     from pocketsam.apps.transmission.files import transmit_file
     from pocketsam.utils.files import with_sizes
 
-    done = transmit_file(photo, words.objects(), settings, channel, output, model)
+    done = transmit_file(photo, args.objects(), settings, channel, output, model)
     show((*done.lines, *with_sizes(done.files)))

@@ -29,7 +29,7 @@ from pocketsam.errors import DataError, InputError
 from pocketsam.predict.image import preprocess
 from pocketsam.utils.files import check_writable
 from pocketsam.utils.prefetch import prefetch
-from pocketsam.utils.words import count, size
+from pocketsam.utils.wording import count, size
 
 
 @dataclass(frozen=True)

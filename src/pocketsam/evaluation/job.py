@@ -139,7 +139,7 @@ def evaluate(
     return _measure_photos(protocol, chosen, how, data, progress)
 
 
-def check_words(
+def check_unknown_options(
     protocol: type[Measurement], data: Iterable[Path], table: Mapping[str, type[Measurement]] = PROTOCOLS
 ) -> None:
     """Raises InputError for an option among the data, which the protocol does not have; it names those that do.

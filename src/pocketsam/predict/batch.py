@@ -26,11 +26,11 @@ from pocketsam.predict.photo_files import (
     names_in_one_file,
     unique_names,
 )
+from pocketsam.predict.prompt_arguments import PromptArguments
 from pocketsam.predict.prompt_files import read_prompts
-from pocketsam.predict.prompt_words import PromptWords
-from pocketsam.predict.result_words import ResultWords
+from pocketsam.predict.result_arguments import ResultArguments
 from pocketsam.utils.files import check_writable
-from pocketsam.utils.words import count
+from pocketsam.utils.wording import count
 
 
 class OpenPhoto(Protocol):
@@ -82,7 +82,7 @@ class Outcome(PhotoOutcome):
 
 
 def plan(
-    given: Sequence[Path], words: PromptWords, output: Path | None, text: Sequence[str] = ()
+    given: Sequence[Path], args: PromptArguments, output: Path | None, text: Sequence[str] = ()
 ) -> list[Job]:
     """The jobs that a command line describes; errors name its options.
 
@@ -92,17 +92,17 @@ def plan(
     Raises InputError for options that exclude each other, and where a photo, a prompt or a place for the results is
     missing.
     """
-    objects, mask = words.objects(), words.mask
+    objects, mask = args.objects(), args.mask
     if text:
-        if objects or mask is not None or words.prompts is not None:
+        if objects or mask is not None or args.prompts is not None:
             raise InputError(
                 "--text finds the objects; leave out --point, --negative, --box, --mask and --prompts"
             )
         objects = [ObjectPrompt(name=name) for name in text]
-    if words.prompts is not None:
+    if args.prompts is not None:
         if objects or mask is not None:
             raise InputError("--prompts holds all prompts; leave out --point, --negative, --box and --mask")
-        return _jobs_of_file(words.prompts, given, output)
+        return _jobs_of_file(args.prompts, given, output)
     if not given:
         raise InputError("there is no photo; give one, or a folder of photos")
     if not objects and mask is None:
@@ -113,7 +113,7 @@ def plan(
     if mask is not None and len(objects) > 1:
         raise InputError("--mask is the mask of one object; give it with one --box at most")
     photos = find_photos(given)
-    if len(photos) > 1 and not words.same_prompts and not text:
+    if len(photos) > 1 and not args.same_prompts and not text:
         raise InputError(
             f"there are {len(photos)} photos, but --point, --box and --mask are of one; give --prompts FILE with the"
             " prompts of each, or --same-prompts to use the same pixels on all of them"
@@ -137,16 +137,16 @@ def _jobs_of_file(prompts: Path, given: Sequence[Path], output: Path | None) -> 
     ]
 
 
-def segment_photos(segmenter: PhotoOpener, jobs: Sequence[Job], words: ResultWords) -> Iterator[Outcome]:
+def segment_photos(segmenter: PhotoOpener, jobs: Sequence[Job], args: ResultArguments) -> Iterator[Outcome]:
     """The outcome of each job, when its files are written; a photo that fails does not stop the others.
 
     A photo without masks gets no files. Where the masks of several photos go into one file, it is written after the
     last, unless all photos failed; a photo without masks is in it, too.
     """
-    shared = words.output if is_shared(words.output, len(jobs)) else None
+    shared = args.output if is_shared(args.output, len(jobs)) else None
     done = []
     for job, name in zip(jobs, names_in_one_file([job.photo for job in jobs]), strict=True):
-        outcome = _do(job, segmenter, words)
+        outcome = _do(job, segmenter, args)
         if shared and outcome.labels is not None:
             done.append(replace(outcome.labels, file_name=name))
         yield outcome
@@ -154,16 +154,16 @@ def segment_photos(segmenter: PhotoOpener, jobs: Sequence[Job], words: ResultWor
         write_labels(done, Classes(), shared)
 
 
-def _do(job: Job, segmenter: PhotoOpener, words: ResultWords) -> Outcome:
+def _do(job: Job, segmenter: PhotoOpener, args: ResultArguments) -> Outcome:
     try:
-        return _segment_photo(segmenter.open(job.photo), job, words)
+        return _segment_photo(segmenter.open(job.photo), job, args)
     except (InputError, OSError, MemoryError) as error:
         return Outcome(job.photo, error=failure(job.photo, error))
 
 
-def _segment_photo(photo: OpenPhoto, job: Job, words: ResultWords) -> Outcome:
+def _segment_photo(photo: OpenPhoto, job: Job, args: ResultArguments) -> Outcome:
     try:
-        masks = _segment_objects(photo, job, **words.options())
+        masks = _segment_objects(photo, job, **args.options())
     except InputError as error:  # it is about the prompt, which may be fine on another photo
         raise InputError(f"{job.photo}: {error}") from error
     warnings = [

@@ -44,7 +44,7 @@ _Flight: TypeAlias = dict[Any, NumberedPhotos]
 
 
 def run_on_ray(works: Sequence[Work], address: str) -> Iterator[Outcome]:
-    """The outcome of each shard, as it is done. address: see `ScaleWords`.
+    """The outcome of each shard, as it is done. address: see `ScaleArguments`.
 
     Raises InputError where there is no cluster.
     """

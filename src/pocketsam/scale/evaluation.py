@@ -28,7 +28,10 @@ Work: TypeAlias = tuple[str, EvaluationProtocol, Dataset, OpenModel]
 
 
 def pool_on_ray(address: str) -> Pool:
-    """What measures images on a cluster. address: see `ScaleWords`. The data must be where all machines see them."""
+    """What measures images on a cluster. The data must be where all machines see them.
+
+    address: see `ScaleArguments`.
+    """
     return partial(_measure_all, address)
 
 

@@ -16,14 +16,14 @@ from pocketsam.engines.base import EngineOptions
 from pocketsam.engines.registry import resolve
 from pocketsam.errors import InputError
 from pocketsam.predict.formats import means_a_file
+from pocketsam.scale.arguments import ScaleArguments
 from pocketsam.scale.job import Job
 from pocketsam.scale.places import place
 from pocketsam.scale.results import Outcome, Work, begin, end
 from pocketsam.scale.shards import find_shards
-from pocketsam.scale.words import ScaleWords
 from pocketsam.scale.work import do_shard
 from pocketsam.utils.progress import Progress
-from pocketsam.utils.words import count
+from pocketsam.utils.wording import count
 from pocketsam.zoo import locate
 
 
@@ -71,26 +71,26 @@ def run(
     job: Job,
     inputs: Iterable[str | Path],
     output: str | Path,
-    words: ScaleWords | None = None,
+    args: ScaleArguments | None = None,
     after_shard: Callable[[Outcome, int], None] = lambda outcome, shards: None,
 ) -> Summary:
     """Do a job over all shards in `inputs`, and publish the results of each in the folder `output`.
 
     inputs: tar shards, folders of them, folders of photos, photos; paths or URLs.
-    words: where, and how results are stored; by default in this process, as tar.
+    args: where, and how results are stored; by default in this process, as tar.
     after_shard: sees what became of each shard, in any order, and how many there are.
     A shard that fails does not stop the others. Raises InputError where there is nothing to do, the output holds
     results of other settings, or nothing can be written; ModelError where the model cannot be run.
     """
-    words = words or ScaleWords()
+    args = args or ScaleArguments()
     shards, folder = find_shards(inputs), place(output)
-    format = "parquet" if words.parquet else "tar"
-    if words.ray:  # as many processes as cores, each with a thread: the least waiting
+    format = "parquet" if args.parquet else "tar"
+    if args.ray:  # as many processes as cores, each with a thread: the least waiting
         job = replace(job, running=alike_everywhere(job.model, job.running))
     stages = job.open()
     settings = begin(folder, {"job": job.name, "format": format, **stages.settings()}, stages.shared_files())
     works = [Work(job, settings, shard, folder, format) for shard in shards]
-    found = _on_ray(works, words.ray) if words.ray else (do_shard(work, stages) for work in works)
+    found = _on_ray(works, args.ray) if args.ray else (do_shard(work, stages) for work in works)
     outcomes: dict[str, Outcome] = {}
     for outcome in found:
         outcomes[outcome.shard] = outcome
@@ -105,7 +105,7 @@ def run_with_progress(
     job: Job,
     inputs: Iterable[str | Path],
     output: Path | None,
-    words: ScaleWords,
+    args: ScaleArguments,
     say: Callable[[str], None] = print,
 ) -> None:
     """The same, showing how far it is. say: gets a line at the end, with what was done and where the results are.
@@ -124,7 +124,7 @@ def run_with_progress(
                 progress.warn(outcome.error)
             progress.update(progress.done + 1, shards, f"{done} photos")
 
-        summary = run(job, inputs, output, words, show)
+        summary = run(job, inputs, output, args, show)
     say(str(summary))
     summary.check()
 

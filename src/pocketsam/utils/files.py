@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PureWindowsPath
 
 from pocketsam.errors import InputError
-from pocketsam.utils.words import size
+from pocketsam.utils.wording import size
 
 
 def write(path: Path, content: bytes) -> None:

@@ -21,7 +21,7 @@ from pocketsam.predict.objects import ObjectPrompt
 from pocketsam.predict.photo_files import make_folder
 from pocketsam.segmenter import Segmenter
 from pocketsam.utils.files import write as write_file
-from pocketsam.utils.words import count, size
+from pocketsam.utils.wording import count, size
 
 ENDING = ".pssc"
 """Of the files of containers."""

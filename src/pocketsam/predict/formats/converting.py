@@ -11,7 +11,7 @@ from pocketsam.predict.formats.reading import READABLE, photos_of, read_labels
 from pocketsam.predict.formats.writing import WRITABLE, choose_format, write_labels
 from pocketsam.predict.image import load_image
 from pocketsam.utils.files import check_writable
-from pocketsam.utils.words import count
+from pocketsam.utils.wording import count
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 
 from pocketsam.apps.detectors import open_detector
 from pocketsam.apps.text import TextPhoto, TextSegmenter
-from pocketsam.apps.text_words import TextWords
+from pocketsam.apps.text_arguments import TextArguments
 from pocketsam.errors import InputError
 from pocketsam.predict.masks import Masks
 from pocketsam.predict.objects import ObjectPrompt
+from pocketsam.predict.prompt_arguments import PromptArguments
 from pocketsam.predict.prompt_files import read_prompts
-from pocketsam.predict.prompt_words import PromptWords
-from pocketsam.predict.result_words import ResultWords
+from pocketsam.predict.result_arguments import ResultArguments
 from pocketsam.scale.job import Files, Job
 from pocketsam.scale.jobs.masks import EncodedPhoto, MaskStages, annotation_file
 
@@ -32,21 +32,23 @@ class Segment(Job):
 
     name: ClassVar[str] = "segment"
     prompts: Path | None = None
-    text: TextWords = field(default_factory=TextWords)
+    text: TextArguments = field(default_factory=TextArguments)
     multimask: bool = False
     refine: bool = False
     zoom: bool = False
 
     @classmethod
-    def of(cls, words: PromptWords, text: TextWords, results: ResultWords, **more: Any) -> "Segment":
+    def of(
+        cls, args: PromptArguments, text: TextArguments, results: ResultArguments, **more: Any
+    ) -> "Segment":
         """As a command line describes it. Raises InputError where it gives prompts of one photo, or none."""
-        if words.objects() or words.mask is not None:
+        if args.objects() or args.mask is not None:
             raise InputError(
                 "--point, --box and --mask are of one photo; for shards, give --prompts FILE or --text NAME"
             )
-        if (words.prompts is None) == (not text.names()):
+        if (args.prompts is None) == (not text.names()):
             raise InputError("shards need prompts: give either --prompts FILE or --text NAME")
-        return cls(prompts=words.prompts, text=text, **results.options(), **more)
+        return cls(prompts=args.prompts, text=text, **results.options(), **more)
 
     def open(self) -> "_Stages":
         return _Stages(self)

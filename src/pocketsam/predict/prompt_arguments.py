@@ -1,4 +1,4 @@
-"""Prompts as words of a command line: --point shoe=120,300 --box cap=20,40,300,280.
+"""Prompts as arguments of a command line: --point shoe=120,300 --box cap=20,40,300,280.
 
 A word is [NAME=]X,Y or [NAME=]X0,Y0,X1,Y1, in pixels. NAME is a class, or a class and a number, as in shoe:2.
 """
@@ -14,7 +14,7 @@ from pocketsam.utils.options import option
 
 
 @dataclass(frozen=True)
-class ObjectWords:
+class ObjectArguments:
     """The objects that a command line describes, in one photo.
 
     point, negative: clicks on the objects, and beside them. box: boxes around objects.
@@ -40,7 +40,7 @@ class ObjectWords:
 
 
 @dataclass(frozen=True)
-class PromptWords(ObjectWords):
+class PromptArguments(ObjectArguments):
     """The prompts of a command line, for one photo or, by a file, for many.
 
     mask: a file with the mask of the only object. prompts: a file with the prompts of many photos. same_prompts:

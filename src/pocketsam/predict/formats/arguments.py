@@ -1,4 +1,4 @@
-"""Labels from one format to another, as words of a command line."""
+"""Labels from one format to another, as arguments of a command line."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ TO = ", ".join(format.name for format in FORMATS if format.needs != "logits")
 
 
 @dataclass(frozen=True)
-class LabelWords:
+class LabelArguments:
     """The arguments of `converting.convert_labels`."""
 
     source: Path = field(

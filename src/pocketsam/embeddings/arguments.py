@@ -1,4 +1,4 @@
-"""An embedding job as words of a command line."""
+"""An embedding job as arguments of a command line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from pocketsam.utils.options import OUTPUT, option
 
 
 @dataclass(frozen=True)
-class EmbedWords:
+class EmbedArguments:
     """The arguments of `job.embed`. teacher: the model's name, folder or file."""
 
     photos: Sequence[Path] = field(

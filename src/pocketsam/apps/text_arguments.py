@@ -1,4 +1,4 @@
-"""Text prompts as words of a command line: --text "red car" --detector DETECTOR."""
+"""Text prompts as arguments of a command line: --text "red car" --detector DETECTOR."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ DEFAULT = "IDEA-Research/grounding-dino-tiny"
 
 
 @dataclass(frozen=True)
-class TextWords:
+class TextArguments:
     """The text prompts of a command line.
 
     text: names of objects. detector: a name, a folder, a .onnx or a .json file, see `detectors`.

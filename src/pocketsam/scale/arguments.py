@@ -1,4 +1,4 @@
-"""Where a job over shards runs, as words of a command line: --ray ADDRESS --parquet."""
+"""Where a job over shards runs, as arguments of a command line: --ray ADDRESS --parquet."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ from pocketsam.utils.options import option
 
 
 @dataclass(frozen=True)
-class ScaleWords:
+class ScaleArguments:
     """Options that the commands share which work on shards.
 
     ray: the cluster; None for this process. parquet: whether the masks of a shard become Parquet instead of tar.

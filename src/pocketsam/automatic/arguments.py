@@ -1,4 +1,4 @@
-"""Photos for everything mode, and where their masks go, as words of a command line."""
+"""Photos for everything mode, and where their masks go, as arguments of a command line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from pocketsam.utils.options import OUTPUT, option
 
 
 @dataclass(frozen=True)
-class EverythingWords:
+class EverythingArguments:
     """photos: photos and folders of them, or shards. output: see `batch.everything_in_photos`; None for a file here.
 
     overlays: whether to draw the masks of each photo, too.

@@ -1,4 +1,4 @@
-"""What is made of prompted masks, as words of a command line: -o masks.json --multimask --refine --zoom."""
+"""What is made of prompted masks, as arguments of a command line: -o masks.json --multimask --refine --zoom."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ SUFFIXES = "; ".join(f"{' '.join(format.suffixes)} ({format.what})" for format i
 
 
 @dataclass(frozen=True)
-class ResultWords:
+class ResultArguments:
     """output: a folder or a file, whose suffix chooses the format; None for the working directory.
 
     multimask, refine, zoom: as in `Photo.segment`. Raises InputError for multimask with zoom.

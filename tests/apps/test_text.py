@@ -13,7 +13,7 @@ from pocketsam.apps.detectors import Found, RecordedBoxes, TransformersDetector,
 from pocketsam.apps.text import TextSegmenter
 from pocketsam.errors import InputError, ModelError
 from pocketsam.segmenter import Segmenter
-from predictors import SIDE, PerfectEngine
+from predictors import SIDE, BrightEngine, PerfectEngine
 from shards import blocks, paint
 
 CAP, SHOE = (4, 6, 30, 28), (36, 8, 58, 56)
@@ -59,6 +59,18 @@ def test_duplicates_low_scores_and_boxes_beside_the_photo_are_left_out(photo: Pa
     assert masks.names == ("cap",)
     nothing = segment(photo)
     assert len(nothing) == 0 and nothing.details() == []
+
+
+def test_only_what_stays_is_looked_at_a_second_time(photo: Path) -> None:
+    engine, cap = BrightEngine(), (11, 13, 20, 24)
+    Image.fromarray(paint(blocks(cap, size=(SIDE, SIDE)))).save(photo)
+    same = Found("shoe", 0.8, (11, 13, 20, 25))
+    opened = TextSegmenter(Segmenter(engine=engine), Detector(Found("cap", 0.9, cap), same), ("cap", "shoe"))
+    photo_of_text = opened.open(photo)
+    plain, zoomed = (photo_of_text.segment_objects([], zoom=zoom, refine=True) for zoom in (False, True))
+    assert plain.names == zoomed.names == ("cap",)
+    assert zoomed.rle != plain.rle and zoomed.details() == plain.details()
+    assert engine.encoded == 2, "the photo, and one window"
 
 
 @pytest.fixture

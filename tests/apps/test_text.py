@@ -67,7 +67,7 @@ def test_only_what_stays_is_looked_at_a_second_time(photo: Path) -> None:
     same = Found("shoe", 0.8, (11, 13, 20, 25))
     opened = TextSegmenter(Segmenter(engine=engine), Detector(Found("cap", 0.9, cap), same), ("cap", "shoe"))
     photo_of_text = opened.open(photo)
-    plain, zoomed = (photo_of_text.segment_objects([], zoom=zoom, refine=True) for zoom in (False, True))
+    plain, zoomed = (photo_of_text.segment_objects([], zoom=zoom) for zoom in (False, True))
     assert plain.names == zoomed.names == ("cap",)
     assert zoomed.rle != plain.rle and zoomed.details() == plain.details()
     assert engine.encoded == 2, "the photo, and one window"

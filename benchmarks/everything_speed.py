@@ -196,7 +196,7 @@ class Speed:
         return Measured(found.rle, encoded - start, perf_counter() - encoded)
 
     def clicks(self, image: NDArray[np.uint8]) -> dict[str, list[float]]:
-        """The seconds that one single click on an encoded photo takes, by engine and precision."""
+        """The seconds that one click on an encoded photo takes, by engine and precision."""
         return kept(self.folder / "clicks.json", partial(self.time_clicks, image))
 
     def time_clicks(self, image: NDArray[np.uint8]) -> dict[str, list[float]]:

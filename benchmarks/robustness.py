@@ -265,7 +265,7 @@ def main(
     text = "\n".join([head, "## The papers' findings\n", summary + "\n", *parts])
     paths = {model: name for name, model in models.items() if name != "pocket"}
     for path, name in {**paths, str(int8): "INT8"}.items():
-        text = text.replace(path, name)
+        text = text.replace(f" {path} |", f" {name} |")  # the columns of --against; commands stay as they are
     output.write_text(text)
     print(f"Written to {output}")
 

@@ -107,7 +107,7 @@ class Prompts:
 
     @property
     def ambiguous(self) -> NDArray[np.bool_]:
-        """(N,) bool: whether the object has one single click, which may mean the whole, a part or a subpart."""
+        """(N,) bool: whether the object has a single click, which may mean the whole, a part or a subpart."""
         if self.boxes is not None or self.mask_input is not None:
             return np.zeros(len(self), np.bool_)
         return np.asarray((self.labels != PADDING).sum(axis=1) == 1)

@@ -23,7 +23,7 @@ export async function segmentEverything(decoder, geometry, report = () => { }) {
     const kept = nms(found.map((one) => outermostPixels(one.bounds)), found.map((one) => one.iou), SAME);
     return kept.map((i) => describe(found[i], found[i].iou));
 }
-/** What a batch of lone clicks found: masks, the numbers of the points that found one or nearly did, certain cells. */
+/** What a batch of single clicks found: masks, the numbers of the points that found one or nearly did, certain cells. */
 async function candidates(decoder, geometry, points, report) {
     const { config, side } = geometry;
     const prediction = await decoder.predictIou(...clickTokens(points, geometry), points.length);

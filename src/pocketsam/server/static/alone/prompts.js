@@ -47,7 +47,7 @@ function inside([x0, y0, x1, y1], width, height) {
         throw new Error("The box has no area inside the photo.");
     return clipped;
 }
-/** SAM's rule for one mask: the most confident of those that the prompt may mean; a lone click is ambiguous. */
+/** SAM's rule for one mask: the most confident of those that the prompt may mean; a single click is ambiguous. */
 export function choose(predictedIou, { labels, box }, config) {
     const ambiguous = !box && labels.filter((label) => label !== PADDING).length === 1;
     const allowed = ambiguous ? config.click_masks : config.prompt_masks;

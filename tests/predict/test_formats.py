@@ -154,7 +154,7 @@ def test_cutouts_are_the_photo_where_the_masks_are(masks, tmp_path):
     ):
         np.testing.assert_array_equal(np.asarray(Image.open(path)), pixels)
         np.testing.assert_array_equal(pixels[..., 3] == 255, mask)
-        np.testing.assert_array_equal(pixels[..., :3], masks.image)
+        np.testing.assert_array_equal(pixels[..., :3], masks.image * mask[..., None])
 
 
 def test_logits_come_with_all_that_is_known_of_the_masks(masks, tmp_path):

@@ -151,8 +151,10 @@ def test_a_cutout_is_the_photo_where_the_mask_is(tmp_path):
     masks = masks_of(LARGE)
     (path,) = masks.save(tmp_path / "a.cutout.png")
     rgba = np.asarray(Image.open(path))
-    np.testing.assert_array_equal(rgba[..., :3], masks.image)
-    np.testing.assert_array_equal(rgba[..., 3] == 255, masks.binary[0])
+    inside = masks.binary[0]
+    np.testing.assert_array_equal(rgba[inside, :3], masks.image[inside])
+    assert not rgba[~inside].any()  # not even hidden colours of what was cut away
+    np.testing.assert_array_equal(rgba[..., 3] == 255, inside)
 
 
 def test_several_cutouts_are_numbered(tmp_path):

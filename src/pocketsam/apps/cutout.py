@@ -13,6 +13,7 @@ from pocketsam.apps.saliency import SMALLEST, salient_instances
 from pocketsam.apps.saliency_head import SaliencyHead
 from pocketsam.errors import InputError
 from pocketsam.predict.alpha import soft_mask
+from pocketsam.predict.formats.cutout import transparent
 from pocketsam.predict.formats.pictures import encode_image
 from pocketsam.predict.formats.result import photo_of
 from pocketsam.predict.photo_files import PhotoOutcome, failure, make_folder, unique_names
@@ -45,11 +46,11 @@ def soften(photo: Photo, logits: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def cut_out(photo: Photo, head: SaliencyHead) -> NDArray[np.uint8]:
-    """The salient object of a photo: uint8 (H, W, 4) RGBA, whose alpha is 0 outside and soft at the edges.
+    """The salient object of a photo: uint8 (H, W, 4) RGBA, transparent outside and soft at the edges.
 
     Raises InputError where nothing is salient, or only the photo's embedding was opened.
     """
-    return np.dstack([photo_of(photo.image, photo.name), salient_alpha(photo, head)])
+    return transparent(photo_of(photo.image, photo.name), salient_alpha(photo, head))
 
 
 def cut_out_instances(photo: Photo, head: SaliencyHead) -> list[NDArray[np.uint8]]:
@@ -59,7 +60,7 @@ def cut_out_instances(photo: Photo, head: SaliencyHead) -> list[NDArray[np.uint8
     """
     masks = salient_instances(photo, head(photo))
     image = photo_of(photo.image, photo.name)
-    return [np.dstack([image, soften(photo, logits)]) for logits in masks[~masks.empty].logits]
+    return [transparent(image, soften(photo, logits)) for logits in masks[~masks.empty].logits]
 
 
 def cut_out_photos(

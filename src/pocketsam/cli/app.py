@@ -1,5 +1,7 @@
 """`pocketsam`: the commands, and the one place where an error becomes a line and an exit code."""
 
+import atexit
+import gc
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -102,4 +104,5 @@ app = typer.Typer(
 
 def main() -> None:
     """The `pocketsam` command. Exits with 0, with 2 for errors that the user can correct, with 130 for Ctrl-C."""
+    atexit.register(gc.freeze)  # the interpreter's last garbage collections then end at once
     app(prog_name="pocketsam")

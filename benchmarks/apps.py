@@ -38,7 +38,7 @@ from pocketsam.apps.tracking import track as track_objects
 from pocketsam.apps.transmission import codecs
 from pocketsam.apps.transmission.channel import Channel
 from pocketsam.apps.transmission.quality import ms_ssim, psnr, ssim
-from pocketsam.apps.transmission.semantic import Settings, receive, send
+from pocketsam.apps.transmission.semantic import TransmissionSettings, receive, send
 from pocketsam.data.sa1b import Shards
 from pocketsam.data.sample import Sample
 from pocketsam.errors import InputError
@@ -446,7 +446,7 @@ def measures(image: NDArray[np.uint8], received: NDArray[np.uint8], mask: NDArra
 
 
 def semantic_point(image: NDArray[np.uint8], mask: NDArray[np.bool_], quality: int) -> list[float]:
-    container = send(image, mask, Settings(quality=quality))
+    container = send(image, mask, TransmissionSettings(quality=quality))
     return [8 * container.bytes / mask.size, *measures(image, receive(container).image, mask)]
 
 
@@ -483,7 +483,7 @@ def draw_curves(sent: dict[int, list[list[float]]], uniform: list[NDArray[np.flo
 
 def losses_table(photos: Photos) -> Table:
     """PSNR inside the regions when packets are lost; and a picture of one photo."""
-    settings = Settings()
+    settings = TransmissionSettings()
     lines = {loss: [f"{loss:.0%}"] for loss in LOSSES}
     kinds: dict[str, list[tuple[object, Channel]]] = {"once": [], "twice": [], "uniform": []}
     bits = {name: [] for name in kinds}
@@ -504,7 +504,7 @@ def losses_table(photos: Photos) -> Table:
     return Table("PSNR inside the regions, dB, when packets are lost", headings, list(lines.values()))
 
 
-def draw_transmission(settings: Settings) -> None:
+def draw_transmission(settings: TransmissionSettings) -> None:
     """A sheet of a sample photo as it arrives, with and without losses."""
     image = load_image(ROOT / "samples" / "cap.jpg")
     mask = cut_out(open_encoder().open(image), SaliencyHead())[..., 3] > 127
@@ -522,9 +522,9 @@ def draw_transmission(settings: Settings) -> None:
 def tiled(image: NDArray[np.uint8], size: int) -> object:
     """A photo in tiles of one quality, the best one with no more bytes than `size`, or the worst there is."""
     nothing = np.zeros(image.shape[:2], np.bool_)
-    best = send(image, nothing, Settings(background=1, scale=1))
+    best = send(image, nothing, TransmissionSettings(background=1, scale=1))
     for quality in UNIFORM[1:]:
-        container = send(image, nothing, Settings(background=quality, scale=1))
+        container = send(image, nothing, TransmissionSettings(background=quality, scale=1))
         if container.bytes > size:
             break
         best = container

@@ -45,17 +45,17 @@ from pocketsam.models.checkpoints import load_model
 from pocketsam.models.sam import Sam
 from pocketsam.quantization.calibrate import calibrate
 from pocketsam.quantization.model import QuantizedSam, fold_batch_norm, numerics
-from pocketsam.quantization.settings import Settings
+from pocketsam.quantization.settings import QuantizationSettings
 from pocketsam.utils.install import installed
 from pocketsam.utils.journal import Journal
 from pocketsam.utils.rle import boxes
 from pocketsam.zoo import locate_weights
 
-PARTS: dict[str, Settings] = {
-    "min-max": Settings(method="minmax", two_groups=False),
-    "+ hessian-guided": Settings(rounds=1, two_groups=False),
-    "+ alternating": Settings(two_groups=False),
-    "+ two groups": Settings(),
+PARTS: dict[str, QuantizationSettings] = {
+    "min-max": QuantizationSettings(method="minmax", two_groups=False),
+    "+ hessian-guided": QuantizationSettings(rounds=1, two_groups=False),
+    "+ alternating": QuantizationSettings(two_groups=False),
+    "+ two groups": QuantizationSettings(),
 }
 BITS = ((8, 8), (6, 6), (4, 8))
 COLUMNS = ("box", "1 click", "3 clicks")
@@ -142,7 +142,7 @@ def files(
         folders = {"float32": Path(made) / "float32"}
         export_onnx(sam, config, folders["float32"])
         for name, bits in (("PocketSAM, 7-bit weights", 7), ("PocketSAM, 8-bit weights", 8)):
-            settings = Settings(weight_bits=bits, two_groups=False, candidates=candidates)
+            settings = QuantizationSettings(weight_bits=bits, two_groups=False, candidates=candidates)
             folded = fold_batch_norm(sam)
             scales = calibrate(
                 folded, images, settings, pad_points_to=config.pad_points_to, chosen=in_integers(sam)
@@ -251,7 +251,9 @@ def _percent(scores: Iterable[float]) -> list[str]:
     return [f"{100 * score:.1f}" for score in scores]
 
 
-def _quantized(sam: Sam, config: ModelConfig, images: Sequence[torch.Tensor], settings: Settings) -> Engine:
+def _quantized(
+    sam: Sam, config: ModelConfig, images: Sequence[torch.Tensor], settings: QuantizationSettings
+) -> Engine:
     scales = calibrate(fold_batch_norm(sam), images, settings, pad_points_to=config.pad_points_to)
     return FakeQuantEngine(
         QuantizedSam(sam, scales),

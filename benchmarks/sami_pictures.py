@@ -25,8 +25,8 @@ from pocketsam.models.checkpoints import FILE_NAME, load_tensors
 from pocketsam.models.encoders.sam_vit import PATCH
 from pocketsam.models.encoders.vit import ViT
 from pocketsam.models.layers import Normalise
-from pocketsam.training.augment import scaled
 from pocketsam.training.loop import LOG_FILE
+from pocketsam.training.samples.augment import scaled
 
 SIZE = 224
 """Pixels a side of the photos that the encoder is given."""

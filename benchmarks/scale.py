@@ -29,13 +29,13 @@ from typing import Annotated, Any, ClassVar
 import typer
 
 from pocketsam.automatic.options import Options
-from pocketsam.config import Running
 from pocketsam.scale.arguments import ScaleArguments
 from pocketsam.scale.job import Files, Job, decode_photos, encode_photos
 from pocketsam.scale.jobs.everything import Everything
 from pocketsam.scale.results import Part
 from pocketsam.scale.run import run
 from pocketsam.scale.shards import Shard, StoredPhoto, find_shards, is_photo
+from pocketsam.utils.running import Running
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 Source = Annotated[Path, typer.Argument(help="A tar shard, whose first photos are used.")]

@@ -11,7 +11,7 @@ import pytest
 
 from pocketsam.config import ModelConfig
 from pocketsam.engines import onnx
-from pocketsam.engines.optimised import Settings
+from pocketsam.engines.optimised import SessionSettings
 from pocketsam.zoo import PACKAGED
 from predictors import OneStep
 
@@ -28,12 +28,15 @@ LONGEST = (
 )
 
 
-def pytest_configure() -> None:
+def _take_a_core() -> None:
     """Give each of pytest-xdist's workers a core of its own, so that their threads do not wait for each other."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
     if worker and sys.platform == "linux":
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker) % len(cores)]})
+
+
+_take_a_core()  # before a test imports PyTorch, which counts the cores then
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,7 +57,7 @@ def _packaged_model_opened_once() -> Iterator[None]:
     """ONNX Runtime takes half a second to open the model in the package, which hundreds of tests use."""
     open_file, open_once = onnx._open, cache(onnx._open)
 
-    def open_packaged_once(path: Path, settings: Settings) -> object:
+    def open_packaged_once(path: Path, settings: SessionSettings) -> object:
         return (open_once if path.parent == PACKAGED else open_file)(path, settings)
 
     with pytest.MonkeyPatch.context() as patch:

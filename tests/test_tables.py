@@ -90,7 +90,7 @@ class ShrinkRecipe(Recipe):
 def build(recipe):
     from torch import nn
 
-    from pocketsam.training.samples import Samples
+    from pocketsam.training.samples.masks import MaskSamples
     from pocketsam.training.student import make_student
     from pocketsam.training.task import Task
 
@@ -104,14 +104,14 @@ def build(recipe):
             return {"loss": (embedding - recipe.towards).square().mean()}
 
     sam, config = make_student(recipe)
-    return Task(sam, config, Shrink(sam), Samples(recipe, config.resize, 1))
+    return Task(sam, config, Shrink(sam), MaskSamples(recipe, config.resize, 1))
 """
 
 TARGET = """
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pocketsam.config import MODEL
+from pocketsam.utils.running import MODEL
 from pocketsam.export.targets.base import FOLDER, Target
 from pocketsam.utils.options import option
 

@@ -1,16 +1,12 @@
-"""A model's config: preprocessing, masks, thresholds, licence; all that the rest of the runtime knows of a model.
-
-And how it is run.
-"""
+"""A model's config: preprocessing, masks, thresholds, licence; all that the rest of the runtime knows of a model."""
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from pocketsam.errors import InputError
-from pocketsam.utils.options import option
 
 Resize = Literal["pad", "squash"]
 Resampling = Literal["antialiased", "plain"]
@@ -31,14 +27,6 @@ LARGEST_CHANNELS = 4096
 
 LARGEST_GRID = 1024
 """Points a side of everything mode's grid: a million prompts a photo."""
-
-_LIMITS = {
-    "pred_iou_thresh": (0, 1),
-    "stability_score_thresh": (0, 1),
-    "confident_logit": (-math.inf, math.inf),
-    "min_mask_region_cells": (0, math.inf),
-    "box_margin": (0, math.inf),
-}
 
 
 @dataclass(frozen=True)
@@ -178,47 +166,6 @@ class HeadConfig:
             raise ValueError(str(error)) from error
 
 
-MODEL = option(str, "A model's name, its folder, or a checkpoint file.", metavar="MODEL")
-"""The metadata of a field that is the model to work with."""
-
-_PRECISION = option(
-    str,
-    "The precision of the arithmetic: float32, bfloat16, float16 or int8; auto is int8 where model and processor have"
-    " it, else float32.",
-    metavar="PRECISION",
-)
-
-
-@dataclass(frozen=True)
-class Running:
-    """How a model is run: the arguments of `Segmenter`, as commands offer them."""
-
-    engine: str = field(
-        default="auto",
-        metadata=option(
-            str,
-            "auto, fake-quant, onnx, openvino or torch; auto is the fastest that is installed.",
-            metavar="ENGINE",
-        ),
-    )
-    device: str = field(
-        default="auto",
-        metadata=option(str, "auto, cpu, cuda (or cuda:1 and so on) or mps.", metavar="DEVICE"),
-    )
-    precision: str = field(default="auto", metadata=_PRECISION)
-    threads: int | None = field(
-        default=None,
-        metadata=option(int, "CPU threads; all cores, if not given.", metavar="N", minimum=1),
-    )
-
-
-@dataclass(frozen=True)
-class ExactRunning(Running):
-    """The same, in float32 where nothing else is said: every processor gives the same numbers, to rounding."""
-
-    precision: str = field(default="float32", metadata=_PRECISION)
-
-
 SETTABLE = (
     "points_per_side",
     "pred_iou_thresh",
@@ -254,76 +201,109 @@ EFFICIENT_SAM = replace(
 
 def _checked(values: object) -> dict[str, Any]:
     """The fields that are known, each of its type and within reason. Raises ValueError for others."""
-    needed = {"name", "image_size", "resize", "mean", "std"}
-    if not isinstance(values, dict) or not needed <= values.keys():
-        raise ValueError(f"{', '.join(sorted(needed))} are needed")
-    known = {one.name: values[one.name] for one in fields(ModelConfig) if one.name in values}
-    for name, kind in {
-        "name": str,
-        "licence": str,
-        "architecture": str,
-        "weights": str,
-        "numerics": str,
-        "takes_masks": bool,
-    }.items():
-        if not isinstance(known.get(name, kind()), kind):
-            raise ValueError(f"{name} is {known[name]!r}, no {kind.__name__}")
-    if known["name"] in ("", ".", "..") or any(mark in known["name"] for mark in "/\\\0"):
-        raise ValueError(f"name is {known['name']!r}, which could not name a folder")
-    _choose("resize", known["resize"], get_args(Resize))
-    _choose("resampling", known.get("resampling", "antialiased"), get_args(Resampling))
-    _within("image_size", known["image_size"], range(32, LARGEST_SIZE + 1, 32))
-    _within("embedding_channels", known.get("embedding_channels", 256), range(1, LARGEST_CHANNELS + 1))
-    _within("pad_points_to", known.get("pad_points_to", 0), range(65))
-    _within("points_per_side", known.get("points_per_side", 32), range(1, LARGEST_GRID + 1))
-    thresholds = {
-        name: _number(name, known[name], *limits)
-        for name, limits in _LIMITS.items()
-        if name in known and (name, known[name]) != ("box_margin", None)
-    }
-    return (
-        known
-        | thresholds
-        | {
-            "mean": _channels("mean", known["mean"], least=-math.inf),
-            "std": _channels("std", known["std"], least=0),
-            "click_masks": _masks(known.get("click_masks", (1, 2, 3)), least=3),
-            "prompt_masks": _masks(known.get("prompt_masks", (0,)), least=1),
-            "correction_masks": _masks(known.get("correction_masks", ()), least=0),
-        }
-    )
+    if not isinstance(values, dict) or not values.keys() >= _NEEDED:
+        raise ValueError(f"{', '.join(sorted(_NEEDED))} are needed")
+    known = [one.name for one in fields(ModelConfig) if one.name in values]
+    return {name: _CHECKS[name](name, values[name]) for name in known}
 
 
-def _choose(field: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{field} is {value!r}, not {' or '.join(map(repr, allowed))}")
+Check: TypeAlias = Callable[[str, Any], Any]
+"""Takes a field and its value from JSON, and returns it as the config has it. Raises ValueError."""
 
 
-def _within(field: str, value: object, allowed: range) -> None:
-    if type(value) is not int or value not in allowed:
-        step = f", a multiple of {allowed.step}" if allowed.step > 1 else ""
-        raise ValueError(f"{field} is {value!r}, not from {allowed.start} to {allowed.stop - 1}{step}")
+def _of_type(kind: type) -> Check:
+    def check(field: str, value: object) -> object:
+        if not isinstance(value, kind):
+            raise ValueError(f"{field} is {value!r}, no {kind.__name__}")
+        return value
+
+    return check
 
 
-def _masks(values: object, least: int) -> tuple[int, ...]:
-    masks = tuple(values) if isinstance(values, list | tuple) else ()
-    if len(masks) < least or not set(masks) <= {0, 1, 2, 3}:
-        raise ValueError(f"{values!r} are not at least {least} of the masks 0, 1, 2, 3")
-    return masks
+def _folder_name(field: str, value: object) -> str:
+    name: str = _of_type(str)(field, value)
+    if name in ("", ".", "..") or any(mark in name for mark in "/\\\0"):
+        raise ValueError(f"{field} is {name!r}, which could not name a folder")
+    return name
 
 
-def _number(field: str, value: object, least: float, most: float) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):  # type: ignore[arg-type]
-        raise ValueError(f"{field} is {value!r}, no number")
-    if not least <= value <= most:  # type: ignore[operator]
-        raise ValueError(f"{field} is {value!r}, not from {least:g} to {most:g}")
-    return float(value)  # type: ignore[arg-type]
+def _one_of(allowed: tuple[str, ...]) -> Check:
+    def check(field: str, value: object) -> object:
+        if value not in allowed:
+            raise ValueError(f"{field} is {value!r}, not {' or '.join(map(repr, allowed))}")
+        return value
+
+    return check
 
 
-def _channels(field: str, values: object, least: float) -> tuple[float, float, float]:
-    if not isinstance(values, list) or len(values) != 3:
-        raise ValueError(f"{field} is {values!r}, not a number for each of red, green and blue")
-    red, green, blue = (float(value) for value in values)
-    if not all(math.isfinite(value) and value > least for value in (red, green, blue)):
-        raise ValueError(f"{field} is {values!r}, which cannot normalise")
-    return red, green, blue
+def _whole(allowed: range) -> Check:
+    def check(field: str, value: object) -> object:
+        if type(value) is not int or value not in allowed:
+            step = f", a multiple of {allowed.step}" if allowed.step > 1 else ""
+            raise ValueError(f"{field} is {value!r}, not from {allowed.start} to {allowed.stop - 1}{step}")
+        return value
+
+    return check
+
+
+def _masks(least: int) -> Check:
+    def check(field: str, values: object) -> tuple[int, ...]:
+        masks = tuple(values) if isinstance(values, list | tuple) else ()
+        if len(masks) < least or not set(masks) <= {0, 1, 2, 3}:
+            raise ValueError(f"{field} is {values!r}, not at least {least} of the masks 0, 1, 2, 3")
+        return masks
+
+    return check
+
+
+def _number(least: float = -math.inf, most: float = math.inf, optional: bool = False) -> Check:
+    def check(field: str, value: Any) -> float | None:
+        if value is None and optional:
+            return None
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise ValueError(f"{field} is {value!r}, no number")
+        if not least <= value <= most:
+            raise ValueError(f"{field} is {value!r}, not from {least:g} to {most:g}")
+        return float(value)
+
+    return check
+
+
+def _channels(above: float = -math.inf) -> Check:
+    def check(field: str, values: object) -> tuple[float, float, float]:
+        if not isinstance(values, list) or len(values) != 3:
+            raise ValueError(f"{field} is {values!r}, not a number for each of red, green and blue")
+        red, green, blue = (float(value) for value in values)
+        if not all(math.isfinite(value) and value > above for value in (red, green, blue)):
+            raise ValueError(f"{field} is {values!r}, which cannot normalise")
+        return red, green, blue
+
+    return check
+
+
+_NEEDED = {"name", "image_size", "resize", "mean", "std"}
+_CHECKS: dict[str, Check] = {
+    "name": _folder_name,
+    "image_size": _whole(range(32, LARGEST_SIZE + 1, 32)),
+    "resize": _one_of(get_args(Resize)),
+    "mean": _channels(),
+    "std": _channels(above=0),
+    "licence": _of_type(str),
+    "architecture": _of_type(str),
+    "resampling": _one_of(get_args(Resampling)),
+    "click_masks": _masks(least=3),
+    "prompt_masks": _masks(least=1),
+    "correction_masks": _masks(least=0),
+    "pad_points_to": _whole(range(65)),
+    "embedding_channels": _whole(range(1, LARGEST_CHANNELS + 1)),
+    "takes_masks": _of_type(bool),
+    "pred_iou_thresh": _number(0, 1),
+    "stability_score_thresh": _number(0, 1),
+    "confident_logit": _number(),
+    "points_per_side": _whole(range(1, LARGEST_GRID + 1)),
+    "box_margin": _number(0, optional=True),
+    "min_mask_region_cells": _number(0),
+    "weights": _of_type(str),
+    "numerics": _of_type(str),
+}
+"""Of every field of `ModelConfig`."""

@@ -7,7 +7,7 @@ import pytest
 
 import pocketsam.engines as engines_package
 import pocketsam.export as export_package
-from pocketsam.config import ModelConfig, Running
+from pocketsam.config import ModelConfig
 from pocketsam.engines import open_engine, registry, source
 from pocketsam.engines.base import EngineOptions
 from pocketsam.errors import ModelError
@@ -15,6 +15,7 @@ from pocketsam.graphs import ONNX_FILES
 from pocketsam.utils import install
 from pocketsam.utils.install import how_to_install
 from pocketsam.utils.options import options_of
+from pocketsam.utils.running import Running
 from pocketsam.zoo import locate
 
 IMPORTING = [

@@ -5,9 +5,9 @@ import onnxruntime as ort
 import pytest
 
 from pocketsam.engines import optimised
-from pocketsam.engines.optimised import Settings, open_session
+from pocketsam.engines.optimised import SessionSettings, open_session
 
-SETTINGS = Settings(threads=1)
+SETTINGS = SessionSettings(threads=1)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_another_file_processor_or_number_of_prompts_has_a_graph_of_its_own(
         os.utime(encoder, ns=(1, 1))
     if change == "processor":
         monkeypatch.setattr(optimised, "description", lambda: "another")
-    open_session(encoder, Settings(1, objects=2) if change == "objects" else SETTINGS)
+    open_session(encoder, SessionSettings(1, objects=2) if change == "objects" else SETTINGS)
     assert len(stored()) == 2
 
 
@@ -120,7 +120,7 @@ def test_a_graph_with_numbers_in_a_second_file_is_opened_as_it_is(encoder, store
 
 
 def test_the_graphs_that_were_used_last_are_kept(encoder, stored, monkeypatch):
-    one, two, three = (Settings(1, objects) for objects in (1, 2, 3))
+    one, two, three = (SessionSettings(1, objects) for objects in (1, 2, 3))
     open_session(encoder, one)
     (first,) = stored()
     open_session(encoder, two)

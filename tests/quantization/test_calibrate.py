@@ -16,10 +16,10 @@ from pocketsam.quantization.calibrate import calibrate, find_prompts, random_pro
 from pocketsam.quantization.model import QuantizedSam, fold_batch_norm
 from pocketsam.quantization.products import Handler, Product, Products, quantize_b
 from pocketsam.quantization.search import Scales
-from pocketsam.quantization.settings import Settings
+from pocketsam.quantization.settings import QuantizationSettings
 from pocketsam.utils.journal import Journal
 
-MINMAX = Settings(method="minmax", two_groups=False, rows=4)
+MINMAX = QuantizationSettings(method="minmax", two_groups=False, rows=4)
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from pocketsam.errors import ModelError
 from pocketsam.models.encoders.efficientnet_lite import InvertedResidual
 from pocketsam.quantization.graph import quantize_graph
-from pocketsam.quantization.settings import Settings
+from pocketsam.quantization.settings import QuantizationSettings
 
-SETTINGS = Settings(weight_bits=7, method="mse", candidates=30)
+SETTINGS = QuantizationSettings(weight_bits=7, method="mse", candidates=30)
 
 
 class Small(nn.Module):
@@ -101,7 +101,7 @@ def test_zero_points_stand_for_zero(exported, feeds) -> None:  # type: ignore[no
 
 
 def test_weights_in_fewer_bits_have_fewer_values(exported, feeds) -> None:  # type: ignore[no-untyped-def]
-    model = quantize_graph(exported, feeds, Settings(weight_bits=4, method="minmax"))
+    model = quantize_graph(exported, feeds, QuantizationSettings(weight_bits=4, method="minmax"))
     weights = [
         numpy_helper.to_array(t) for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8
     ]

@@ -20,9 +20,9 @@ from pocketsam.models.architectures import ARCHITECTURES, build
 from pocketsam.quantization.calibrate import calibrate
 from pocketsam.quantization.model import fold_batch_norm
 from pocketsam.quantization.onnx import export_int8, in_integers
-from pocketsam.quantization.settings import Settings
+from pocketsam.quantization.settings import QuantizationSettings
 
-SETTINGS = Settings(weight_bits=7, method="minmax", two_groups=False)
+SETTINGS = QuantizationSettings(weight_bits=7, method="minmax", two_groups=False)
 PIXELS = np.random.default_rng(0).uniform(-1, 1, (1, 3, 64, 64)).astype(np.float32)
 
 

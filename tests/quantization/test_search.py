@@ -9,9 +9,9 @@ import torch
 from pocketsam.quantization.calibrate import task_loss
 from pocketsam.quantization.quantizers import Quantizer
 from pocketsam.quantization.search import Part, Samples, distance, find_scales, initial_scales
-from pocketsam.quantization.settings import Settings
+from pocketsam.quantization.settings import QuantizationSettings
 
-FAST = Settings(weight_bits=4, activation_bits=4, candidates=12)
+FAST = QuantizationSettings(weight_bits=4, activation_bits=4, candidates=12)
 
 
 def samples(channels: int = 5, gradient: bool = True, groups: str = "one") -> Samples:
@@ -104,7 +104,7 @@ def test_the_search_is_at_least_as_good_as_min_max_and_two_groups_better_still()
     of = samples(groups="softmax")
     (part,) = of.parts
 
-    def error(settings: Settings) -> float:
+    def error(settings: QuantizationSettings) -> float:
         scales = find_scales(of, settings)
         return float(distance(part, scales.a(part.a) @ Quantizer(4, scales.b.scale)(part.b)).sum())
 

@@ -6,10 +6,10 @@ import tarfile
 
 import pytest
 
-from pocketsam.config import Running
 from pocketsam.errors import InputError
 from pocketsam.scale.arguments import ScaleArguments
 from pocketsam.scale.run import alike_everywhere, run
+from pocketsam.utils.running import Running
 from scaling import Greys, published, write_photos
 
 NAMES = [f"{number:02}" for number in range(6)]

@@ -17,11 +17,11 @@ from pocketsam.models.architectures import ARCHITECTURES, build
 from pocketsam.models.checkpoints import load_model, save_model
 from pocketsam.models.heads.base import build_head_model, load_head_model
 from pocketsam.models.layers import Normalise
-from pocketsam.training.augment import Augmentation
-from pocketsam.training.classified import ClassifiedSamples, random_crop
 from pocketsam.training.groups import parameter_groups
 from pocketsam.training.loop import train
 from pocketsam.training.losses.classification import Classification
+from pocketsam.training.samples.augment import Augmentation
+from pocketsam.training.samples.classes import ClassificationSamples, random_crop
 from pocketsam.training.state import TrainingState
 from shards import jpeg, write_tar
 from transfer import class_tar, fabric, recipe
@@ -111,7 +111,7 @@ def test_an_image_is_mixed_as_its_share_says(mixup: float, cutmix: float, tmp_pa
         for name, value in (("b", 0), ("w", 255))
     ]
     data = ClassFolders([write_tar(tmp_path / "s.tar", files)])
-    samples = ClassifiedSamples(data, 0, 64, "squash", Augmentation(colour=0, paste=0), mixup, cutmix)
+    samples = ClassificationSamples(data, 0, 64, "squash", Augmentation(colour=0, paste=0), mixup, cutmix)
     shares = []
     for number in range(20):
         item = samples[number]

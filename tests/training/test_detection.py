@@ -23,11 +23,11 @@ from pocketsam.models.heads.detector import (
     cell_centres,
     features_of_boxes,
 )
-from pocketsam.training.augment import Augmentation
-from pocketsam.training.categorised import NOBODY, DetectionSamples, Framing
 from pocketsam.training.loop import train
 from pocketsam.training.losses.detection import assign, moved, paired_ious
-from pocketsam.training.sampling import SampleRNG
+from pocketsam.training.prompts import SampleRNG
+from pocketsam.training.samples.augment import Augmentation
+from pocketsam.training.samples.categories import NOBODY, DetectionSamples, Framing
 from pocketsam.utils.rle import decode, encode
 from transfer import coco_set, recipe
 

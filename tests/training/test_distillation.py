@@ -22,7 +22,7 @@ from pocketsam.training.config import Recipe, Stages
 from pocketsam.training.loop import train
 from pocketsam.training.losses.full_stage import FullStage
 from pocketsam.training.recipe import parse_recipe
-from pocketsam.training.samples import batches
+from pocketsam.training.samples.stream import batches
 from pocketsam.training.state import Diverged, TrainingState
 from pocketsam.training.tasks import build_task
 from pocketsam.training.teacher import Teacher, resample

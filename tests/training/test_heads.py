@@ -14,7 +14,7 @@ from pocketsam.models.heads import HEADS
 from pocketsam.models.heads.base import load_head_model
 from pocketsam.training.config import Recipe
 from pocketsam.training.loop import train
-from pocketsam.training.samples import batches
+from pocketsam.training.samples.stream import batches
 from pocketsam.training.state import TrainingState
 from pocketsam.training.tasks import TASKS
 from transfer import class_tar, coco_set, fabric, recipe

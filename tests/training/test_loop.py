@@ -26,7 +26,8 @@ from pocketsam.models.architectures import build
 from pocketsam.models.checkpoints import load_model, save_model
 from pocketsam.training.loop import train
 from pocketsam.training.recipe import read_recipe
-from pocketsam.training.samples import Item, Samples
+from pocketsam.training.samples.masks import MaskSamples
+from pocketsam.training.samples.stream import Item
 from pocketsam.training.state import Diverged, TrainingState, learning_rate
 from pocketsam.training.tasks import TASKS, TaskEntry
 from pocketsam.training.tasks.supervised import SupervisedRecipe
@@ -166,11 +167,11 @@ def test_photos_can_be_drawn_as_often_as_they_have_masks(tmp_path: Path) -> None
     one, many = blocks((2, 2, 28, 28)), blocks(*[(x, 0, x + 6, 40) for x in range(0, 56, 14)])
     shard = write_shard(tmp_path / "s.tar", {"one": one, "many": many})
     recipe = read_recipe(write_recipe(tmp_path, "draw", train=f"[{shard}]", draw="masks"))
-    samples = Samples(recipe, "squash", 3)
+    samples = MaskSamples(recipe, "squash", 3)
     drawn = [samples.photo_of(number) for number in range(1000)]
     assert 750 < sum(drawn) < 850
-    assert drawn == [Samples(recipe, "squash", 3).photo_of(number) for number in range(1000)]
-    evenly = Samples(read_recipe(write_recipe(tmp_path, "even", train=f"[{shard}]")), "squash", 3)
+    assert drawn == [MaskSamples(recipe, "squash", 3).photo_of(number) for number in range(1000)]
+    evenly = MaskSamples(read_recipe(write_recipe(tmp_path, "even", train=f"[{shard}]")), "squash", 3)
     assert sum(evenly.photo_of(number) for number in range(1000)) == 500
 
 
@@ -301,7 +302,7 @@ def test_embeddings_go_with_shards_alone(tmp_path: Path) -> None:
     recipe = read_recipe(write_recipe(tmp_path, "drawn"))
     create_store(tmp_path / "store", Signature.of(ModelConfig("t", 64), 16))
     with pytest.raises(InputError, match="embeddings are those of shards or folders of photos"):
-        Samples(recipe, "squash", 3, ModelConfig("t", 64), str(tmp_path / "store"))
+        MaskSamples(recipe, "squash", 3, ModelConfig("t", 64), str(tmp_path / "store"))
 
 
 def test_recipes_need_no_pytorch(tmp_path: Path) -> None:
@@ -331,7 +332,7 @@ from typing import Literal
 from torch import nn
 
 from pocketsam.training.config import Recipe
-from pocketsam.training.samples import Samples
+from pocketsam.training.samples.masks import MaskSamples
 from pocketsam.training.student import make_student
 from pocketsam.training.task import Task
 
@@ -344,7 +345,7 @@ class BrightnessRecipe(Recipe):
 
 def build(recipe):
     sam, config = make_student(recipe)
-    return Task(sam, config, Loss(sam, recipe.strength), Samples(recipe, config.resize, recipe.objects))
+    return Task(sam, config, Loss(sam, recipe.strength), MaskSamples(recipe, config.resize, recipe.objects))
 
 
 class Loss(nn.Module):

@@ -23,7 +23,7 @@ from pocketsam.models.saliency import FINER, SaliencyHead
 from pocketsam.training.config import Recipe
 from pocketsam.training.loop import train
 from pocketsam.training.losses.saliency import Saliency
-from pocketsam.training.stored_features import StoredFeatures
+from pocketsam.training.samples.stored_features import StoredFeatures
 from shards import annotation_file, blocks, jpeg, write_shard, write_tar
 from transfer import COLOURS, recipe
 

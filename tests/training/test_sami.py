@@ -25,7 +25,7 @@ from pocketsam.models.masked import AllTokenDecoder, CrossAttentionDecoder, Mask
 from pocketsam.training.config import Recipe
 from pocketsam.training.loop import train
 from pocketsam.training.recipe import parse_recipe
-from pocketsam.training.samples import batches
+from pocketsam.training.samples.stream import batches
 from pocketsam.training.state import TrainingState
 from runs import assert_near, kind_of, refusal, state_after, state_after_torchrun
 from shards import annotation_file, blocks, jpeg, write_shard, write_tar

@@ -16,11 +16,11 @@ from pocketsam.evaluation.job import Run, evaluate
 from pocketsam.evaluation.protocols.semantic import Semantic as Protocol
 from pocketsam.evaluation.protocols.semantic import class_ious, confusion
 from pocketsam.models.heads.mask_transformer import Regions, outside, sine_positions
-from pocketsam.training.augment import Augmentation
-from pocketsam.training.categorised import Framing, SemanticSamples
 from pocketsam.training.loop import train
 from pocketsam.training.losses.semantic import pairwise_losses, region_losses, regions_of
 from pocketsam.training.matching import cheapest_pairs
+from pocketsam.training.samples.augment import Augmentation
+from pocketsam.training.samples.categories import Framing, SemanticSamples
 from transfer import coco_set, recipe
 
 SMALL = {"channels": 64, "queries": 6, "layers": 3}

@@ -125,15 +125,15 @@ def test_half_precision_gives_the_masks_of_float32(torch_engine: TorchEngine) ->
     """On average over clicks, each with the mask that float32 chooses."""
     half = TorchEngine(torch_engine.sam, torch_engine.config, "bfloat16")
     overlaps: list[float] = []
-    for path in sorted(SAMPLES.glob("*.jpg")):
-        photos = [Segmenter(engine=engine).open(path) for engine in (half, torch_engine)]
+    for name in ("cap", "sneakers", "tshirt"):  # processors without bfloat16 take ten times as long
+        photos = [Segmenter(engine=engine).open(SAMPLES / f"{name}.jpg") for engine in (half, torch_engine)]
         height, width = photos[0].image.shape[:2]
         x, y = np.meshgrid(np.linspace(0.2, 0.8, 4) * width, np.linspace(0.2, 0.8, 4) * height)
         clicks = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
         ours, theirs = (photo.candidates(points=clicks) for photo in photos)
         chosen = choose(theirs.predicted_iou, theirs.prompts.ambiguous, theirs.config)[:, None]
         overlaps += list(ious(ours.take(chosen), theirs.take(chosen).binary))
-        if path.name in ("sneakers.jpg", "tshirt.jpg"):
+        if name != "cap":
             assert np.abs(ours.predicted_iou - theirs.predicted_iou).max() <= 0.03
     assert np.mean(overlaps) >= 0.97
 

@@ -82,8 +82,10 @@ export const http: Backend = {
   save: async (id, objects) => {
     await call("PUT", `photos/${id}/annotations`, { objects });
   },
-  segment: async (id, prompt) =>
-    (await json<{ masks: Mask[] }>("POST", `photos/${id}/masks`, { objects: [prompt] })).masks[0]!,
+  segment: async (id, prompt) => {
+    const body = { objects: [prompt], zoom: true, refine: true }; // a preview has no time for these
+    return (await json<{ masks: Mask[] }>("POST", `photos/${id}/masks`, body)).masks[0]!;
+  },
   preview,
   everything,
   exportAs: (id, suffix) => file(`photos/${id}/export`, suffix),

@@ -20,7 +20,7 @@ from pocketsam.automatic.filters import (
     stability_score,
     without_small_regions,
 )
-from pocketsam.automatic.options import Options, Settings
+from pocketsam.automatic.options import Options, ResolvedOptions
 from pocketsam.automatic.proposals import Proposals, Row
 from pocketsam.automatic.schedule import Crop, Schedule, crop_boxes, layer_grid
 from pocketsam.config import FOREGROUND
@@ -85,7 +85,7 @@ class _View:
     crop: Crop
     photo_size: tuple[int, int]
     options: Options
-    settings: Settings
+    settings: ResolvedOptions
     workers: Workers
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # numpy stays out of `pocketsam --help`
 T = TypeVar("T")
 
 
-class Settings(NamedTuple):
+class ResolvedOptions(NamedTuple):
     """The options that a model has defaults for, with these filled in: see `Options`."""
 
     points_per_side: int
@@ -133,9 +133,9 @@ class Options:
             raise InputError(f"everything mode has no option {sorted(unknown)[0]!r}")
         return cls(**options)
 
-    def resolve(self, config: ModelConfig) -> Settings:
+    def resolve(self, config: ModelConfig) -> ResolvedOptions:
         """These options and, where they are None, the model's own."""
-        return Settings(
+        return ResolvedOptions(
             points_per_side=_chosen(self.points_per_side, config.points_per_side),
             pred_iou_thresh=_chosen(self.pred_iou_thresh, config.pred_iou_thresh),
             stability_score_thresh=_chosen(self.stability_score_thresh, config.stability_score_thresh),

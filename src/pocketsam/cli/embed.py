@@ -3,9 +3,9 @@
 import typer
 
 from pocketsam.cli.options import RAY, open_model, with_options
-from pocketsam.config import ExactRunning
 from pocketsam.embeddings.arguments import EmbedArguments
 from pocketsam.scale.arguments import ScaleArguments
+from pocketsam.utils.running import ExactRunning
 
 
 @with_options(args=EmbedArguments, running=ExactRunning, scale=RAY)

@@ -8,9 +8,9 @@ import typer
 from pocketsam.automatic.arguments import EverythingArguments
 from pocketsam.automatic.options import Options
 from pocketsam.cli.options import Model, open_model, with_options
-from pocketsam.config import Running
 from pocketsam.errors import InputError
 from pocketsam.scale.arguments import ScaleArguments
+from pocketsam.utils.running import Running
 
 if TYPE_CHECKING:
     from pocketsam.automatic.batch import Outcome

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 import typer
 
-from pocketsam.config import MODEL, Running
 from pocketsam.scale.arguments import ScaleArguments
 from pocketsam.utils.options import Option, flag_of, options_of
+from pocketsam.utils.running import MODEL, Running
 
 if TYPE_CHECKING:
     from pocketsam.predict.photo_files import PhotoOutcome

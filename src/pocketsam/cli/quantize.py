@@ -1,13 +1,13 @@
 """`pocketsam quantize`: a model in 8 bits that runs in integers, or in fewer bits to be evaluated."""
 
 from pocketsam.cli.options import show, with_options
-from pocketsam.quantization.settings import Settings, Wanted, choose
+from pocketsam.quantization.settings import QuantizationSettings, QuantizeArguments, choose
 from pocketsam.utils.files import with_sizes
 from pocketsam.utils.install import importing
 
 
-@with_options(wanted=Wanted, search=Settings)
-def quantize(*, wanted: Wanted, search: Settings) -> None:
+@with_options(args=QuantizeArguments, search=QuantizationSettings)
+def quantize(*, args: QuantizeArguments, search: QuantizationSettings) -> None:
     """Quantise a model to 8 bits or fewer, by TinySAM's method.
 
     The scales of every matrix product are found with a few photos. The same command continues a run that was stopped
@@ -22,13 +22,13 @@ def quantize(*, wanted: Wanted, search: Settings) -> None:
     from pocketsam.utils.progress import Progress
     from pocketsam.zoo import locate_weights
 
-    settings, form = choose(search, wanted)
-    check_folder(wanted.output, form)
-    sam, config = load_model(*locate_weights(wanted.model, "quantise"))
-    images = calibration_images(wanted.calibration, wanted.photos, config)
-    threads = wanted.threads or cores()
+    settings, form = choose(search, args)
+    check_folder(args.output, form)
+    sam, config = load_model(*locate_weights(args.model, "quantise"))
+    images = calibration_images(args.calibration, args.photos, config)
+    threads = args.threads or cores()
     with Progress("products", resumes=True) as progress:
         done = write(
-            sam, config, images, settings, wanted.output, form, threads=threads, after_product=progress.update
+            sam, config, images, settings, args.output, form, threads=threads, after_product=progress.update
         )
     show((str(done), *with_sizes(done.files)))

@@ -8,10 +8,10 @@ import typer
 
 from pocketsam.apps.text_arguments import TextArguments
 from pocketsam.cli.options import Model, begin, open_model, show, show_outcomes, with_options
-from pocketsam.config import Running
 from pocketsam.predict.prompt_arguments import PromptArguments
 from pocketsam.predict.result_arguments import ResultArguments
 from pocketsam.scale.arguments import ScaleArguments
+from pocketsam.utils.running import Running
 from pocketsam.zoo import PACKAGED, open_engine_of
 
 if TYPE_CHECKING:

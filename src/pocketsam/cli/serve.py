@@ -3,14 +3,14 @@
 import typer
 
 from pocketsam.cli.options import Model, open_model, with_options
-from pocketsam.config import Running
-from pocketsam.server.settings import Settings
+from pocketsam.server.arguments import ServeArguments
 from pocketsam.utils.files import check_writable
 from pocketsam.utils.install import importing
+from pocketsam.utils.running import Running
 
 
-@with_options(settings=Settings, running=Running)
-def serve(*, settings: Settings, model: Model = "pocket", running: Running) -> None:
+@with_options(settings=ServeArguments, running=Running)
+def serve(*, settings: ServeArguments, model: Model = "pocket", running: Running) -> None:
     """Annotate photos in the browser.
 
     Click on objects, or draw boxes around them, and export their masks. Every change is saved at once. Ctrl-C stops

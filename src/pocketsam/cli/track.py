@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from pocketsam.cli.options import Model, open_model, output_option, warn, with_options
-from pocketsam.config import Running
 from pocketsam.predict.prompt_arguments import ObjectArguments
+from pocketsam.utils.running import Running
 
 
 @with_options(args=ObjectArguments, running=Running)

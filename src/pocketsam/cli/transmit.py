@@ -6,17 +6,17 @@ from typing import Annotated
 import typer
 
 from pocketsam.apps.transmission.channel import Channel
-from pocketsam.apps.transmission.semantic import Settings
+from pocketsam.apps.transmission.semantic import TransmissionSettings
 from pocketsam.cli.options import Model, output_option, show, with_options
 from pocketsam.predict.prompt_arguments import ObjectArguments
 
 
-@with_options(args=ObjectArguments, settings=Settings, channel=Channel)
+@with_options(args=ObjectArguments, settings=TransmissionSettings, channel=Channel)
 def transmit(
     photo: Annotated[Path, typer.Argument(help="A photo, or a .pssc file to receive.", metavar="PHOTO")],
     *,
     args: ObjectArguments,
-    settings: Settings,
+    settings: TransmissionSettings,
     channel: Channel,
     output: Annotated[
         Path | None, output_option("A folder; the working directory, if not given.", "FOLDER")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pocketsam.config import MODEL
 from pocketsam.utils.options import OUTPUT, option
+from pocketsam.utils.running import MODEL
 
 
 @dataclass(frozen=True)

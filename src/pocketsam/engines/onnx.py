@@ -20,7 +20,7 @@ from pocketsam.engines.base import (
     no_embeddings,
 )
 from pocketsam.engines.folder import Contents, open_folder
-from pocketsam.engines.optimised import Settings, open_session
+from pocketsam.engines.optimised import SessionSettings, open_session
 from pocketsam.engines.segment_anything import Graph, SegmentAnythingEngine
 from pocketsam.engines.source import onnx_folder, segment_anything_files
 from pocketsam.engines.workers import TILE, Workers, tiles
@@ -34,7 +34,7 @@ def load(source: Path, options: EngineOptions) -> "OnnxEngine | SegmentAnythingE
     if files := segment_anything_files(source):
         threads = options.threads or cores()
         info = EngineInfo("onnx", "cpu", "float32", threads, thread_safe=True)
-        settings = Settings(threads)
+        settings = SessionSettings(threads)
         return SegmentAnythingEngine(files, lambda path: _open_theirs(path, settings), info)
     return OnnxEngine(onnx_folder(source, options.config), options.threads, int8=options.precision == INT8)
 
@@ -124,19 +124,19 @@ class OnnxEngine:
     @cached_property
     def _predict_iou_tile(self) -> ort.InferenceSession:
         """Takes a tile of prompts, and computes in the thread that calls it."""
-        return _open(self._folder / "decoder_predict_iou.onnx", Settings(threads=1, objects=TILE))[0]
+        return _open(self._folder / "decoder_predict_iou.onnx", SessionSettings(threads=1, objects=TILE))[0]
 
     @cached_property
     def _decode_masks_alone(self) -> ort.InferenceSession:
         """Takes one prompt, and computes in the thread that calls it."""
-        return _open(self._folder / "decoder_masks.onnx", Settings(threads=1))[0]
+        return _open(self._folder / "decoder_masks.onnx", SessionSettings(threads=1))[0]
 
 
 def open_graphs(
     folder: Path, threads: int, names: Iterable[str], int8: bool = False
 ) -> tuple[dict[str, ort.InferenceSession], ModelConfig]:
     """Some of the graphs in a model folder, by name, and its config. Raises as `open_folder` does."""
-    settings = Settings(threads)
+    settings = SessionSettings(threads)
     return open_folder(folder, lambda path: _open(path, settings), names, int8)
 
 
@@ -160,7 +160,7 @@ def _values(arrays: dict[str, NDArray[Any]]) -> Values:
     }
 
 
-def _open(path: Path, settings: Settings) -> tuple[ort.InferenceSession, Contents]:
+def _open(path: Path, settings: SessionSettings) -> tuple[ort.InferenceSession, Contents]:
     session = open_session(path, settings)
     return session, Contents(
         [value.name for value in session.get_inputs()],
@@ -172,7 +172,7 @@ def _open(path: Path, settings: Settings) -> tuple[ort.InferenceSession, Content
 _DTYPES = {"float": "float32", "double": "float64"}  # all others are called as in NumPy
 
 
-def _open_theirs(path: Path, settings: Settings) -> Graph:
+def _open_theirs(path: Path, settings: SessionSettings) -> Graph:
     """A file in segment_anything's layout."""
     session = open_session(path, settings)
     inputs = session.get_inputs()

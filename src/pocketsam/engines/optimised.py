@@ -23,7 +23,7 @@ ROOM = 500_000_000
 
 
 @dataclass(frozen=True)
-class Settings:
+class SessionSettings:
     """How a graph runs. threads: of the CPU. objects: the number of prompts that it takes, for the mask decoder's."""
 
     threads: int
@@ -41,7 +41,7 @@ class Settings:
         return options
 
 
-def open_session(path: Path, settings: Settings) -> ort.InferenceSession:
+def open_session(path: Path, settings: SessionSettings) -> ort.InferenceSession:
     """A session on an ONNX file, on the CPU. Raises what ONNX Runtime raises for a file that it cannot read."""
     stored = _place(path, settings)
     if stored is None:
@@ -56,7 +56,7 @@ def open_session(path: Path, settings: Settings) -> ort.InferenceSession:
     return _session(path, settings.options())
 
 
-def _place(path: Path, settings: Settings) -> Path | None:
+def _place(path: Path, settings: SessionSettings) -> Path | None:
     """Where the optimised graph of a file is stored; None where it is not to be, or nobody can tell."""
     try:
         folder, status = home() / "optimised", path.stat()
@@ -71,7 +71,7 @@ def _place(path: Path, settings: Settings) -> Path | None:
     return folder / f"{path.stem}-{key[:16]}.onnx"
 
 
-def _open_stored(stored: Path, settings: Settings) -> ort.InferenceSession:
+def _open_stored(stored: Path, settings: SessionSettings) -> ort.InferenceSession:
     options = settings.options()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = _session(stored, options)
@@ -80,7 +80,7 @@ def _open_stored(stored: Path, settings: Settings) -> ort.InferenceSession:
     return session
 
 
-def _open_and_store(path: Path, settings: Settings, stored: Path) -> ort.InferenceSession:
+def _open_and_store(path: Path, settings: SessionSettings, stored: Path) -> ort.InferenceSession:
     unfinished = stored.with_name(f".{os.urandom(6).hex()}.onnx")
     stored.parent.mkdir(parents=True, exist_ok=True)
     unfinished.touch()  # where that fails, it does so before the work

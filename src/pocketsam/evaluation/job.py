@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pocketsam.config import ExactRunning, Running
 from pocketsam.data.sample import Dataset
 from pocketsam.engines import cores
 from pocketsam.engines.source import weights_file
@@ -29,6 +28,7 @@ from pocketsam.utils.files import check_writable
 from pocketsam.utils.install import how_to_install
 from pocketsam.utils.journal import Journal, settings_digest
 from pocketsam.utils.options import Option, flag_of, option, options_of
+from pocketsam.utils.running import ExactRunning, Running
 from pocketsam.zoo import locate
 
 RESULTS = Path("evaluation")

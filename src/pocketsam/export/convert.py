@@ -15,6 +15,7 @@ from pocketsam.graphs import INT8_ENCODER, ONNX_FILES
 from pocketsam.models.checkpoints import FILE_NAME, load_model, round_to_half, save_model
 from pocketsam.models.published import as_published
 from pocketsam.models.sam import Sam, count_parameters
+from pocketsam.utils.files import check_writable
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,9 @@ def convert(wanted: Conversion, source: Path, config: ModelConfig | None = None)
     """
     sam, config = load_model(source, config)
     config = config.with_defaults(wanted.defaults or ())
-    output, forms = (
-        wanted.output or Path(config.name),
-        {form.value for form in wanted.to or [Form.safetensors]},
-    )
-    if output.suffix in (".safetensors", ".onnx") and "onnx" in forms:
-        raise InputError(f"{output}: is one file, and ONNX files are several; give a folder")
-    if output.suffix == ".safetensors" and "pt" in forms:
-        raise InputError(f"{output}: is no place for a .pt file; give a folder")
-    if wanted.compact and forms != {"onnx"}:
-        raise InputError("--compact: is for ONNX files; give --to onnx, and nothing else")
+    output = wanted.output or Path(config.name)
+    forms = {form.value for form in wanted.to or [Form.safetensors]}
+    _check_output(output, forms, wanted.compact)
     _refuse_mixture(output, forms, source)
     if wanted.half:
         round_to_half(sam)
@@ -66,6 +60,17 @@ def convert(wanted: Conversion, source: Path, config: ModelConfig | None = None)
     if "pt" in forms:
         files.append(_save_published(sam, output / f"{config.name}.pt"))
     return Converted(files, source, config, count_parameters(sam))
+
+
+def _check_output(output: Path, forms: Collection[str], compact: bool) -> None:
+    """InputError if the forms do not fit the place for the files, or nothing can be written there."""
+    if output.suffix in (".safetensors", ".onnx") and "onnx" in forms:
+        raise InputError(f"{output}: is one file, and ONNX files are several; give a folder")
+    if output.suffix == ".safetensors" and "pt" in forms:
+        raise InputError(f"{output}: is no place for a .pt file; give a folder")
+    if compact and forms != {"onnx"}:
+        raise InputError("--compact: is for ONNX files; give --to onnx, and nothing else")
+    check_writable(output.parent if output.suffix == ".safetensors" else output, missing=True)
 
 
 def _save_published(sam: Sam, path: Path) -> Path:

@@ -21,7 +21,7 @@ from pocketsam.quantization.products import Product, Products, quantize_b
 from pocketsam.quantization.quantizers import Groups, Quantizer
 from pocketsam.quantization.rows import Chosen, choose, operands, results
 from pocketsam.quantization.search import Part, Samples, Scales, find_scales, initial_scales
-from pocketsam.quantization.settings import Settings
+from pocketsam.quantization.settings import QuantizationSettings
 from pocketsam.utils.boxes import tight_box
 from pocketsam.utils.journal import Journal
 
@@ -68,7 +68,7 @@ class _Record:
 def calibrate(
     sam: Sam,
     images: Sequence[Tensor],
-    settings: Settings,
+    settings: QuantizationSettings,
     *,
     pad_points_to: int = 0,
     chosen: Callable[[str], bool] = anything,
@@ -141,7 +141,11 @@ def random_prompts(image_size: int, pad_points_to: int, seed: int) -> tuple[Tens
 
 
 def _run(
-    sam: Sam, images: Sequence[Tensor], settings: Settings, pad_points_to: int, chosen: Callable[[str], bool]
+    sam: Sam,
+    images: Sequence[Tensor],
+    settings: QuantizationSettings,
+    pad_points_to: int,
+    chosen: Callable[[str], bool],
 ) -> dict[str, _Record]:
     """Steps 1 and 2."""
     records: dict[str, _Record] = {}
@@ -189,7 +193,7 @@ class _Recorder:
     def __init__(
         self,
         records: dict[str, _Record],
-        settings: Settings,
+        settings: QuantizationSettings,
         image: int,
         chosen: Callable[[str], bool] = anything,
     ) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor
 from pocketsam.errors import ModelError
 from pocketsam.quantization.quantizers import Quantizer
 from pocketsam.quantization.search import scale_of_numbers
-from pocketsam.quantization.settings import Settings
+from pocketsam.quantization.settings import QuantizationSettings
 
 OLDEST_OPSET = 13
 """The first in which `DequantizeLinear` knows scales by channel."""
@@ -33,6 +33,8 @@ _KEPT = 4096
 """Numbers of each tensor and call that the scales with the least squared error are found by."""
 
 Feeds = dict[str, NDArray[Any]]
+Overrides = dict[str, list[dict[str, Any]]]
+"""Of each tensor, its scales as ONNX Runtime's library takes them."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Found:
 
 
 def quantize_graph(
-    model: onnx.ModelProto, feeds: Sequence[Feeds], settings: Settings, found: Found | None = None
+    model: onnx.ModelProto, feeds: Sequence[Feeds], settings: QuantizationSettings, found: Found | None = None
 ) -> onnx.ModelProto:
     """A graph whose products of weights compute with integers. feeds: inputs, by which other scales are found.
 
@@ -77,15 +79,22 @@ def quantize_graph(
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     names = sorted({name for node in nodes for name in _activations(node, weights)})
     numbers = _record(model, names, feeds)
-    overrides: dict[str, list[dict[str, Any]]] = {}
-    for name in names:
-        quantizer = found.activations.get(name) or _least_squares(numbers[name], settings)
-        overrides[name] = [_of_activation(quantizer)]
+    overrides = {
+        name: [_of_activation(found.activations.get(name) or _least_squares(numbers[name], settings))]
+        for name in names
+    }
     for node in nodes:
         if len(node.input) > 1 and node.input[1] in weights and node.op_type in ("Conv", "MatMul", "Gemm"):
             _round_weight(model, node, found, settings, overrides)
     _within_clips(model, nodes, weights, overrides)
-    ranges = {name: TensorData(lowest=np.float32(-1), highest=np.float32(1)) for name in names}
+    return _with_quantizers(model, nodes, names, overrides)
+
+
+def _with_quantizers(
+    model: onnx.ModelProto, nodes: Sequence[NodeProto], activations: Sequence[str], overrides: Overrides
+) -> onnx.ModelProto:
+    """The graph with QuantizeLinear and DequantizeLinear around the nodes. overrides: the scales of every tensor."""
+    ranges = {name: TensorData(lowest=np.float32(-1), highest=np.float32(1)) for name in activations}
     writer = QDQQuantizer(
         model,
         per_channel=True,
@@ -172,8 +181,8 @@ def _round_weight(
     model: onnx.ModelProto,
     node: NodeProto,
     found: Found,
-    settings: Settings,
-    overrides: dict[str, list[dict[str, Any]]],
+    settings: QuantizationSettings,
+    overrides: Overrides,
 ) -> None:
     """Round a weight to its levels, which may be fewer than INT8 has, and note its scales."""
     name = node.input[1]
@@ -197,7 +206,7 @@ def _within_clips(
     model: onnx.ModelProto,
     nodes: Sequence[NodeProto],
     weights: Mapping[str, NDArray[Any]],
-    overrides: dict[str, list[dict[str, Any]]],
+    overrides: Overrides,
 ) -> None:
     """Where a ReLU6 ends in 8 bits, these must not reach beyond 6: then rounding does what the ReLU6 did."""
     for node in nodes:
@@ -208,13 +217,13 @@ def _within_clips(
         override["scale"] = _number(min(float(override["scale"]), most))
 
 
-def _least_squares(numbers: _Numbers, settings: Settings) -> Quantizer:
+def _least_squares(numbers: _Numbers, settings: QuantizationSettings) -> Quantizer:
     largest = max(abs(numbers.lowest), abs(numbers.highest))
     start = Quantizer(8, torch.ones(()), unsigned=numbers.lowest >= 0)
     return scale_of_numbers(start, [numbers.some], largest, by_numbers(settings))
 
 
-def by_numbers(settings: Settings) -> Settings:
+def by_numbers(settings: QuantizationSettings) -> QuantizationSettings:
     """The method for what no calibrated product reads: the least squared error, where a search was wanted."""
     return replace(settings, method="mse") if settings.searches else settings
 

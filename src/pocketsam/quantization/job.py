@@ -21,7 +21,7 @@ from pocketsam.models.sam import Sam
 from pocketsam.quantization.calibrate import anything, calibrate
 from pocketsam.quantization.model import FILE_NAME, fold_batch_norm, numerics, save_quantized
 from pocketsam.quantization.onnx import export_int8, in_integers
-from pocketsam.quantization.settings import Form, Settings
+from pocketsam.quantization.settings import Form, QuantizationSettings
 from pocketsam.utils.files import check_writable
 from pocketsam.utils.journal import Journal
 
@@ -35,7 +35,7 @@ class Quantized:
     output: Path
     files: Sequence[Path]
     model: str
-    settings: Settings
+    settings: QuantizationSettings
     products: int
 
     def __str__(self) -> str:
@@ -78,7 +78,7 @@ def quantize(
     sam: Sam,
     config: ModelConfig,
     images: Sequence[NDArray[np.float32]],
-    settings: Settings,
+    settings: QuantizationSettings,
     output: Path,
     to: Form,
     *,
@@ -96,7 +96,7 @@ def quantize(
         _check_same_model(config, output)
     torch.set_num_threads(threads)
     digests = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
-    determining = {"weights": config.weights, "settings": repr(settings), "images": digests, "to": to}
+    determining = {"weights": config.weights, "settings": vars(settings), "images": digests, "to": to}
     journal = Journal(output / JOURNAL, determining)
     tensors = [torch.from_numpy(image) for image in images]
     scales = calibrate(

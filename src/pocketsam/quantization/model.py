@@ -26,7 +26,7 @@ from pocketsam.models.sam import Sam
 from pocketsam.quantization.products import Product, Products, quantize_b
 from pocketsam.quantization.quantizers import Quantizer
 from pocketsam.quantization.search import Scales
-from pocketsam.quantization.settings import Settings
+from pocketsam.quantization.settings import QuantizationSettings
 
 FILE_NAME = "quantized.safetensors"
 KEY = "pocketsam_quantization"
@@ -83,9 +83,9 @@ def fold_batch_norm(sam: Sam) -> Sam:
     return sam
 
 
-def numerics(settings: Settings, scales: Mapping[str, Scales]) -> str:
+def numerics(settings: QuantizationSettings, scales: Mapping[str, Scales]) -> str:
     """What tells this quantisation from others of the same weights, such as "w8a8-1b2c3d4e"."""
-    found = hashlib.sha256(repr(settings).encode())
+    found = hashlib.sha256(repr(vars(settings)).encode())
     for name in sorted(scales):
         for quantizer in (scales[name].a, scales[name].b):
             facts = quantizer.bits, quantizer.unsigned, quantizer.groups, quantizer.shift
@@ -95,7 +95,7 @@ def numerics(settings: Settings, scales: Mapping[str, Scales]) -> str:
 
 
 def save_quantized(
-    folder: Path, sam: Sam, config: ModelConfig, scales: Mapping[str, Scales], settings: Settings
+    folder: Path, sam: Sam, config: ModelConfig, scales: Mapping[str, Scales], settings: QuantizationSettings
 ) -> ModelConfig:
     """Write FILE_NAME into a folder; returns the config as written. Raises ModelError when it cannot be written."""
     config = replace(config, weights=digest(sam.state_dict()), numerics=numerics(settings, scales))
@@ -119,7 +119,7 @@ def load_quantized(path: Path) -> tuple[QuantizedSam, ModelConfig]:
     try:
         config = ModelConfig.from_json(metadata[METADATA_KEY])
         said = json.loads(metadata[KEY])
-        settings = Settings(**said["settings"])
+        settings = QuantizationSettings(**said["settings"])
         scales = {
             name: Scales(
                 *(Quantizer(scale=tensors[f"{_PREFIX}{name}.{side}"], **sides[side]) for side in "ab")

@@ -33,7 +33,7 @@ from pocketsam.quantization.graph import Found, is_transposed, quantize_graph
 from pocketsam.quantization.products import Product, Products
 from pocketsam.quantization.quantizers import Quantizer
 from pocketsam.quantization.search import Scales
-from pocketsam.quantization.settings import Settings
+from pocketsam.quantization.settings import QuantizationSettings
 from pocketsam.utils.files import write
 
 
@@ -48,7 +48,7 @@ def export_int8(
     config: ModelConfig,
     scales: Mapping[str, Scales],
     images: Sequence[Tensor],
-    settings: Settings,
+    settings: QuantizationSettings,
     folder: Path,
     encoder_only: bool = False,
 ) -> tuple[Path, ...]:
@@ -92,6 +92,39 @@ def _of_encoder(sam: Sam, image: Tensor, model: onnx.ModelProto, scales: Mapping
     Weights are recognised by their numbers. Products of activations have none: where there are as many in the file as
     in the model, they are in the same order.
     """
+    products = _products(sam, image)
+    for number, node in enumerate(model.graph.node):
+        node.name = node.name or f"node_{number}"
+    nodes = [node for node in model.graph.node if node.op_type in ("Conv", "MatMul", "Gemm")]
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    weighted = [node for node in nodes if node.input[1] in weights and weights[node.input[1]].ndim != 3]
+    names_of_weighted = {node.name for node in weighted}
+    others = [node for node in nodes if node.name not in names_of_weighted]
+    activations: dict[str, Quantizer] = {}
+    of_weights: dict[str, Quantizer] = {}
+    floats = set()
+    with_weights = [product for product in products if product.has_weights]
+    for node in weighted:
+        weight = weights[node.input[1]]
+        ours = next((product for product in with_weights if _same(product, node, weight)), None)
+        if ours is None:
+            continue
+        if ours.name not in scales:
+            floats.add(node.name)
+            continue
+        _note(activations, node.input[0], scales[ours.name].a)
+        of_weights[node.input[1]] = scales[ours.name].b
+    names = set()
+    for product, node in _pairs([one for one in products if not one.has_weights], others):
+        if product.name in scales and node.input[1] not in weights:
+            _note(activations, node.input[0], scales[product.name].a)
+            _note(activations, node.input[1], scales[product.name].b)
+            names.add(node.name)
+    return Found(activations, of_weights, frozenset(names), frozenset(floats))
+
+
+def _products(sam: Sam, image: Tensor) -> list[Product]:
+    """The products that the encoder computes for an image, in their order."""
     products: list[Product] = []
 
     def note(product: Product) -> Tensor:
@@ -100,36 +133,12 @@ def _of_encoder(sam: Sam, image: Tensor, model: onnx.ModelProto, scales: Mapping
 
     with torch.no_grad(), Products(sam, note):
         sam.encode(image)
-    weighted = [product for product in products if product.has_weights]
-    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    activations: dict[str, Quantizer] = {}
-    of_weights: dict[str, Quantizer] = {}
-    others, floats = [], set()
-    for number, node in enumerate(model.graph.node):
-        node.name = node.name or f"node_{number}"
-        if node.op_type not in ("Conv", "MatMul", "Gemm"):
-            continue
-        weight = weights.get(node.input[1])
-        if weight is None or weight.ndim == 3:
-            others.append(node)
-            continue
-        ours = next((product for product in weighted if _same(product, node, weight)), None)
-        if ours is None:
-            continue
-        if ours.name not in scales:
-            floats.add(node.name)
-            continue
-        _note(activations, node.input[0], scales[ours.name].a)
-        of_weights[node.input[1]] = scales[ours.name].b
-    matmuls = [product for product in products if not product.has_weights]
-    names = set()
-    if len(matmuls) == len(others):
-        for product, node in zip(matmuls, others, strict=True):
-            if product.name in scales and node.input[1] not in weights:
-                _note(activations, node.input[0], scales[product.name].a)
-                _note(activations, node.input[1], scales[product.name].b)
-                names.add(node.name)
-    return Found(activations, of_weights, frozenset(names), frozenset(floats))
+    return products
+
+
+def _pairs(products: Sequence[Product], nodes: Sequence[NodeProto]) -> list[tuple[Product, NodeProto]]:
+    """Products of activations and their nodes; none where there are not as many of these as of those."""
+    return list(zip(products, nodes, strict=True)) if len(products) == len(nodes) else []
 
 
 def _note(activations: dict[str, Quantizer], name: str, quantizer: Quantizer) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pocketsam.quantization.quantizers import LARGEST_SHIFT, Groups, Quantizer, levels
-from pocketsam.quantization.settings import Settings
+from pocketsam.quantization.settings import QuantizationSettings
 
 PERCENTILE = 0.999
 SMALLEST = 1e-12
@@ -60,7 +60,7 @@ class Scales:
     b: Quantizer
 
 
-def find_scales(samples: Samples, settings: Settings) -> Scales:
+def find_scales(samples: Samples, settings: QuantizationSettings) -> Scales:
     """The scales of a product, by the method that the settings name."""
     start = initial_scales(samples, settings)
     if not settings.searches:
@@ -79,7 +79,7 @@ def find_scales(samples: Samples, settings: Settings) -> Scales:
     return scales
 
 
-def initial_scales(samples: Samples, settings: Settings) -> Scales:
+def initial_scales(samples: Samples, settings: QuantizationSettings) -> Scales:
     """The scales by the numbers of each tensor alone: what "minmax", "percentile" and "mse" give.
 
     The search starts with those of "minmax".
@@ -104,7 +104,9 @@ def distance(part: Part, quantized: Tensor) -> Tensor:
     return ((quantized - part.a @ part.b).square() * part.weight).sum(1)
 
 
-def _search_a(samples: Samples, settings: Settings, start: Quantizer, other: Quantizer | None) -> Quantizer:
+def _search_a(
+    samples: Samples, settings: QuantizationSettings, start: Quantizer, other: Quantizer | None
+) -> Quantizer:
     """The best quantiser of A, while B is quantised by `other`, or not at all."""
     parts = [
         (
@@ -123,7 +125,9 @@ def _search_a(samples: Samples, settings: Settings, start: Quantizer, other: Qua
     return best if best.groups == "one" else _least(_shifts(best), errors)
 
 
-def _search_b(samples: Samples, settings: Settings, start: Quantizer, other: Quantizer | None) -> Quantizer:
+def _search_b(
+    samples: Samples, settings: QuantizationSettings, start: Quantizer, other: Quantizer | None
+) -> Quantizer:
     """The best quantiser of B, of weights channel by channel, while A is quantised by `other`, or not at all."""
     parts = [(part, part.a if other is None else other(part.a), part.a @ part.b) for part in samples.parts]
     channels = samples.channels
@@ -158,7 +162,7 @@ def _by_channel(b: Tensor, channels: int) -> Tensor:
 
 
 def scale_of_numbers(
-    start: Quantizer, numbers: list[Tensor], largest: Tensor | float, settings: Settings
+    start: Quantizer, numbers: list[Tensor], largest: Tensor | float, settings: QuantizationSettings
 ) -> Quantizer:
     """The quantiser of a tensor, given numbers of it; of each row of (channels, …) where the scale is (channels,)."""
     largest = torch.as_tensor(largest)
@@ -196,7 +200,7 @@ def _top(quantizer: Quantizer) -> int:
     return levels(quantizer.bits, quantizer.unsigned)[1]
 
 
-def _grid(start: Quantizer, largest: Tensor, settings: Settings) -> Iterator[Quantizer]:
+def _grid(start: Quantizer, largest: Tensor, settings: QuantizationSettings) -> Iterator[Quantizer]:
     """The candidates: fractions of largest / 2^(b-1) or, without a sign, largest / 2^b; first the start itself.
 
     From the highest on, for the best one is near to it, and candidates far from the best need not be summed up.

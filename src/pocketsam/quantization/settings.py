@@ -15,7 +15,7 @@ FEWEST_BITS, MOST_BITS = 2, 16
 
 
 @dataclass(frozen=True)
-class Settings:
+class QuantizationSettings:
     """The defaults are TinySAM's method at 8 bits.
 
     weight_bits, activation_bits: 2 to 16.
@@ -74,7 +74,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class QuantizeArguments:
     """What is quantised, how small its numbers shall be, what is written, and with how much work.
 
     model: its name, folder or file. calibration: files and folders of photos. output: the folder to write.
@@ -138,22 +138,22 @@ class Wanted:
     )
 
 
-def choose(search: Settings, wanted: Wanted) -> tuple[Settings, Form]:
+def choose(search: QuantizationSettings, args: QuantizeArguments) -> tuple[QuantizationSettings, Form]:
     """The settings with the bits that are wanted, and what to write.
 
     Raises InputError when ONNX files are wanted that cannot hold the bits.
     """
-    weight_bits, activation_bits = wanted.weight_bits or wanted.bits, wanted.activation_bits or wanted.bits
+    weight_bits, activation_bits = args.weight_bits or args.bits, args.activation_bits or args.bits
     fits = weight_bits <= 8 and activation_bits == 8
-    form: Form = wanted.to or ("onnx" if fits else "scales")
+    form: Form = args.to or ("onnx" if fits else "scales")
     if form != "scales" and not fits:
         raise InputError(
             f"--to {form}: the files have 8-bit integers, not {weight_bits} bits for weights and {activation_bits}"
             " for activations; leave the bits out, or give --to scales"
         )
-    one_scale = wanted.one_scale
+    one_scale = args.one_scale
     if form != "scales":  # what the files compute is what is searched for
-        weight_bits = weight_bits if wanted.full_range else min(weight_bits, 7)
+        weight_bits = weight_bits if args.full_range else min(weight_bits, 7)
         one_scale = True
     return (
         replace(search, weight_bits=weight_bits, activation_bits=activation_bits, two_groups=not one_scale),

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeAlias
 
-from pocketsam.config import Running
 from pocketsam.errors import InputError
 from pocketsam.scale.shards import StoredPhoto
+from pocketsam.utils.running import Running
 
 ENCODED, DECODED = 16, 4
 """Photos that a task encodes, and that a task decodes: masks take longer. The latter are kept as one part."""

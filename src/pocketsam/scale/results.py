@@ -121,42 +121,56 @@ class ShardResults:
 
     def publish(self, parts: int) -> Manifest:
         """Make the shard's file and its manifest of so many parts, which are deleted then."""
-        photos = masks = size = 0
-        quarantined: list[dict[str, str]] = []
-        digest = hashlib.sha256()
-        index: list[bytes] = []
-
-        def contents() -> Iterator[bytes]:
-            nonlocal photos, masks
-            for number in range(parts):
-                part = Part.from_bytes(self.part(number).read())
-                photos, masks = photos + len(part.photos), masks + part.masks
-                index.append(self.work.job.index(part.photos, part.content, size))
-                quarantined.extend({"photo": name, "reason": reason} for name, reason in part.quarantined)
-                yield part.content
-
-        def written() -> Iterator[bytes]:
-            nonlocal size
-            for piece in FORMATS[self.work.format](contents()):
-                digest.update(piece)
-                size += len(piece)
-                yield piece
-
-        self._file.write(written())
-        if any(index):
-            (self.work.output / f"{self.work.shard.name}.jsonl").write(index)
+        contents = _Contents(self, parts)
+        self._file.write(contents.file())
+        if any(contents.index):
+            (self.work.output / f"{self.work.shard.name}.jsonl").write(contents.index)
         manifest = {
             "job": self.work.job.name,
             "settings": self.work.settings,
             "shard": self.mark,
-            "photos": photos,
-            "masks": masks,
-            "quarantined": quarantined,
-            "file": {"name": self._file.name, "bytes": size, "sha256": digest.hexdigest()},
+            "photos": contents.photos,
+            "masks": contents.masks,
+            "quarantined": contents.quarantined,
+            "file": {
+                "name": self._file.name,
+                "bytes": contents.bytes,
+                "sha256": contents.digest.hexdigest(),
+            },
         }
         self._manifest.write([_json(manifest)])
         self._parts.remove()
         return manifest
+
+
+class _Contents:
+    """What a shard's file is made of, and what is counted of it while it is written.
+
+    photos, masks: how many. quarantined: the photos that could not be used, and why. index: of each part, what its
+    job says of it. bytes, digest: of the file.
+    """
+
+    def __init__(self, results: ShardResults, parts: int) -> None:
+        self._results, self._parts = results, parts
+        self.photos = self.masks = self.bytes = 0
+        self.quarantined: list[dict[str, str]] = []
+        self.index: list[bytes] = []
+        self.digest = hashlib.sha256()
+
+    def file(self) -> Iterator[bytes]:
+        """The bytes of the file."""
+        for piece in FORMATS[self._results.work.format](self._of_parts()):
+            self.digest.update(piece)
+            self.bytes += len(piece)
+            yield piece
+
+    def _of_parts(self) -> Iterator[bytes]:
+        for number in range(self._parts):
+            part = Part.from_bytes(self._results.part(number).read())
+            self.photos, self.masks = self.photos + len(part.photos), self.masks + part.masks
+            self.index.append(self._results.work.job.index(part.photos, part.content, self.bytes))
+            self.quarantined += [{"photo": name, "reason": reason} for name, reason in part.quarantined]
+            yield part.content
 
 
 def begin(output: Place, settings: dict[str, Any], files: dict[str, bytes]) -> str:

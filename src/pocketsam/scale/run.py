@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pocketsam.config import Running
 from pocketsam.engines.base import EngineOptions
 from pocketsam.engines.registry import resolve
 from pocketsam.errors import InputError
@@ -23,6 +22,7 @@ from pocketsam.scale.results import Outcome, Work, begin, end
 from pocketsam.scale.shards import find_shards
 from pocketsam.scale.work import do_shard
 from pocketsam.utils.progress import Progress
+from pocketsam.utils.running import Running
 from pocketsam.utils.wording import count
 from pocketsam.zoo import locate
 

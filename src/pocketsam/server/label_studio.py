@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import requests
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
@@ -28,6 +28,7 @@ from pocketsam.predict.formats.result import DEFAULT_NAME
 from pocketsam.predict.formats.xml import parse
 from pocketsam.server.limits import RequestError
 from pocketsam.server.messages import Mask, MasksRequest, Prompt
+from pocketsam.server.routes import User
 from pocketsam.server.service import Service
 from pocketsam.utils.rle import decode
 
@@ -79,8 +80,7 @@ def router(service: Service) -> APIRouter:
         return {}
 
     @routes.post("/predict")
-    async def predict(asked: PredictRequest, request: Request) -> dict[str, Any]:
-        user = request.client.host if request.client else ""
+    async def predict(asked: PredictRequest, user: User) -> dict[str, Any]:
         control = _control(asked.label_config)
         context = (asked.params or {}).get("context") or {}
         regions = context.get("result") or [] if isinstance(context, dict) else []

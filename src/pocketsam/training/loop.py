@@ -16,7 +16,7 @@ from pocketsam.errors import DataError, InputError
 from pocketsam.models.checkpoints import FILE_NAME
 from pocketsam.training.config import Recipe
 from pocketsam.training.meter import Speed, matrix_rate
-from pocketsam.training.samples import Item, batches
+from pocketsam.training.samples.stream import Item, batches
 from pocketsam.training.sharding import sharded_strategy
 from pocketsam.training.state import TrainingState, learning_rate
 from pocketsam.utils.files import write

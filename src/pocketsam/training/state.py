@@ -24,7 +24,7 @@ from pocketsam.training.config import Recipe
 from pocketsam.training.groups import parameter_groups
 from pocketsam.training.meter import floating_point_operations
 from pocketsam.training.recipe import parse_recipe
-from pocketsam.training.samples import Item
+from pocketsam.training.samples.stream import Item
 from pocketsam.training.sharding import drop_unused, joined, local, nothing_of, shared_like, uses, whole
 from pocketsam.training.tasks import build_task
 

@@ -19,7 +19,7 @@ from pocketsam.evaluation.results import Means
 from pocketsam.evaluation.session import run
 from pocketsam.segmenter import Segmenter
 from pocketsam.training.config import Recipe
-from pocketsam.training.samples import Item
+from pocketsam.training.samples.stream import Item
 
 Validator: TypeAlias = Callable[[Any], dict[str, float]]
 """The scores of the task's model, in [0, 1] and the larger the better; their mean chooses the best weights."""

@@ -16,7 +16,7 @@ from pocketsam.embeddings.teacher import locate_teacher
 from pocketsam.models.checkpoints import load_model
 from pocketsam.models.layers import Normalise
 from pocketsam.models.sam import Sam
-from pocketsam.training.sampling import pad_points
+from pocketsam.training.prompts import pad_points
 
 Batch = dict[str, Tensor]
 

@@ -9,10 +9,10 @@ import pytest
 from pocketsam.apps.transmission.codecs import CODECS, decode, encode
 from pocketsam.apps.transmission.container import BACKGROUND, MASK, REGION, Packet
 from pocketsam.apps.transmission.quality import psnr
-from pocketsam.apps.transmission.semantic import Settings, fill, receive, send
+from pocketsam.apps.transmission.semantic import TransmissionSettings, fill, receive, send
 from pocketsam.errors import InputError
 
-SMALL = Settings(tile=32)
+SMALL = TransmissionSettings(tile=32)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def mask() -> np.ndarray:
 
 @pytest.mark.parametrize("codec", list(CODECS))
 def test_regions_arrive_better_than_the_rest(photo, mask, codec: str) -> None:
-    container = send(photo, mask, Settings(codec=codec, quality=90, tile=64))
+    container = send(photo, mask, TransmissionSettings(codec=codec, quality=90, tile=64))
     received = receive(container)
     assert received.image.shape == photo.shape
     assert np.array_equal(received.mask, mask)
@@ -104,4 +104,4 @@ def test_filled_pixels_go_on_from_the_known_ones() -> None:
 )
 def test_settings_refuse_what_makes_no_sense(values) -> None:
     with pytest.raises(InputError, match=str(next(iter(values)))):
-        Settings(**values)
+        TransmissionSettings(**values)

@@ -15,7 +15,7 @@ from pocketsam.models.encoders.efficientnet_lite import ConvNorm, EfficientNetLi
 from pocketsam.models.published import rename_classifier
 from pocketsam.training.config import Recipe
 from pocketsam.training.recipe import parse_recipe
-from pocketsam.training.samples import batches
+from pocketsam.training.samples.stream import batches
 from pocketsam.training.state import TrainingState
 from pocketsam.training.student import make_student
 

@@ -13,7 +13,7 @@ from pocketsam.apps.saliency_head import SaliencyHead
 from pocketsam.apps.transmission.channel import Channel
 from pocketsam.apps.transmission.container import Container, read, write
 from pocketsam.apps.transmission.quality import psnr
-from pocketsam.apps.transmission.semantic import Settings, receive, send
+from pocketsam.apps.transmission.semantic import TransmissionSettings, receive, send
 from pocketsam.errors import InputError
 from pocketsam.predict.formats.pictures import encode_image
 from pocketsam.predict.image import load_image
@@ -41,7 +41,7 @@ class Transmission:
 def transmit_file(
     path: Path,
     objects: Sequence[ObjectPrompt],
-    settings: Settings,
+    settings: TransmissionSettings,
     channel: Channel,
     output: Path | None = None,
     model: str = "pocket",
@@ -50,7 +50,8 @@ def transmit_file(
     """Send the photo in a file, and write NAME.pssc as it was sent and NAME.received.png as it arrived.
 
     path: a photo, or a NAME.pssc, which is only received. objects: what is sent well; the salient object where none
-    is given. output: a folder; None for the working directory. The rest: see `Settings`, `Channel`, `Segmenter`.
+    is given. output: a folder; None for the working directory. The rest: see `TransmissionSettings`, `Channel` and
+    `Segmenter`.
     Raises InputError where a file cannot be read or written, or no object is found; ModelError as `Segmenter`.
     """
     folder = output or Path()

@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Settings:
+class TransmissionSettings:
     """How a photo is sent.
 
     codec: a name in CODECS. quality: of the regions, from 1 to 100; background: of the rest. scale: by which the
@@ -59,7 +59,7 @@ class Settings:
                 raise InputError(f"{name} is {value}; give a whole number from 1 to {most}")
 
 
-def send(photo: Image, mask: Mask, settings: Settings) -> Container:
+def send(photo: Image, mask: Mask, settings: TransmissionSettings) -> Container:
     """The packets of a photo uint8 (H, W, 3) whose regions that matter are `mask` (H, W)."""
     height, width = photo.shape[:2]
     codec, tile = CODECS[settings.codec], settings.tile

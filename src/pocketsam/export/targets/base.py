@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from pocketsam.config import MODEL, ModelConfig
+from pocketsam.config import ModelConfig
 from pocketsam.utils.files import with_sizes
 from pocketsam.utils.install import needing
 from pocketsam.utils.options import OUTPUT, option
+from pocketsam.utils.running import MODEL
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pocketsam.config import LARGEST_GRID, MODEL
+from pocketsam.config import LARGEST_GRID
 from pocketsam.export.targets.base import FOLDER, CalibrationImages, Target, Zoo
 from pocketsam.utils.files import with_sizes
 from pocketsam.utils.options import option
+from pocketsam.utils.running import MODEL
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pocketsam.config import MODEL
 from pocketsam.export.targets.base import FOLDER, CalibrationImages, Target, Zoo
 from pocketsam.utils.files import with_sizes
+from pocketsam.utils.running import MODEL
 
 
 @dataclass(frozen=True)

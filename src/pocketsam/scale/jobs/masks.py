@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketsam.automatic.proposals import Proposals
-from pocketsam.config import Running
 from pocketsam.predict.embedding import Embedding
 from pocketsam.predict.formats.coco import coco_image
 from pocketsam.predict.formats.result import DEFAULT_NAME
@@ -16,6 +15,7 @@ from pocketsam.predict.masks import Masks
 from pocketsam.scale.job import Files
 from pocketsam.scale.shards import StoredPhoto
 from pocketsam.segmenter import Photo, Segmenter
+from pocketsam.utils.running import Running
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from pocketsam.models.heads.base import HeadModel
 from pocketsam.models.layers import Normalise
-from pocketsam.training.samples import Item
+from pocketsam.training.samples.stream import Item
 
 
 class Classification(nn.Module):
@@ -19,7 +19,7 @@ class Classification(nn.Module):
         self.model, self.normalise, self.smoothing = model, normalise, smoothing
 
     def forward(self, batch: Item, step: int) -> dict[str, Tensor]:
-        """batch: image (B, 3, S, S) uint8, labels (B, 2) int64, share (B,), see `ClassifiedSamples`.
+        """batch: image (B, 3, S, S) uint8, labels (B, 2) int64, share (B,), see `ClassificationSamples`.
 
         Returns `loss`, and `accuracy` by the label of the larger share.
         """

@@ -14,8 +14,8 @@ from pocketsam.models.heads.base import HeadModel
 from pocketsam.models.heads.detector import ROI_SIDE, Cells, Detector, Found, boxes_of, sampling_grid
 from pocketsam.models.layers import Normalise
 from pocketsam.training.losses.functions import focal_loss
-from pocketsam.training.samples import Item
-from pocketsam.training.sampling import CELL, SampleRNG
+from pocketsam.training.prompts import CELL, SampleRNG
+from pocketsam.training.samples.stream import Item
 
 NEAR = 1.5
 """How many cells from the middle of a box the cells that learn it may lie (FCOS's released code)."""

@@ -24,7 +24,7 @@ from pocketsam.training.losses.functions import (
     token_distance,
 )
 from pocketsam.training.losses.supervised import gather_masks, multimask_loss, select_mask
-from pocketsam.training.sampling import SampleRNG, click_in, first_prompts, pad_points
+from pocketsam.training.prompts import SampleRNG, click_in, first_prompts, pad_points
 from pocketsam.training.teacher import Batch, Teacher, resample, shared_channels
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pocketsam.models.saliency import SaliencyHead
-from pocketsam.training.samples import Item
+from pocketsam.training.samples.stream import Item
 
 WINDOW = 0.5
 """The side of the window in which outlines are learned, as a fraction of the photo's: a quarter of the work."""

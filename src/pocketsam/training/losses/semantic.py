@@ -14,7 +14,7 @@ from pocketsam.models.heads.base import HeadModel
 from pocketsam.models.heads.mask_transformer import Regions
 from pocketsam.models.layers import Normalise
 from pocketsam.training.matching import cheapest_pairs
-from pocketsam.training.samples import Item
+from pocketsam.training.samples.stream import Item
 
 CLASS_WEIGHT, MASK_WEIGHT, DICE_WEIGHT, NONE_WEIGHT = 2.0, 5.0, 5.0, 0.1
 """Of cross-entropy, of the masks' binary cross-entropy and dice, and of queries without an object."""

@@ -19,7 +19,7 @@ from pocketsam.models.layers import Normalise
 from pocketsam.models.sam import Sam
 from pocketsam.training.config import PixelLoss
 from pocketsam.training.losses.functions import click_loss, mask_iou, mask_loss
-from pocketsam.training.sampling import (
+from pocketsam.training.prompts import (
     SampleRNG,
     boxes_around,
     click_anywhere,

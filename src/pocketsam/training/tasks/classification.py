@@ -32,15 +32,15 @@ def build(recipe: ClassificationRecipe) -> "Task":
     from pocketsam.data.class_folders import ClassFolders
     from pocketsam.evaluation.protocols.classification import Classification as Protocol
     from pocketsam.models.layers import Normalise
-    from pocketsam.training.classified import ClassifiedSamples
     from pocketsam.training.head_model import make_head_model
     from pocketsam.training.losses.classification import Classification
+    from pocketsam.training.samples.classes import ClassificationSamples
     from pocketsam.training.task import Task, head_validator
 
     data = ClassFolders(recipe.train)
     head = HeadConfig("classification", recipe.model, tuple(data.classes))
     model, config = make_head_model(recipe, head, learns_encoder=not recipe.linear_probe)
-    samples = ClassifiedSamples(
+    samples = ClassificationSamples(
         data, recipe.seed, recipe.image_size, config.resize, recipe.augmentation, recipe.mixup, recipe.cutmix
     )
     loss = Classification(model, Normalise(config.mean, config.std), recipe.label_smoothing)

@@ -17,12 +17,12 @@ class DecoupledRecipe(DistillationRecipe):
 def build(recipe: DecoupledRecipe) -> "Task":
     """See `tasks.build_task`."""
     from pocketsam.training.losses.decoupled import Decoupled
-    from pocketsam.training.samples import Samples
+    from pocketsam.training.samples.masks import MaskSamples
     from pocketsam.training.student import make_student
     from pocketsam.training.task import Task, prompt_validator
     from pocketsam.training.teacher import load_teacher
 
     teacher = load_teacher(recipe.teacher, recipe.embeddings)
     sam, config = make_student(recipe, teacher, decoder_is_frozen=True)
-    samples = Samples(recipe, config.resize, 0, teacher.config, recipe.embeddings)
+    samples = MaskSamples(recipe, config.resize, 0, teacher.config, recipe.embeddings)
     return Task(sam, config, Decoupled(sam, teacher), samples, prompt_validator(recipe, config))

@@ -31,9 +31,9 @@ def build(recipe: DetectionRecipe) -> "Task":
     from pocketsam.evaluation.average_precision import require_counter
     from pocketsam.evaluation.protocols.detection import Detection as Protocol
     from pocketsam.models.layers import Normalise
-    from pocketsam.training.categorised import DetectionSamples, Framing
     from pocketsam.training.head_model import make_head_model
     from pocketsam.training.losses.detection import Detection
+    from pocketsam.training.samples.categories import DetectionSamples, Framing
     from pocketsam.training.task import Task, head_validator
 
     data = CategorySet(recipe.train, recipe.photos, leave_out=recipe.leave_out)

@@ -19,13 +19,13 @@ class FullStageRecipe(PromptRecipe, DistillationRecipe):
 def build(recipe: FullStageRecipe) -> "Task":
     """See `tasks.build_task`."""
     from pocketsam.training.losses.full_stage import FullStage
-    from pocketsam.training.samples import Samples
+    from pocketsam.training.samples.masks import MaskSamples
     from pocketsam.training.student import make_student
     from pocketsam.training.task import Task, prompt_validator
     from pocketsam.training.teacher import load_teacher
 
     teacher = load_teacher(recipe.teacher, recipe.embeddings)
     sam, config = make_student(recipe, teacher)
-    samples = Samples(recipe, config.resize, recipe.objects, teacher.config, recipe.embeddings)
+    samples = MaskSamples(recipe, config.resize, recipe.objects, teacher.config, recipe.embeddings)
     loss = FullStage(sam, teacher, recipe.stages, recipe.pixel_loss, recipe.centre_clicks)
     return Task(sam, config, loss, samples, prompt_validator(recipe, config))

@@ -36,7 +36,7 @@ def build(recipe: SaliencyRecipe) -> "Task":
     from pocketsam.models.saliency import SaliencyHead
     from pocketsam.segmenter import Segmenter
     from pocketsam.training.losses.saliency import Saliency
-    from pocketsam.training.stored_features import StoredFeatures
+    from pocketsam.training.samples.stored_features import StoredFeatures
     from pocketsam.training.task import Task
 
     segmenter = Segmenter(recipe.encoder)

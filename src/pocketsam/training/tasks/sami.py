@@ -16,8 +16,8 @@ from pocketsam.training.config import DRAWN, Decay, Probability, Recipe
 
 if TYPE_CHECKING:
     from pocketsam.models.masked import MaskedModel
+    from pocketsam.training.samples.views import Views
     from pocketsam.training.task import Task
-    from pocketsam.training.views import Views
 
 UNUSED = ("augmentation", "draw", "encoder_weights", "init", "val")
 """Fields of other methods that mean nothing here."""
@@ -111,7 +111,7 @@ def build(recipe: SamiRecipe | MaeRecipe) -> "Task":
 
 
 def _views(recipe: SamiRecipe | MaeRecipe) -> "Views":
-    from pocketsam.training.views import Views
+    from pocketsam.training.samples.views import Views
 
     embeddings = recipe.embeddings if isinstance(recipe, SamiRecipe) else None
     return Views(recipe.train, recipe.seed, recipe.image_size, recipe.min_area, recipe.flip, embeddings)

@@ -29,9 +29,9 @@ def build(recipe: SemanticRecipe) -> "Task":
     from pocketsam.data.categories import CategorySet
     from pocketsam.evaluation.protocols.semantic import Semantic as Protocol
     from pocketsam.models.layers import Normalise
-    from pocketsam.training.categorised import Framing, SemanticSamples
     from pocketsam.training.head_model import make_head_model
     from pocketsam.training.losses.semantic import Semantic
+    from pocketsam.training.samples.categories import Framing, SemanticSamples
     from pocketsam.training.task import Task, head_validator
 
     data = CategorySet(

@@ -38,7 +38,7 @@ def build(recipe: MaskRecipe) -> "Task":
     """See `tasks.build_task`. recipe: of one of the methods of this file, or of another that learns from masks."""
     from pocketsam.models.layers import Normalise
     from pocketsam.training.losses.supervised import Supervised
-    from pocketsam.training.samples import Samples
+    from pocketsam.training.samples.masks import MaskSamples
     from pocketsam.training.student import make_student
     from pocketsam.training.task import Task, prompt_validator
     from pocketsam.training.teacher import load_teacher
@@ -49,7 +49,7 @@ def build(recipe: MaskRecipe) -> "Task":
         objects = 0 if recipe.masks == "teacher" else objects
     sam, config = make_student(recipe, teacher, decoder_is_frozen=recipe.method == "semi-coupled")
     source = None if objects else teacher
-    samples = Samples(recipe, config.resize, objects, source.config if source else None, embeddings)
+    samples = MaskSamples(recipe, config.resize, objects, source.config if source else None, embeddings)
     loss = Supervised(
         sam,
         Normalise(config.mean, config.std),

@@ -8,7 +8,7 @@ from pocketsam.utils.options import OUTPUT, option
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServeArguments:
     """photos: photos and folders of them. output: the folder of the annotations.
 
     host, port: where the server listens; port 0 is any that is free. token: what each request must bring, or None.

@@ -15,9 +15,9 @@ from pocketsam.config import Resize
 from pocketsam.data.categories import BACKGROUND, IGNORED, CategorySet, class_map
 from pocketsam.data.sample import Sample
 from pocketsam.errors import DataError
-from pocketsam.training.augment import NO_BOXES, Image, Target, flip, reframe, scaled, square, vary
 from pocketsam.training.config import Augmentation
-from pocketsam.training.samples import Item, SampleStream
+from pocketsam.training.samples.augment import NO_BOXES, Image, Target, flip, reframe, scaled, square, vary
+from pocketsam.training.samples.stream import Item, SampleStream
 
 MOST_LABELS = IGNORED
 """Classes that a map can tell apart."""

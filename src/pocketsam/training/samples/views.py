@@ -18,8 +18,8 @@ from pocketsam.embeddings.signature import CELL, Signature
 from pocketsam.embeddings.store import EmbeddingStore
 from pocketsam.errors import InputError
 from pocketsam.predict.geometry import Geometry
-from pocketsam.training.augment import random_window, scaled
-from pocketsam.training.samples import Item, SampleStream
+from pocketsam.training.samples.augment import random_window, scaled
+from pocketsam.training.samples.stream import Item, SampleStream
 
 SAM_CHANNELS = 256
 """Some encoders put finer feature maps beside the embedding that SAM's mask decoder expects; they are no target."""

@@ -15,8 +15,8 @@ from pocketsam.embeddings.job import find_shards
 from pocketsam.embeddings.signature import Signature
 from pocketsam.embeddings.writer import ShardWriter, create_store
 from pocketsam.errors import DataError, InputError
-from pocketsam.training.augment import random_window
-from pocketsam.training.views import Views, resampling
+from pocketsam.training.samples.augment import random_window
+from pocketsam.training.samples.views import Views, resampling
 from shards import blocks, jpeg, paint, write_shard
 
 MASKS = blocks((2, 2, 28, 28), (32, 5, 56, 36))

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.training.augment import Target, make_target
+from pocketsam.training.samples.augment import Target, make_target
 
 SHAPES = (4, 11)
 """Fewest and most shapes of a scene."""

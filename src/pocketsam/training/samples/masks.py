@@ -1,20 +1,12 @@
-"""The stream of training samples: sample number i of a run is the same whoever asks, whenever.
+"""Photos with N of their masks, or drawn scenes; for methods that prompt a model and compare its masks.
 
-Photos and augmentation are drawn from (seed, i) alone, so neither workers, ranks nor interruptions change them. With
-a teacher a photo is taken whole, as at inference, and its embedding comes with it: from the store, or to be made by
-the teacher's encoder of the photo at its own size.
+With a teacher a photo is taken whole, as at inference, and its embedding comes with it: from the store, or to be made
+by the teacher's encoder of the photo at its own size.
 """
 
-import signal
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, TypeAlias, cast
-
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from pocketsam.config import ModelConfig, Resize
 from pocketsam.data.datasets import open_dataset
@@ -23,52 +15,16 @@ from pocketsam.data.sample import Sample
 from pocketsam.embeddings.store import EmbeddingStore
 from pocketsam.errors import DataError, InputError
 from pocketsam.predict.geometry import Geometry
-from pocketsam.training.augment import Target, augment, whole_photo
 from pocketsam.training.config import DRAWN, Augmentation, Recipe
-from pocketsam.training.shapes import draw_scene
+from pocketsam.training.samples.augment import Target, augment, whole_photo
+from pocketsam.training.samples.drawn import draw_scene
+from pocketsam.training.samples.stream import Item, SampleStream
 
 TRIES = 20
 UNCHANGED = Augmentation(colour=0)
 
-Item: TypeAlias = dict[str, Any]
-"""One sample, or a batch of them: what `Samples` documents."""
 
-
-class SampleStream(Dataset[Item | DataError], ABC):
-    """The samples of a run by number, each a function of its number alone; every photo once an epoch.
-
-    seed: of the run. photos: how many there are; 0 where samples are made of none.
-    """
-
-    def __init__(self, seed: int, photos: int) -> None:
-        self.seed, self.photos = seed, photos
-
-    @abstractmethod
-    def make(self, number: int, rng: np.random.Generator) -> Item:
-        """Sample number `number`. Raises DataError where its photo cannot be used."""
-
-    def __getitem__(self, number: int) -> Item | DataError:
-        rng = np.random.default_rng((self.seed, number))
-        try:
-            arrays = self.make(number, rng)
-        except DataError as error:
-            return error  # raised by the loop: a worker would bury it under its own traceback
-        return arrays | {"seed": self.seed * 1_000_003 + number}
-
-    def photo_of(self, number: int) -> int:
-        """Epoch after epoch, every photo once, in an order of its own."""
-        epoch, place = divmod(number, self.photos)
-        if self._epoch != epoch:
-            self._epoch = epoch
-            self._order = np.random.default_rng((self.seed, 1, epoch)).permutation(self.photos)
-        return int(self._order[place])
-
-    _epoch = -1
-    """The epoch that `_order` is of."""
-    _order: NDArray[np.int64]
-
-
-class Samples(SampleStream):
+class MaskSamples(SampleStream):
     """All the samples of a run, by number.
 
     Each holds name (str), seed (), image (3, S, S) uint8 and, where `objects` are learned, masks (N, S/4, S/4) uint8
@@ -185,56 +141,9 @@ class Samples(SampleStream):
         return np.cumsum(counts)
 
 
-class _Numbers(Sampler[int]):
-    """This rank's sample numbers, from a step of the run on."""
-
-    def __init__(self, first_step: int, last_step: int, batch: int, rank: int, ranks: int) -> None:
-        self.steps = range(first_step, last_step)
-        self.batch, self.rank, self.ranks = batch, rank, ranks
-
-    def __iter__(self) -> Iterator[int]:
-        for step in self.steps:
-            yield from range(step * self.batch + self.rank, (step + 1) * self.batch, self.ranks)
-
-    def __len__(self) -> int:
-        return len(self.steps) * self.batch // self.ranks
-
-
 def _tensors(name: str, target: Target) -> Item:
     item: Item = {"name": name, "image": torch.from_numpy(np.ascontiguousarray(target.image))}
     if not len(target.masks):
         return item
     masks = torch.from_numpy(np.ascontiguousarray(target.masks))
     return item | {"masks": masks, "boxes": torch.from_numpy(target.boxes)}
-
-
-def batches(
-    samples: Dataset[Item | DataError], recipe: Recipe, first_step: int, rank: int = 0, ranks: int = 1
-) -> DataLoader[Item | DataError]:
-    """The batches of this rank from `first_step` to the end of the run, each in `accumulate` parts.
-
-    In place of one that broke, what broke it.
-    """
-    return DataLoader(
-        samples,
-        batch_size=recipe.batch // ranks // recipe.accumulate,
-        sampler=_Numbers(first_step, recipe.last_step, recipe.batch, rank, ranks),
-        num_workers=recipe.workers,
-        worker_init_fn=_start_worker,
-        collate_fn=_collate,
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
-def _collate(items: list[Item | DataError]) -> Item | DataError:
-    broken = next((item for item in items if isinstance(item, DataError)), None)
-    return broken or cast(Item, default_collate(items))
-
-
-def _start_worker(_: int) -> None:
-    # The workers are the parallelism; OpenCV's own threads would compete with the model for the cores.
-    cv2.setNumThreads(0)
-    # Ctrl-C and `timeout` signal the whole process group: the loop finishes its step, which needs its workers, and
-    # ends them itself.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

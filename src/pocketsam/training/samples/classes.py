@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from pocketsam.config import Resize
 from pocketsam.data.class_folders import ClassFolders
-from pocketsam.training.augment import NO_BOXES, NO_MASKS, Target, flip, random_window, square, vary
 from pocketsam.training.config import Augmentation
-from pocketsam.training.samples import Item, SampleStream
+from pocketsam.training.samples.augment import NO_BOXES, NO_MASKS, Target, flip, random_window, square, vary
+from pocketsam.training.samples.stream import Item, SampleStream
 
 Image: TypeAlias = NDArray[np.uint8]
 
 
-class ClassifiedSamples(SampleStream):
+class ClassificationSamples(SampleStream):
     """Each holds name (str), seed (), image (3, S, S) uint8, labels (2,) int64 and share () float32.
 
     labels: of the photo and of the one that is mixed in. share: how much of the image is the first one's; 1 where

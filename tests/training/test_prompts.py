@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pocketsam.config import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
-from pocketsam.training.sampling import (
+from pocketsam.training.prompts import (
     CELL,
     SampleRNG,
     boxes_around,

@@ -16,7 +16,7 @@ from pocketsam.engines import Engine
 from pocketsam.errors import DataError, InputError
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import preprocess
-from pocketsam.training.samples import Item, SampleStream
+from pocketsam.training.samples.stream import Item, SampleStream
 from pocketsam.utils.progress import Progress
 from pocketsam.utils.rle import decode, union
 

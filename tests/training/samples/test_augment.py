@@ -3,9 +3,9 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from pocketsam.data.sample import Sample
-from pocketsam.training.augment import augment, compress, crop_window, paste, whole_photo, zoom_out
 from pocketsam.training.config import Augmentation
-from pocketsam.training.shapes import draw_scene
+from pocketsam.training.samples.augment import augment, compress, crop_window, paste, whole_photo, zoom_out
+from pocketsam.training.samples.drawn import draw_scene
 from shards import blocks, paint
 
 PLAIN = Augmentation(whole=1.0, flip=0.0, colour=0.0, paste=0.0)

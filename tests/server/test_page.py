@@ -1,5 +1,6 @@
 """The page in a real browser, on the interim or the final model alike: masks are compared with the library's own."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,15 @@ def iou(rle, other) -> float:
 
 
 def test_prompts_on_the_shirt_give_the_masks_of_the_library(page, serve, segmenter, samples):
-    photo = segmenter.open(samples / "tshirt.jpg")
+    segment = partial(segmenter.open(samples / "tshirt.jpg").segment, zoom=True, refine=True)
     page.open(serve(segmenter, "tshirt.jpg"))
 
     page.click(*SHIRT)
-    one_click = photo.segment(points=SHIRT).rle[0]
+    one_click = segment(points=SHIRT).rle[0]
     assert iou(page.annotations()[0]["segmentation"], one_click) > 0.99
 
     page.click(30, 350, button="right")
-    both = photo.segment(points=[SHIRT, (30, 350)], labels=[1, 0]).rle[0]
+    both = segment(points=[SHIRT, (30, 350)], labels=[1, 0]).rle[0]
     assert iou(page.annotations()[0]["segmentation"], both) > 0.99
     assert page.annotations()[0]["prompt"]["labels"] == [1, 0]
 
@@ -41,7 +42,7 @@ def test_prompts_on_the_shirt_give_the_masks_of_the_library(page, serve, segment
     assert page.rows() == 2
     drawn = page.annotations()[1]
     np.testing.assert_allclose(drawn["prompt"]["box"], (61, 20, 446, 382), atol=0.01)
-    assert iou(drawn["segmentation"], photo.segment(boxes=drawn["prompt"]["box"]).rle[0]) > 0.99
+    assert iou(drawn["segmentation"], segment(boxes=drawn["prompt"]["box"]).rle[0]) > 0.99
 
     page.page.reload()  # nothing is lost
     page.page.locator("#objects li").nth(1).wait_for(timeout=WAIT)

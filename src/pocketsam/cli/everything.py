@@ -36,13 +36,7 @@ def everything(
     from pocketsam.utils.progress import Progress
 
     if scale.ray or are_shards(args.photos):
-        if args.overlays:
-            raise InputError("--overlays is for photos and folders of photos; leave it out for shards")
-        from pocketsam.scale.jobs.everything import Everything
-        from pocketsam.scale.run import run_with_progress
-
-        job = Everything(model, running, options)
-        return run_with_progress(job, args.photos, args.output, scale, typer.echo)
+        return _in_shards(args, model, running, options, scale)
     paths, output = find_photos(args.photos), args.output or Path()
     is_one_file(output, len(paths))  # which says what cannot be one file
     segmenter = open_model(model, running)
@@ -72,3 +66,15 @@ def everything(
     if not all(outcome.error for outcome in outcomes):
         typer.echo(summary(outcomes, output))
     check_all_done(outcomes)
+
+
+def _in_shards(
+    args: EverythingArguments, model: str, running: Running, options: Options, scale: ScaleArguments
+) -> None:
+    if args.overlays:
+        raise InputError("--overlays is for photos and folders of photos; leave it out for shards")
+    from pocketsam.scale.jobs.everything import Everything
+    from pocketsam.scale.run import run_with_progress
+
+    job = Everything(model, running, options)
+    run_with_progress(job, args.photos, args.output, scale, typer.echo)

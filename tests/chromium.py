@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,12 +30,12 @@ class Page:
         return self.page.evaluate("point => pocketsam.toPage(point)", [x, y])
 
     def click(self, x, y, **how):
-        with self.page.expect_response(lambda response: response.url.endswith("/masks"), timeout=WAIT):
+        with self.page.expect_response(is_mask, timeout=WAIT):
             self.page.mouse.click(*self.at(x, y), **how)
         self.settle()
 
     def drag(self, x0, y0, x1, y1):
-        with self.page.expect_response(lambda response: response.url.endswith("/masks"), timeout=WAIT):
+        with self.page.expect_response(is_mask, timeout=WAIT):
             self.page.mouse.move(*self.at(x0, y0))
             self.page.mouse.down()
             self.page.mouse.move(*self.at(x1, y1), steps=3)
@@ -47,8 +48,15 @@ class Page:
         self.settle()
 
     def settle(self):
-        self.page.wait_for_timeout(100)
+        """Waits until no mask is awaited and everything is saved."""
         self.page.locator("#saved", has_text="Saved").wait_for(state="attached", timeout=WAIT)
+
+    def until(self, holds):
+        """Waits until holds() is true."""
+        deadline = time.monotonic() + WAIT / 1000
+        while not holds():
+            assert time.monotonic() < deadline, "it did not come to hold"
+            self.page.wait_for_timeout(50)
 
     def rows(self):
         return self.page.locator("#objects li").count()
@@ -76,6 +84,11 @@ class Page:
         self.page.wait_for_url(lambda url: url != before)
         entry = self.page.evaluate("location.hash.slice(1)")
         self.page.locator(f"body[data-ready='{entry}']").wait_for(timeout=WAIT)
+
+
+def is_mask(response) -> bool:
+    """The answer to a prompt; that to a pointer which only hovers is a preview."""
+    return response.url.endswith("/masks") and not response.request.post_data_json.get("preview")
 
 
 def is_fault(message) -> bool:

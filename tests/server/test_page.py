@@ -1,12 +1,13 @@
 """The page in a real browser, on the interim or the final model alike: masks are compared with the library's own."""
 
+import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from chromium import CHROMIUM, SHIRT, WAIT, Page
+from chromium import CHROMIUM, SHIRT, WAIT, Page, is_mask
 from pocketsam import Segmenter
 from pocketsam.predict.formats import FORMATS
 from pocketsam.utils.rle import decode
@@ -99,7 +100,6 @@ def test_everything_is_found_and_kept_or_dropped_by_click(page, serve, engine, m
     assert page.kept() == found
     page.page.mouse.click(*page.at(200, 250))
     page.key("Enter")
-    page.page.wait_for_timeout(200)
     assert len(page.annotations()) == found - 1
     assert not page.page.locator("#proposals").is_visible()
 
@@ -119,13 +119,31 @@ def test_photos_follow_each_other_and_can_be_added(page, serve, engine, samples)
     page.open(serve(Segmenter(engine=engine), "cap.jpg", "tshirt.jpg"))
     assert page.page.title() == "cap.jpg · PocketSAM"
     page.page.keyboard.press("ArrowRight")
-    page.page.wait_for_timeout(300)
-    assert page.page.locator("#position").inner_text() == "2 of 2"
+    page.until(lambda: page.page.locator("#position").inner_text() == "2 of 2")
     assert page.page.locator("#next").is_disabled()
     page.page.locator("#files").set_input_files(samples / "sneakers.jpg")
     page.page.locator("#position", has_text="3 of 3").wait_for(timeout=WAIT)
     page.page.locator("#files").set_input_files(Path(__file__))
     page.page.locator("#toast", has_text="is not an image").wait_for(timeout=WAIT)
+
+
+def test_a_mask_that_is_awaited_when_the_next_photo_is_opened_is_kept(page, serve, engine, monkeypatch):
+    decode_slowly = type(engine).decode
+
+    def slow(self, *prompts):
+        time.sleep(0.5)
+        return decode_slowly(self, *prompts)
+
+    monkeypatch.setattr(type(engine), "decode", slow)
+    page.open(serve(Segmenter(engine=engine), "cap.jpg", "tshirt.jpg"))
+    page.page.keyboard.press("p")  # no preview delays the click
+    page.page.mouse.click(*page.at(200, 150))
+    assert page.page.locator("#saved").inner_text() == "Saving…"
+    page.next_photo()
+    assert page.rows() == 0
+    page.page.keyboard.press("ArrowLeft")
+    page.page.locator("#objects li").wait_for(timeout=WAIT)
+    assert len(page.annotations()) == 1
 
 
 def test_an_empty_page_takes_a_photo(page, serve, engine, samples):
@@ -164,7 +182,7 @@ def test_a_phone_shows_all_in_its_width(browser, serve, engine, tmp_path, scheme
             box = button.bounding_box()
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= 360
-    with page.page.expect_response(lambda response: response.url.endswith("/masks"), timeout=WAIT):
+    with page.page.expect_response(is_mask, timeout=WAIT):
         page.page.touchscreen.tap(*page.at(200, 150))
     page.page.locator("#objects li").wait_for(timeout=WAIT)
     context.close()

@@ -26,12 +26,9 @@ def test_a_preview_is_shown_under_the_pointer_and_saves_nothing(page, serve, eng
     ) as response:
         page.page.mouse.move(*page.at(200, 150))
     assert response.value.request.post_data_json["preview"]
-    page.page.wait_for_timeout(200)
-    shown = page.page.locator("#canvas").screenshot()
-    assert shown != before
+    page.until(lambda: page.page.locator("#canvas").screenshot() != before)
     page.page.mouse.move(1, 1)
-    page.page.wait_for_timeout(200)
-    assert page.page.locator("#canvas").screenshot() == before
+    page.until(lambda: page.page.locator("#canvas").screenshot() == before)
     assert page.annotations() == []
     page.page.keyboard.press("p")
     page.page.mouse.move(*page.at(210, 150))

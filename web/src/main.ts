@@ -8,7 +8,7 @@ import { ObjectList } from "./list.js";
 import { addStroke, fromMask, fromSaved, maskOf, newObject, Objects, toSave, type PhotoObject } from "./objects.js";
 import { Preview } from "./preview.js";
 import { Proposals } from "./proposals.js";
-import { drafts, Saver } from "./saver.js";
+import { drafts, Saver, type State } from "./saver.js";
 import { announce, attempt, cancelWork, element, toast, whileBusy, withProgress } from "./status.js";
 import { type Shape } from "./painter.js";
 import { renderPhotos, renderToolbar } from "./toolbar.js";
@@ -29,6 +29,7 @@ let removing = false; // the tool: clicks and strokes remove
 let brushing = false; // the tool: a brush
 let previewing = localStorage.getItem("pocketsam preview") !== "off";
 let savedObjects: readonly PhotoObject[] = [];
+let saveState: State = "saved";
 
 const gestures = { click: clicked, box: boxed, hover: hovered, stroke: stroked };
 const view = new View(canvas, gestures);
@@ -37,9 +38,9 @@ const objects = new Objects(changed);
 const list = new ObjectList(objects, (name) => { lastName = name; });
 const proposals = new Proposals(view, redraw);
 const saver = new Saver((id, objects) => backend.save(id, toSave(objects)), (state) => {
-  const failed = state instanceof Error;
-  element("saved").textContent = failed ? "Not saved yet" : state === "saving" ? "Saving…" : "Saved";
-  if (failed) toast(`Not saved yet, and tried again until it is: ${state.message}`);
+  saveState = state;
+  renderSaved();
+  if (state instanceof Error) toast(`Not saved yet, and tried again until it is: ${state.message}`);
 });
 const preview = new Preview((polygons) => {
   view.preview = polygons && { polygons, colour: (objects.active ?? newColour()).colour, dashed: true };
@@ -59,6 +60,7 @@ function newColour(): { colour: string } {
 async function openPhoto(index: number): Promise<void> {
   const entry = photos[index];
   if (!entry) return;
+  while (segmenting) await new Promise((done) => setTimeout(done, 20)); // a mask that is awaited belongs to this photo
   save();
   current = index;
   const turn = ++opening;
@@ -147,26 +149,26 @@ function prompt(object: PhotoObject): void {
     return;
   }
   const photo = id()!;
-  const turn = opening;
   preview.hold();
   segmenting++;
+  renderSaved();
   objects.put(object);
   const { points, labels, box } = object;
   void attempt(async () => {
     try {
       const mask = await whileBusy("Segmenting…", backend.segment(photo, { points, labels, box }));
-      if (turn !== opening) return;
       if (mask.empty) toast("No object was found there.");
       objects.setMask(object, maskOf(mask));
       tell(object.key);
     } catch (error) {
-      if (turn === opening && objects.active?.points === points && objects.active.box === box) objects.undo();
+      if (objects.active?.points === points && objects.active.box === box) objects.undo();
       throw error;
     } finally {
       segmenting--;
       if (!segmenting) {
         preview.clear();
         save();
+        renderSaved();
       }
     }
   });
@@ -264,6 +266,12 @@ function save(): void {
   saver.save(photo, objects.all);
 }
 
+/** A mask that is awaited is not saved yet. */
+function renderSaved(): void {
+  const saving = segmenting > 0 || saveState === "saving";
+  element("saved").textContent = saveState instanceof Error ? "Not saved yet" : saving ? "Saving…" : "Saved";
+}
+
 function redraw(): void {
   const active = objects.active;
   const shapes = objects.all.flatMap((one): Shape[] =>
@@ -344,7 +352,7 @@ function listen(): void {
     photoSelect.blur();
     void attempt(() => openPhoto(Number(photoSelect.value)));
   });
-  window.addEventListener("beforeunload", (event) => { if (saver.busy) event.preventDefault(); });
+  window.addEventListener("beforeunload", (event) => { if (saver.busy || segmenting) event.preventDefault(); });
 }
 
 async function begin(): Promise<void> {

@@ -24,6 +24,7 @@ let removing = false; // the tool: clicks and strokes remove
 let brushing = false; // the tool: a brush
 let previewing = localStorage.getItem("pocketsam preview") !== "off";
 let savedObjects = [];
+let saveState = "saved";
 const gestures = { click: clicked, box: boxed, hover: hovered, stroke: stroked };
 const view = new View(canvas, gestures);
 const cross = new Cross(view, canvas, gestures);
@@ -31,9 +32,9 @@ const objects = new Objects(changed);
 const list = new ObjectList(objects, (name) => { lastName = name; });
 const proposals = new Proposals(view, redraw);
 const saver = new Saver((id, objects) => backend.save(id, toSave(objects)), (state) => {
-    const failed = state instanceof Error;
-    element("saved").textContent = failed ? "Not saved yet" : state === "saving" ? "Saving…" : "Saved";
-    if (failed)
+    saveState = state;
+    renderSaved();
+    if (state instanceof Error)
         toast(`Not saved yet, and tried again until it is: ${state.message}`);
 });
 const preview = new Preview((polygons) => {
@@ -51,6 +52,8 @@ async function openPhoto(index) {
     const entry = photos[index];
     if (!entry)
         return;
+    while (segmenting)
+        await new Promise((done) => setTimeout(done, 20)); // a mask that is awaited belongs to this photo
     save();
     current = index;
     const turn = ++opening;
@@ -141,23 +144,21 @@ function prompt(object) {
         return;
     }
     const photo = id();
-    const turn = opening;
     preview.hold();
     segmenting++;
+    renderSaved();
     objects.put(object);
     const { points, labels, box } = object;
     void attempt(async () => {
         try {
             const mask = await whileBusy("Segmenting…", backend.segment(photo, { points, labels, box }));
-            if (turn !== opening)
-                return;
             if (mask.empty)
                 toast("No object was found there.");
             objects.setMask(object, maskOf(mask));
             tell(object.key);
         }
         catch (error) {
-            if (turn === opening && objects.active?.points === points && objects.active.box === box)
+            if (objects.active?.points === points && objects.active.box === box)
                 objects.undo();
             throw error;
         }
@@ -166,6 +167,7 @@ function prompt(object) {
             if (!segmenting) {
                 preview.clear();
                 save();
+                renderSaved();
             }
         }
     });
@@ -268,6 +270,11 @@ function save() {
     savedObjects = objects.all;
     saver.save(photo, objects.all);
 }
+/** A mask that is awaited is not saved yet. */
+function renderSaved() {
+    const saving = segmenting > 0 || saveState === "saving";
+    element("saved").textContent = saveState instanceof Error ? "Not saved yet" : saving ? "Saving…" : "Saved";
+}
 function redraw() {
     const active = objects.active;
     const shapes = objects.all.flatMap((one) => one.mask && one.visible
@@ -343,7 +350,7 @@ function listen() {
         photoSelect.blur();
         void attempt(() => openPhoto(Number(photoSelect.value)));
     });
-    window.addEventListener("beforeunload", (event) => { if (saver.busy)
+    window.addEventListener("beforeunload", (event) => { if (saver.busy || segmenting)
         event.preventDefault(); });
 }
 async function begin() {

@@ -117,7 +117,7 @@ ABLATED = "classification"
 
 
 @dataclass(frozen=True)
-class Place:
+class Setup:
     """Where the runs are, what they are made of, and what is changed in all of their recipes."""
 
     folder: Path
@@ -177,98 +177,98 @@ def main(
     """Train all, measure all, and write tables and pictures."""
     # Those of a trial with other settings do not belong beside the page.
     scores = output.with_suffix(".json") if output and not changes else folder / "scores.json"
-    place = Place(folder, photos, classes, animals, tuple(changes or ()), scores)
+    setup = Setup(folder, photos, classes, animals, tuple(changes or ()), scores)
     tasks = {name: task for name, task in TASKS.items() if not only or name in only}
     tasks = {name: task for name, task in tasks.items() if animals or not task.needs("animals")}
     if trains:
-        train_all(place, tasks, seeds)
-    lines = tables(place, tasks, seeds)
+        train_all(setup, tasks, seeds)
+    lines = tables(setup, tasks, seeds)
     print("\n".join(lines))
     if output:
         write_between_marks(output, lines)
         pictures = output.parent.parent / "pictures" / "sami"
         pictures.mkdir(parents=True, exist_ok=True)
-        runs = {name: place.run(name, seeds[0]) for name in (SAMI, MAE, *ABLATIONS)}
+        runs = {name: setup.run(name, seeds[0]) for name in (SAMI, MAE, *ABLATIONS)}
         runs = {name: run for name, run in runs.items() if (run / "done").exists()}
         if SAMI in runs and MAE in runs:
             draw_curves(runs, pictures / "curves.png")
             draw_attention({name: runs[name] for name in (SAMI, MAE)}, pictures / "attention.jpg")
 
 
-def train_all(place: Place, tasks: dict[str, Task], seeds: Sequence[int]) -> None:
+def train_all(setup: Setup, tasks: dict[str, Task], seeds: Sequence[int]) -> None:
     """What is compared, with every seed; then the ablations, with the first one."""
-    prepare(place)
+    prepare(setup)
     ablated = {name: task for name, task in tasks.items() if name == ABLATED}
     for seed in seeds:
         for name, pretraining in COMPARED.items():
-            run_all(place, name, pretraining, tasks, seed)
+            run_all(setup, name, pretraining, tasks, seed)
     for name, pretraining in ABLATIONS.items():
-        run_all(place, name, pretraining, ablated, seeds[0])
+        run_all(setup, name, pretraining, ablated, seeds[0])
 
 
-def prepare(place: Place) -> None:
+def prepare(setup: Setup) -> None:
     """The teacher's embeddings of all photos that pretraining sees; the photos of the classes as class folders."""
-    with FileLock(place.folder.with_name(f".{place.folder.name}.lock")):
-        place.folder.mkdir(parents=True, exist_ok=True)
-        unpack_classes(place)
-        teacher = place.folder / "teacher" / FILE_NAME
+    with FileLock(setup.folder.with_name(f".{setup.folder.name}.lock")):
+        setup.folder.mkdir(parents=True, exist_ok=True)
+        unpack_classes(setup)
+        teacher = setup.folder / "teacher" / FILE_NAME
         if not teacher.exists():
             sam, config = load_model(TEACHER)
             save_model(teacher, sam.state_dict(), replace(config, image_size=TEACHER_SIZE))
         summary = embed(
-            Segmenter(teacher.parent).engine, pretraining_photos(place), place.folder / "embeddings", 8
+            Segmenter(teacher.parent).engine, pretraining_photos(setup), setup.folder / "embeddings", 8
         )
-        print(f"{place.folder / 'embeddings'}: {summary}", flush=True)
+        print(f"{setup.folder / 'embeddings'}: {summary}", flush=True)
 
 
-def pretraining_photos(place: Place) -> list[Path]:
+def pretraining_photos(setup: Setup) -> list[Path]:
     """Shards, of which train-004 holds the photos that detectors are measured on, and the class folders."""
-    shards = [*place.photos.glob("train-00[0-3].tar"), *place.photos.glob("unlabelled-*.tar")]
-    return [*sorted(shards), place.folder / "classes"]
+    shards = [*setup.photos.glob("train-00[0-3].tar"), *setup.photos.glob("unlabelled-*.tar")]
+    return [*sorted(shards), setup.folder / "classes"]
 
 
-def unpack_classes(place: Place) -> None:
+def unpack_classes(setup: Setup) -> None:
     """train/CLASS/NAME.jpg of the tar file, as classes/CLASS/NAME.jpg."""
-    done = place.folder / "classes.done"
+    done = setup.folder / "classes.done"
     if done.exists():
         return
-    with tarfile.open(place.classes) as tar:
+    with tarfile.open(setup.classes) as tar:
         for member in tar:
             part, *rest = Path(member.name).parts
             if part == "train" and member.isfile() and len(rest) == 2:
                 member.name = "/".join(rest)
-                tar.extract(member, place.folder / "classes", filter="data")
+                tar.extract(member, setup.folder / "classes", filter="data")
     done.touch()
 
 
-def run_all(place: Place, name: str, pretraining: Pretraining, tasks: Mapping[str, Task], seed: int) -> None:
+def run_all(setup: Setup, name: str, pretraining: Pretraining, tasks: Mapping[str, Task], seed: int) -> None:
     """Pretrain an encoder, and train it for the tasks, but for what is done or another process is doing."""
-    runs = {task_name: place.run(f"{name}-{task_name}", seed) for task_name in tasks}
-    tasks = {task_name: task for task_name, task in tasks.items() if not place.scores_of(runs[task_name])}
+    runs = {task_name: setup.run(f"{name}-{task_name}", seed) for task_name in tasks}
+    tasks = {task_name: task for task_name, task in tasks.items() if not setup.scores_of(runs[task_name])}
     init = "[]"
     if pretraining.recipe and tasks:
-        encoder = pretrain(place, name, pretraining, seed)
+        encoder = pretrain(setup, name, pretraining, seed)
         if encoder is None:
             return
         init = str(encoder)
     for task_name, task in tasks.items():
         out = runs[task_name]
-        data = {"photos": place.photos, "classes": place.classes, "animals": place.animals}
+        data = {"photos": setup.photos, "classes": setup.classes, "animals": setup.animals}
         changes = [change.format(**data) for change in task.changes]
-        changes = [f"out={out}", f"seed={seed}", f"init={init}", *changes, *place.changes]
+        changes = [f"out={out}", f"seed={seed}", f"init={init}", *changes, *setup.changes]
         steps = read_recipe(RECIPES / task.recipe, changes).steps
         if finish(out, task.recipe, [*changes, f"validate_every={steps}"]):
-            place.keep_scores(out)
+            setup.keep_scores(out)
 
 
-def pretrain(place: Place, name: str, pretraining: Pretraining, seed: int) -> Path | None:
+def pretrain(setup: Setup, name: str, pretraining: Pretraining, seed: int) -> Path | None:
     """The file of a pretrained encoder; None where another process is making it."""
-    out = place.run(name, seed)
-    photos = json.dumps([str(path) for path in pretraining_photos(place)])
+    out = setup.run(name, seed)
+    photos = json.dumps([str(path) for path in pretraining_photos(setup)])
     changes = [f"out={out}", f"seed={seed}", f"train={photos}", *pretraining.changes]
     if name != MAE:
-        changes.append(f"embeddings={place.folder / 'embeddings'}")
-    return finish(out, pretraining.recipe, [*changes, *place.changes])
+        changes.append(f"embeddings={setup.folder / 'embeddings'}")
+    return finish(out, pretraining.recipe, [*changes, *setup.changes])
 
 
 def finish(out: Path, recipe: str, changes: Sequence[str]) -> Path | None:
@@ -296,25 +296,25 @@ def alone(out: Path) -> Iterator[bool]:
         yield False
 
 
-def tables(place: Place, tasks: dict[str, Task], seeds: Sequence[int]) -> list[str]:
+def tables(setup: Setup, tasks: dict[str, Task], seeds: Sequence[int]) -> list[str]:
     """The main table, and that of the ablations, in Markdown."""
     columns = {column: (task, score) for task, one in tasks.items() for column, score in one.scores.items()}
     ablated = {column: place_of for column, place_of in columns.items() if place_of[0] == ABLATED}
     return [
-        *table(place, COMPARED, columns, seeds),
+        *table(setup, COMPARED, columns, seeds),
         "",
-        *table(place, [SAMI, *ABLATIONS], ablated, seeds[:1]),
+        *table(setup, [SAMI, *ABLATIONS], ablated, seeds[:1]),
     ]
 
 
 def table(
-    place: Place, rows: Iterable[str], columns: Mapping[str, tuple[str, str]], seeds: Sequence[int]
+    setup: Setup, rows: Iterable[str], columns: Mapping[str, tuple[str, str]], seeds: Sequence[int]
 ) -> list[str]:
     """Percent: the mean over the seeds and, in brackets, each of them."""
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for name in rows:
         cells = [
-            cell([place.scores_of(place.run(f"{name}-{task}", seed)).get(score) for seed in seeds])
+            cell([setup.scores_of(setup.run(f"{name}-{task}", seed)).get(score) for seed in seeds])
             for task, score in columns.values()
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")

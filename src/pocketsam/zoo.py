@@ -211,13 +211,13 @@ def describe(model: Model) -> tuple[str, str, str, str, str, str]:
 
     MB are those of its files, which are on disk or published; "?" where nobody has published them.
     """
-    size, place, path = model.bytes, "no", on_disk(model)
+    size, stored, path = model.bytes, "no", on_disk(model)
     if path is not None:
         size = sum(file.stat().st_size for file in ([path] if path.is_file() else model_files(path)))
-        place = str(path.relative_to(home())) if model.url else "in the package"
+        stored = str(path.relative_to(home())) if model.url else "in the package"
     mb = f"{size / 1e6:.1f}" if size else "?"
     config = model.config
-    return model.name, f"{model.parameters / 1e6:.1f} M", f"{config.image_size}²", mb, config.licence, place
+    return model.name, f"{model.parameters / 1e6:.1f} M", f"{config.image_size}²", mb, config.licence, stored
 
 
 def on_disk(model: Model) -> Path | None:

@@ -138,7 +138,7 @@ def test_a_folder_never_holds_two_models(tmp_path):
         (("{checkpoint}", "--set", "confident_logit=NaN"), "--set: confident_logit is nan, no number"),
         (("{checkpoint}", "--set", "points_per_side=0"), "--set: points_per_side is 0, not from 1 to 1024"),
         (("{checkpoint}", "--to", "onnx", "-o", "{folder}/x.safetensors"), "is one file, and ONNX files are"),
-        (("{checkpoint}", "--to", "pt", "-o", "{folder}/x.safetensors"), "is no place for a .pt file"),
+        (("{checkpoint}", "--to", "pt", "-o", "{folder}/x.safetensors"), "cannot hold a .pt file"),
         (("{checkpoint}", "--to", "pt", "-o", "{folder}/text.safetensors/x"), "cannot be written"),
         (("pocket",), "holds no weights to convert"),
         (("{folder}/truncated.pth",), "truncated.pth: is damaged"),

@@ -15,7 +15,7 @@ DAMAGED = {"size": [40, 60], "counts": RLES[0]["counts"][:-1]}
 
 def sample(rles: list[dict], left_out: tuple[str, ...] = ()) -> Sample:
     return Sample(
-        "x", paint(MASKS), rles, list(range(10, 10 + len(rles))), place="s.tar: x", left_out=left_out
+        "x", paint(MASKS), rles, list(range(10, 10 + len(rles))), location="s.tar: x", left_out=left_out
     )
 
 

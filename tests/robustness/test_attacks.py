@@ -172,11 +172,13 @@ def test_a_universal_pattern_is_within_epsilon_and_lowers_the_loss_of_its_photos
     assert loss(changed) < loss(photo)
 
 
-def test_a_universal_pattern_is_measured_the_same_in_every_run(data, other) -> None:
+def test_a_universal_pattern_is_measured_the_same_in_every_run(data, other, capsys) -> None:
     study = Universal(
         fit=other, fit_photos=2, passes=1, points=2, epsilons=(2, 8), against={"itself": opened}
     )
     results = run(study, data, opened)
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "making the pattern of ε 2: 2 steps on 2 photos" in said
     assert run(study, data, opened, photos=[1]) == results[1:2]
     assert list(study.summarise(results).numbers["epsilons"]) == [2, 8]
     for row in (row for result in results for row in result.rows):

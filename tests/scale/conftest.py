@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pocketsam.scale.places import place
+from pocketsam.scale.storage import storage_path
 from scaling import write_photos
 
 SERVER = Path(__file__).parents[2] / ".venv-s3" / "bin" / "moto_server"
@@ -91,5 +91,5 @@ def stored_photos(bucket, tmp_path) -> str:
     names = [f"{number:02}" for number in range(6)]
     for name in "ab":
         shard = write_photos(tmp_path / f"{name}.tar", [*names, "stop-decode"] if name == "b" else names)
-        (place(bucket) / "photos" / shard.name).write([shard.read_bytes()])
+        (storage_path(bucket) / "photos" / shard.name).write([shard.read_bytes()])
     return f"{bucket}/photos"

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from pocketsam.errors import InputError
-from pocketsam.scale.places import place
 from pocketsam.scale.run import run
+from pocketsam.scale.storage import storage_path
 from scaling import Greys, published
 
 
@@ -15,7 +15,7 @@ def test_results_go_on_where_a_run_was_stopped_are_those_of_a_disk_and_hold_no_c
     stored_photos, bucket, tmp_path, caplog, capsys
 ):
     caplog.set_level(logging.DEBUG)
-    job, out = Greys(marks=str(tmp_path)), place(f"{bucket}/masks")
+    job, out = Greys(marks=str(tmp_path)), storage_path(f"{bucket}/masks")
     with pytest.raises(KeyboardInterrupt):
         run(job, [stored_photos], out.path)
     assert out.files() == ["a.manifest.json", "a.tar", "settings.json"]

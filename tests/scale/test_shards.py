@@ -9,9 +9,9 @@ import pytest
 
 from pocketsam.errors import DataError, InputError
 from pocketsam.scale import shards
-from pocketsam.scale.places import place, shown
 from pocketsam.scale.run import run
 from pocketsam.scale.shards import are_shards, find_shards
+from pocketsam.scale.storage import shown, storage_path
 from scaling import Greys, published, write_photos
 from shards import jpeg, write_tar
 
@@ -61,11 +61,11 @@ def test_an_archive_that_ends_too_early_is_damaged_and_one_without_photos_is_emp
 
 
 def test_a_path_may_be_a_url_of_which_a_path_dropped_a_slash_and_credentials_are_never_shown(tmp_path):
-    assert str(place("s3:/bucket/photos")) == "s3://bucket/photos"
-    assert str(place("s3://bucket/photos/") / "a.tar") == "s3://bucket/photos/a.tar"
+    assert str(storage_path("s3:/bucket/photos")) == "s3://bucket/photos"
+    assert str(storage_path("s3://bucket/photos/") / "a.tar") == "s3://bucket/photos/a.tar"
     assert shown("https://host/a.tar?X-Amz-Signature=secret") == "https://host/a.tar"
     with pytest.raises(InputError, match="holds credentials") as refused:
-        place("s3://key:secret@bucket/photos")
+        storage_path("s3://key:secret@bucket/photos")
     assert "secret" not in str(refused.value)
 
 
@@ -83,5 +83,5 @@ def test_a_shard_is_read_from_an_http_server_to_which_nothing_can_be_written(tmp
             find_shards([f"{url}/none.tar?signature=secret"])
         assert "secret" not in str(missing.value)
         with pytest.raises(InputError, match="cannot be written"):
-            place(f"{url}/out.tar").write([b"1"])
+            storage_path(f"{url}/out.tar").write([b"1"])
         server.shutdown()

@@ -3,7 +3,7 @@ import torch
 
 from pocketsam.config import BACKGROUND, BOX_END, BOX_START, FOREGROUND, PADDING
 from pocketsam.training.prompts import (
-    CELL,
+    MASK_STRIDE,
     SampleRNG,
     boxes_around,
     click_in,
@@ -16,7 +16,7 @@ SIZE = 64
 
 
 def cell_of(points: torch.Tensor) -> torch.Tensor:
-    return ((points + 0.5) / CELL).floor().long()
+    return ((points + 0.5) / MASK_STRIDE).floor().long()
 
 
 def test_clicks_fall_in_their_region_and_reach_all_of_it() -> None:

@@ -105,8 +105,8 @@ def everything_in_photos(
         "options": asdict(Options.of(**options)),
         **(settings or {}),
     }
-    place = output.with_name(f"{output.name}.part") if single else folder / "everything.part"
-    journal = Journal(place, all_settings, on_disk=["annotations"])
+    results = output.with_name(f"{output.name}.part") if single else folder / "everything.part"
+    journal = Journal(results, all_settings, on_disk=["annotations"])
     outcomes = _find_in_all(segmenter, targets, options, journal, after_photo)
     done = [photo for photo in photos if outcomes[photo].error is None]
     if single and not own and done:
@@ -131,12 +131,12 @@ def summary(outcomes: Sequence[Outcome], output: Path) -> str:
     """A line for the end: where the results are, how many masks were found, and in how many photos."""
     done = [outcome for outcome in outcomes if not outcome.error]
     resumed, masks = sum(outcome.resumed for outcome in done), sum(outcome.masks for outcome in done)
-    place = output
+    results = output
     if len(outcomes) == 1 and not is_one_file(output, 1):
-        place = output / f"{outcomes[0].photo.stem}.masks.json"
+        results = output / f"{outcomes[0].photo.stem}.masks.json"
     found = count(masks, "mask") if masks else "no masks found"
     by_earlier_run = f", {resumed} of them done by an earlier run" if resumed else ""
-    return f"{place}: {found} in {count(len(done), 'photo')}{by_earlier_run}"
+    return f"{results}: {found} in {count(len(done), 'photo')}{by_earlier_run}"
 
 
 @dataclass(frozen=True)

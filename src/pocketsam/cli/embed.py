@@ -18,7 +18,7 @@ def embed(*, args: EmbedArguments, running: ExactRunning, scale: dict[str, str |
     from pocketsam.embeddings.job import check_paths
     from pocketsam.embeddings.job import embed as embed_photos
     from pocketsam.embeddings.teacher import locate_teacher
-    from pocketsam.scale.places import is_url
+    from pocketsam.scale.storage import is_url
     from pocketsam.utils.progress import Progress
 
     if scale["ray"] or any(is_url(path) for path in (*args.photos, args.output)):

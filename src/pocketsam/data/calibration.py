@@ -24,7 +24,7 @@ def calibration_images(paths: Sequence[Path], count: int, config: ModelConfig) -
         sample = dataset.read(number)
         if (sample.image == sample.image[:1, :1]).all():
             raise InputError(
-                f"{sample.place or sample.name}: is of one colour, which shows no range; take it away"
+                f"{sample.location or sample.name}: is of one colour, which shows no range; take it away"
             )
         images.append(preprocess(sample.image, config))
     return images

@@ -77,7 +77,7 @@ class CategorySet:
         strays = [sample.categories[k] for k in kept if sample.categories[k] not in self.class_of]
         if strays:
             raise DataError(
-                f"{sample.place}: the value {strays[0]} has no name; add it to the list of classes"
+                f"{sample.location}: the value {strays[0]} has no name; add it to the list of classes"
             )
         return replace(
             sample,

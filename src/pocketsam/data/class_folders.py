@@ -55,7 +55,7 @@ class ClassFolders:
             image = decode_photo(entry.photo.read())
         except ValueError as error:
             raise DataError(f"{entry}: its photo {error}") from error
-        return Sample(entry.name, image, [], [], place=str(entry))
+        return Sample(entry.name, image, [], [], location=str(entry))
 
     def mask_count(self, i: int) -> int:
         """See `Dataset.mask_count`: none."""

@@ -76,22 +76,28 @@ class CocoSet:
 
         Raises DataError when its photo is missing, broken, or not of the size that the JSON says.
         """
-        place, photo = f"{self.path}: {self.names[i]}", self._photo(i)
+        location, photo = f"{self.path}: {self.names[i]}", self._photo(i)
         rles, ids, categories = [], [], []
         left_out = [] if i else list(self._strays)
         for annotation in self._annotations.get(self.image_ids[i], []):
             if annotation.get("iscrowd"):
-                left_out.append(f"{place}: annotation {annotation['id']} {CROWD}")
+                left_out.append(f"{location}: annotation {annotation['id']} {CROWD}")
                 continue
             try:
                 rles.append(to_rle(annotation.get("segmentation"), *photo.shape[:2]))
             except ValueError as error:
-                left_out.append(f"{place}: annotation {annotation['id']} {error}")
+                left_out.append(f"{location}: annotation {annotation['id']} {error}")
                 continue
             ids.append(annotation["id"])
             categories.append(annotation.get("category_id", 0))
         return Sample(
-            self.names[i], photo, rles, ids, place=place, left_out=tuple(left_out), categories=categories
+            self.names[i],
+            photo,
+            rles,
+            ids,
+            location=location,
+            left_out=tuple(left_out),
+            categories=categories,
         )
 
     def mask_count(self, i: int) -> int:
@@ -111,8 +117,8 @@ class CocoSet:
             for annotation in self._annotations.get(image, []):
                 why = "" if annotation.get("iscrowd") else _fault(annotation, known)
                 if why:
-                    place = f"{self.path}: {self.names[i]}: annotation {annotation['id']}"
-                    found[annotation["id"]] = f"{place} {why}"
+                    location = f"{self.path}: {self.names[i]}: annotation {annotation['id']}"
+                    found[annotation["id"]] = f"{location} {why}"
         return found
 
     def truth(self, photos: Sequence[int]) -> tuple[dict[str, Any], list[str]]:
@@ -181,9 +187,11 @@ def write_coco(dataset: Dataset, folder: Path, photos: Iterable[int] | None = No
     files: set[Path] = set()
     for i in range(len(dataset)) if photos is None else photos:
         sample = dataset.read(i)
-        file = folder / "images" / _inside(f"{sample.name}.png", sample.place or sample.name)
+        file = folder / "images" / _inside(f"{sample.name}.png", sample.location or sample.name)
         if file in files:
-            raise DataError(f"{sample.place}: another photo is called {sample.name}, too; write them apart")
+            raise DataError(
+                f"{sample.location}: another photo is called {sample.name}, too; write them apart"
+            )
         files.add(file)
         write(file, encode_image(sample.image, ".png"))
         height, width = sample.image.shape[:2]
@@ -230,10 +238,10 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _by_id(entries: list[dict[str, Any]], kind: str, path: Path) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
-    for place, entry in enumerate(entries):
+    for index, entry in enumerate(entries):
         number = entry.get("id")
         if not isinstance(number, int):
-            raise DataError(f"{path}: {kind} number {place} has no `id` that is an integer")
+            raise DataError(f"{path}: {kind} number {index} has no `id` that is an integer")
         if number in found:
             raise DataError(f"{path}: gives {kind} id {number} twice; ids must be unique")
         found[number] = entry
@@ -245,22 +253,22 @@ def _file(image: dict[str, Any], path: Path) -> Path:
 
     Raises DataError where the image says neither this nor its size.
     """
-    place = f"{path}: image {image['id']}"
+    location = f"{path}: image {image['id']}"
     for side in ("width", "height"):
         if not isinstance(image.get(side), int) or image[side] < 1:
-            raise DataError(f"{place} has no `{side}` in pixels")
+            raise DataError(f"{location} has no `{side}` in pixels")
     name = image.get("file_name", image.get("coco_url"))
     if not isinstance(name, str):
-        raise DataError(f"{place} has neither `file_name` nor `coco_url`")
-    return _inside(name if "file_name" in image else "/".join(name.split("/")[-2:]), place)
+        raise DataError(f"{location} has neither `file_name` nor `coco_url`")
+    return _inside(name if "file_name" in image else "/".join(name.split("/")[-2:]), location)
 
 
-def _inside(name: str, place: str) -> Path:
+def _inside(name: str, location: str) -> Path:
     """`name` as a path within a folder, whichever system it was written on. Raises DataError if it leads out."""
     try:
         return Path(relative_path(name))
     except ValueError as error:
-        raise DataError(f"{place}: {error}") from error
+        raise DataError(f"{location}: {error}") from error
 
 
 def _names(files: list[Path], ids: list[int]) -> list[str]:

@@ -59,7 +59,7 @@ class LabelMaps:
             raise DataError(f"{path}: is {sizes[0]} pixels, but its photo {photo} is {sizes[1]}")
         masks = dict(masks_of(values))
         ids = list(masks)
-        return Sample(path.stem, image, list(masks.values()), ids, place=str(path), categories=ids)
+        return Sample(path.stem, image, list(masks.values()), ids, location=str(path), categories=ids)
 
     @property
     def categories(self) -> list[dict[str, Any]]:

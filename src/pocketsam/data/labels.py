@@ -44,17 +44,17 @@ class Labels:
     def read(self, i: int) -> Sample:
         """Sample number i, decoded. Raises DataError when its photo is missing, broken, or of another size."""
         labels = self._labels[i]
-        place = f"{self.path}: {labels.file_name}"
+        location = f"{self.path}: {labels.file_name}"
         try:
             image = load_image(self._photos.read(labels.file_name))
         except (InputError, OSError) as error:
-            raise DataError(f"{place}: {error}") from error
+            raise DataError(f"{location}: {error}") from error
         if image.shape[:2] != labels.size:
             sizes = (" × ".join(map(str, size[::-1])) for size in (image.shape[:2], labels.size))
-            raise DataError("{}: is {} pixels, but {} in its labels".format(place, *sizes))
+            raise DataError("{}: is {} pixels, but {} in its labels".format(location, *sizes))
         ids = [number if one.id is None else one.id for number, one in enumerate(labels.objects, 1)]
-        left_out = tuple(f"{place}: {line}" for line in labels.left_out)
-        return Sample(self.names[i], image, labels.rle, ids, place=place, left_out=left_out)
+        left_out = tuple(f"{location}: {line}" for line in labels.left_out)
+        return Sample(self.names[i], image, labels.rle, ids, location=location, left_out=left_out)
 
     def mask_count(self, i: int) -> int:
         """See `Dataset.mask_count`."""

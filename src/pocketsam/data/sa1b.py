@@ -98,8 +98,8 @@ class Shards(Sequence[Entry]):
         rles, ids, left_out = [], [], []
         try:
             source = str(document.get("image", {}).get("source", ""))
-            for place, annotation in enumerate(document.get("annotations", [])):
-                number = int(annotation.get("id", place))
+            for index, annotation in enumerate(document.get("annotations", [])):
+                number = int(annotation.get("id", index))
                 try:
                     rles.append(to_rle(annotation.get("segmentation"), *image.shape[:2]))
                     ids.append(number)

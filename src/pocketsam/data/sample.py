@@ -20,7 +20,7 @@ class Sample:
 
     name: unique in its dataset, and the same wherever the dataset lies. image: uint8 (H, W, 3) RGB.
     ids: the number by which its dataset knows each mask. source: where the photo is from, if the dataset says so.
-    place: the shard or file it was read from, for messages.
+    location: the shard or file it was read from, for messages.
     categories: the category of each mask, where its dataset knows categories; else empty.
     left_out: the annotations that cannot be used, a line each that names the annotation and says why.
     """
@@ -30,7 +30,7 @@ class Sample:
     rles: list[RLE]
     ids: list[int]
     source: str = ""
-    place: str = ""
+    location: str = ""
     left_out: tuple[str, ...] = ()
     categories: list[int] = field(default_factory=list)
 
@@ -40,7 +40,7 @@ class Sample:
             return decode(self.rles[i])
         except ValueError as error:
             raise DataError(
-                f"{self.place or self.name}: mask {self.ids[i]} cannot be decoded ({error})"
+                f"{self.location or self.name}: mask {self.ids[i]} cannot be decoded ({error})"
             ) from error
 
     def masks(self, which: Sequence[int] | None = None) -> NDArray[np.bool_]:
@@ -67,7 +67,7 @@ class Sample:
                 if not areas([rle])[0]:
                     raise ValueError("has no pixels")
             except ValueError as error:
-                left_out.append(f"{self.place or self.name}: annotation {number} {error}")
+                left_out.append(f"{self.location or self.name}: annotation {number} {error}")
                 continue
             rles.append(rle)
             kept.append(i)

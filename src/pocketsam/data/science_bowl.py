@@ -45,7 +45,7 @@ class ScienceBowl:
                 ids.append(number)
             except DataError as error:
                 left_out.append(str(error))
-        return Sample(name, image, rles, ids, place=str(place), left_out=tuple(left_out))
+        return Sample(name, image, rles, ids, location=str(place), left_out=tuple(left_out))
 
     def mask_count(self, i: int) -> int:
         """See `Dataset.mask_count`."""

@@ -9,8 +9,8 @@ from pocketsam.errors import DataError, InputError
 
 VERSION = 1
 BITS = (16, 8)
-CELL = 16
-"""Pixels of the model's input a side, for each place of an embedding."""
+EMBEDDING_STRIDE = 16
+"""Stride of the embedding, in pixels of the model's input."""
 
 SIGNATURE_FILE = "store.json"
 
@@ -46,7 +46,7 @@ class Signature:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of one embedding: (C, g, g)."""
-        side = self.image_size // CELL
+        side = self.image_size // EMBEDDING_STRIDE
         return self.embedding_channels, side, side
 
     def __str__(self) -> str:

@@ -177,20 +177,20 @@ class OpenVinoEngine:
             options["SNIPPETS_MODE"] = "DISABLE"
         if variant.alone:
             options["NUM_STREAMS"] = self.info.threads
-        places = self.info.threads if variant.alone else 1
-        return Requests(CORE.compile_model(model, "CPU", options), variant.name, places)
+        requests = self.info.threads if variant.alone else 1
+        return Requests(CORE.compile_model(model, "CPU", options), variant.name, requests)
 
 
 class Requests:
-    """A compiled graph, and so many places to run it at the same time."""
+    """A compiled graph, and so many requests that can run it at the same time."""
 
-    def __init__(self, graph: ov.CompiledModel, name: str, places: int) -> None:
+    def __init__(self, graph: ov.CompiledModel, name: str, requests: int) -> None:
         self.precision = graph.get_property("INFERENCE_PRECISION_HINT")
         self.graph = graph
         self.spare: deque[Sequence[ov.Tensor]] = deque(maxlen=SPARE)
         self._inputs, self._outputs = GRAPHS[name].input_names, GRAPHS[name].output_names
         self._idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
-        for _ in range(places):
+        for _ in range(requests):
             self._idle.put(graph.create_infer_request())
 
     def run(self, given: Mapping[str, ov.Tensor], into: Sequence[ov.Tensor] | None = None) -> Values:

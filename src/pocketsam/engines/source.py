@@ -43,10 +43,10 @@ def weights_file(source: Path) -> Path | None:
     """
     if source.is_file():
         return None if source.name == QUANTIZED_FILE else source
-    places = [source / WEIGHTS_FILE]
+    paths = [source / WEIGHTS_FILE]
     if source.parent == PACKAGED and runs_from_checkout():
-        places.append(CHECKOUT / "checkpoints" / source.name / WEIGHTS_FILE)
-    return next((place for place in places if place.exists()), None)
+        paths.append(CHECKOUT / "checkpoints" / source.name / WEIGHTS_FILE)
+    return next((path for path in paths if path.exists()), None)
 
 
 def quantized_file(source: Path) -> Path | None:

@@ -32,7 +32,7 @@ COCO_LIMIT = 100
 LVIS_LIMIT = 300
 """The most confident detections, of all categories together, that count in a photo."""
 
-# Places among the counter's thresholds, 0.5, 0.55, … 0.95, and its ranges of areas, split at 32² and 96² pixels.
+# Indices among the counter's thresholds, 0.5, 0.55, … 0.95, and its ranges of areas, split at 32² and 96² pixels.
 _AT_50, _AT_75 = 0, 5
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 
@@ -78,7 +78,7 @@ def average_recall(
     numbers = {one["category_id"] for one in [*document["annotations"], *results]}
     part = {**document, "categories": [{"id": number} for number in sorted(numbers)]}
     recall = _count(part, results, limits, use_categories=False)["recall"]
-    values = {limit: _mean(recall[:, 0, _ALL, place]) for place, limit in enumerate(sorted(limits))}
+    values = {limit: _mean(recall[:, 0, _ALL, index]) for index, limit in enumerate(sorted(limits))}
     return {f"AR@{limit}": values[limit] for limit in limits}
 
 

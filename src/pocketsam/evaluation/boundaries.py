@@ -77,18 +77,20 @@ def match(predicted: Mask, truth: Mask, tolerance: float = TOLERANCE) -> tuple[M
     if np.count_nonzero(predicted) > np.count_nonzero(truth):
         recalled, right = match(truth, predicted, tolerance)
         return right, recalled
-    places, of_truth = np.argwhere(predicted), np.argwhere(truth)
+    of_prediction, of_truth = np.argwhere(predicted), np.argwhere(truth)
     hits = np.zeros_like(predicted), np.zeros_like(truth)
-    if not len(places) or not len(of_truth):
+    if not len(of_prediction) or not len(of_truth):
         return hits
     distance = tolerance * float(np.hypot(*predicted.shape))
-    near = cKDTree(places).query_ball_tree(cKDTree(of_truth), distance + 1e-9)
+    near = cKDTree(of_prediction).query_ball_tree(cKDTree(of_truth), distance + 1e-9)
     starts = np.concatenate([[0], np.cumsum([len(one) for one in near])])
     columns = np.fromiter((j for one in near for j in one), np.int32, starts[-1])
-    graph = csr_matrix((np.ones(len(columns), np.bool_), columns, starts), (len(places), len(of_truth)))
+    graph = csr_matrix(
+        (np.ones(len(columns), np.bool_), columns, starts), (len(of_prediction), len(of_truth))
+    )
     partners = maximum_bipartite_matching(graph, perm_type="column")
     rows = np.flatnonzero(partners >= 0)
-    hits[0][tuple(places[rows].T)] = True
+    hits[0][tuple(of_prediction[rows].T)] = True
     hits[1][tuple(of_truth[partners[rows]].T)] = True
     return hits
 

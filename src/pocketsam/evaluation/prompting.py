@@ -53,7 +53,7 @@ def sample_pair(size: tuple[int, int], distance: int, seed: int, name: str) -> N
     """Two points of an image of `size` (height, width), `distance` > 0 pixels apart: (2, 2) x, y. None if none fit.
 
     The direction from the first to the second is sampled uniformly among those in which the image is large enough,
-    then the first point among the places that leave room for the second. The range is that of `sample_points`; the
+    then the first point among the pixels that leave room for the second. The range is that of `sample_points`; the
     generator is seeded by (seed, the distance, the image's name), so that other distances change nothing.
     """
     height, width = size

@@ -73,7 +73,7 @@ def _evenness(values: Map) -> float:
 def _of_regions(saliency: Map, truth: Mask) -> float:
     """Equation 5: the structural similarity of four parts that meet in the mask's centroid, by their areas."""
     rows, columns = np.nonzero(truth)
-    y, x = (int(np.floor(places.mean() + 1.5)) for places in (rows, columns))  # counted from 1, and rounded
+    y, x = (int(np.floor(indices.mean() + 1.5)) for indices in (rows, columns))  # counted from 1, and rounded
     parts = [(slice(None, y), slice(None, x)), (slice(None, y), slice(x, None))]
     parts += [(slice(y, None), slice(None, x)), (slice(y, None), slice(x, None))]
     total = sum(saliency[part].size * _similarity(saliency[part], truth[part]) for part in parts)

@@ -63,11 +63,11 @@ def convert(wanted: Conversion, source: Path, config: ModelConfig | None = None)
 
 
 def _check_output(output: Path, forms: Collection[str], compact: bool) -> None:
-    """InputError if the forms do not fit the place for the files, or nothing can be written there."""
+    """InputError if the forms do not fit the output, or nothing can be written there."""
     if output.suffix in (".safetensors", ".onnx") and "onnx" in forms:
         raise InputError(f"{output}: is one file, and ONNX files are several; give a folder")
     if output.suffix == ".safetensors" and "pt" in forms:
-        raise InputError(f"{output}: is no place for a .pt file; give a folder")
+        raise InputError(f"{output}: cannot hold a .pt file; give a folder")
     if compact and forms != {"onnx"}:
         raise InputError("--compact: is for ONNX files; give --to onnx, and nothing else")
     check_writable(output.parent if output.suffix == ".safetensors" else output, missing=True)

@@ -222,6 +222,6 @@ def _resampling(
     scale = covered / inside
     width = torch.where(torch.as_tensor(antialias), torch.as_tensor(scale).clamp(min=1.0), torch.ones(()))
     centres = ((torch.arange(count) + 0.5) * scale).minimum(torch.as_tensor(covered - scale / 2))
-    places = torch.ones_like(line).cumsum(0) - 0.5
-    weights = (1 - (centres[:, None] - places).abs() / width).clamp(min=0.0) * (places < covered)
+    positions = torch.ones_like(line).cumsum(0) - 0.5
+    weights = (1 - (centres[:, None] - positions).abs() / width).clamp(min=0.0) * (positions < covered)
     return weights / weights.sum(1, keepdim=True)

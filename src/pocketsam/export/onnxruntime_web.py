@@ -39,13 +39,13 @@ def runtime_files(folder: Path | None = None) -> dict[str, bytes]:
 
 
 def _from_folder(folder: Path) -> dict[str, bytes]:
-    place = folder / "dist" if (folder / "dist").is_dir() else folder
-    missing = next((name for name in FILES if not (place / name).is_file()), None)
+    built = folder / "dist" if (folder / "dist").is_dir() else folder
+    missing = next((name for name in FILES if not (built / name).is_file()), None)
     if missing:
         raise InputError(
             f"{folder}: holds no {missing}; give the folder of npm's package onnxruntime-web {VERSION}"
         )
-    return {name: (place / name).read_bytes() for name in FILES}
+    return {name: (built / name).read_bytes() for name in FILES}
 
 
 def _fetched() -> dict[str, bytes]:

@@ -22,9 +22,9 @@ from typing import Any, TypeAlias
 from pocketsam.engines import cores
 from pocketsam.errors import InputError
 from pocketsam.scale.job import DECODED, ENCODED, Failure, Job, Stages, decode_photos, encode_photos
-from pocketsam.scale.places import Place
 from pocketsam.scale.results import Outcome, Part, ShardResults, Work, join
 from pocketsam.scale.shards import StoredPhoto
+from pocketsam.scale.storage import StoragePath
 from pocketsam.scale.work import NumberedPhotos, finish_shard
 from pocketsam.utils.install import importing
 
@@ -181,8 +181,8 @@ def _decode(job: Job, encoded: Any) -> Part:
 
 
 @ray.remote(max_calls=0)
-def _decode_to(job: Job, encoded: Any, place: Place) -> None:
-    place.write([Part.of(decode_photos(_stages(job), encoded)).to_bytes()])
+def _decode_to(job: Job, encoded: Any, output: StoragePath) -> None:
+    output.write([Part.of(decode_photos(_stages(job), encoded)).to_bytes()])
 
 
 _opened: dict[str, Stages] = {}

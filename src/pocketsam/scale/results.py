@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 from pocketsam.errors import InputError
 from pocketsam.scale.formats import FORMATS
 from pocketsam.scale.job import Done, Failure, Job
-from pocketsam.scale.places import Place
 from pocketsam.scale.shards import Shard
+from pocketsam.scale.storage import StoragePath
 from pocketsam.utils.journal import settings_digest
 from pocketsam.utils.tars import member
 
@@ -78,7 +78,7 @@ class Work:
     job: Job
     settings: str
     shard: Shard
-    output: Place
+    output: StoragePath
     format: str = "tar"
 
 
@@ -115,7 +115,7 @@ class ShardResults:
         """The numbers of the parts that an earlier run left."""
         return frozenset(int(name) for name in self._parts.files() if name.isdigit())
 
-    def part(self, number: int) -> Place:
+    def part(self, number: int) -> StoragePath:
         """The file of a part."""
         return self._parts / f"{number:05}"
 
@@ -173,7 +173,7 @@ class _Contents:
             yield part.content
 
 
-def begin(output: Place, settings: dict[str, Any], files: dict[str, bytes]) -> str:
+def begin(output: StoragePath, settings: dict[str, Any], files: dict[str, bytes]) -> str:
     """Write down what the results depend on, and files that they share, and return the digest of the settings.
 
     Raises InputError when there are results of other settings, or nothing can be written.
@@ -186,18 +186,18 @@ def begin(output: Place, settings: dict[str, Any], files: dict[str, bytes]) -> s
     elif file.read() != content:
         differ = _differences(json.loads(file.read()), json.loads(content))
         raise InputError(
-            f"{output}: holds results of other settings ({differ}); choose another place for the results"
+            f"{output}: holds results of other settings ({differ}); choose another folder for the results"
         )
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _write_once(file: Place, content: bytes) -> None:
+def _write_once(file: StoragePath, content: bytes) -> None:
     if file.exists() and file.read() != content:
-        raise InputError(f"{file}: is of other results; choose another place for these")
+        raise InputError(f"{file}: is of other results; choose another folder for these")
     file.write([content])
 
 
-def end(output: Place, outcomes: Sequence[Outcome]) -> Place:
+def end(output: StoragePath, outcomes: Sequence[Outcome]) -> StoragePath:
     """The manifests of all shards as one file, a line each, in order."""
     manifest = output / "manifest.jsonl"
     lines = [json.dumps(one.manifest, sort_keys=True) + "\n" for one in outcomes]

@@ -17,9 +17,9 @@ from pocketsam.errors import InputError
 from pocketsam.predict.formats import means_a_file
 from pocketsam.scale.arguments import ScaleArguments
 from pocketsam.scale.job import Job
-from pocketsam.scale.places import place
 from pocketsam.scale.results import Outcome, Work, begin, end
 from pocketsam.scale.shards import find_shards
+from pocketsam.scale.storage import storage_path
 from pocketsam.scale.work import do_shard
 from pocketsam.utils.progress import Progress
 from pocketsam.utils.running import Running
@@ -83,7 +83,7 @@ def run(
     results of other settings, or nothing can be written; ModelError where the model cannot be run.
     """
     args = args or ScaleArguments()
-    shards, folder = find_shards(inputs), place(output)
+    shards, folder = find_shards(inputs), storage_path(output)
     format = "parquet" if args.parquet else "tar"
     if args.ray:  # as many processes as cores, each with a thread: the least waiting
         job = replace(job, running=alike_everywhere(job.model, job.running))
@@ -113,7 +113,7 @@ def run_with_progress(
     Raises as `run` does, and InputError where `output` is no folder, or a shard failed.
     """
     if output is None or means_a_file(output):
-        raise InputError("shards need a place for their results; give a folder or URL: -o FOLDER")
+        raise InputError("shards need a folder for their results; give a folder or URL: -o FOLDER")
     with Progress("shards", resumes=True) as progress:
         done = 0
 

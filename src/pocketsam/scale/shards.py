@@ -11,7 +11,7 @@ from typing import Any
 
 from pocketsam.errors import DataError, InputError
 from pocketsam.predict.image import PHOTO_ENDINGS
-from pocketsam.scale.places import Place, digest_of, is_url, place
+from pocketsam.scale.storage import StoragePath, digest_of, is_url, storage_path
 
 PHOTOS = 1000
 """Of a folder of photos, so many are a shard."""
@@ -34,30 +34,30 @@ class Shard:
     """A tar archive, or some photos. name: of its results. photos: those of a folder; none for an archive."""
 
     name: str
-    place: Place
+    location: StoragePath
     photos: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return str(self.place)
+        return str(self.location)
 
     def mark(self) -> dict[str, Any]:
         """What the manifest says of the shard, by which a change of it is noticed."""
         if not self.photos:
-            return {"path": str(self.place), **self.place.mark()}
-        marks = ((name, (self.place / name).mark()) for name in self.photos)
-        return {"path": str(self.place), "photos": len(self.photos), "digest": digest_of(marks)}
+            return {"path": str(self.location), **self.location.mark()}
+        marks = ((name, (self.location / name).mark()) for name in self.photos)
+        return {"path": str(self.location), "photos": len(self.photos), "digest": digest_of(marks)}
 
     def read(self) -> Iterator[StoredPhoto]:
         """The photos, in the shard's order. Raises DataError where the archive is damaged."""
         if self.photos:
-            yield from (StoredPhoto(name, (self.place / name).read()) for name in self.photos)
+            yield from (StoredPhoto(name, (self.location / name).read()) for name in self.photos)
             return
         try:
-            with self.place.open() as file, tarfile.open(fileobj=file, mode="r|") as tar:
+            with self.location.open() as file, tarfile.open(fileobj=file, mode="r|") as tar:
                 for member in tar:
                     if is_photo(member.name) and (content := tar.extractfile(member)):
                         yield StoredPhoto(member.name, content.read())
-                _check_end(tar, self.place.size())
+                _check_end(tar, self.location.size())
         except (tarfile.TarError, EOFError) as error:
             raise DataError(f"{self}: not a readable tar shard ({error}); fetch it again") from error
 
@@ -82,7 +82,7 @@ def _is_shards(given: str | Path) -> bool:
     if is_url(given):
         return not is_photo(str(given))
     archives = Path(given).glob("*.tar")  # the first is enough: a folder may hold a million photos
-    return place(given).name.endswith(".tar") or any(one.is_file() for one in archives)
+    return storage_path(given).name.endswith(".tar") or any(one.is_file() for one in archives)
 
 
 def find_shards(given: Iterable[str | Path]) -> list[Shard]:
@@ -92,7 +92,7 @@ def find_shards(given: Iterable[str | Path]) -> list[Shard]:
     """
     shards: list[Shard] = []
     loose: dict[str, list[str]] = {}
-    for one in map(place, given):
+    for one in map(storage_path, given):
         if one.name.endswith(".tar"):
             _check_there(one)
             shards.append(Shard(one.name.removesuffix(".tar"), one))
@@ -102,17 +102,17 @@ def find_shards(given: Iterable[str | Path]) -> list[Shard]:
             _check_there(one)
             loose.setdefault(one.path[: -len(one.name)] or ".", []).append(one.name)
     for folder, names in loose.items():
-        shards += _of_photos(place(folder), names)
+        shards += _of_photos(storage_path(folder), names)
     _check_names(shards)
     return shards
 
 
-def _check_there(one: Place) -> None:
+def _check_there(one: StoragePath) -> None:
     if not one.exists():
         raise InputError(f"{one}: there is no such file or folder; check the path")
 
 
-def _in_folder(folder: Place) -> list[Shard]:
+def _in_folder(folder: StoragePath) -> list[Shard]:
     names = folder.files()
     tars = [Shard(name.removesuffix(".tar"), folder / name) for name in names if name.endswith(".tar")]
     found = tars or _of_photos(folder, [name for name in names if is_photo(name)])
@@ -121,7 +121,7 @@ def _in_folder(folder: Place) -> list[Shard]:
     return found
 
 
-def _of_photos(folder: Place, names: Sequence[str]) -> list[Shard]:
+def _of_photos(folder: StoragePath, names: Sequence[str]) -> list[Shard]:
     """Shards of so many photos; the number of a shard is in its name where there are several."""
     parts = [tuple(names[i : i + PHOTOS]) for i in range(0, len(names), PHOTOS)]
     if len(parts) == 1:
@@ -135,5 +135,5 @@ def _check_names(shards: Sequence[Shard]) -> None:
         other = known.setdefault(shard.name.casefold(), shard)
         if other is not shard:
             raise InputError(
-                f"{shard}: has the same name as {other}; give each a place for results of its own"
+                f"{shard}: has the same name as {other}; give each a folder for results of its own"
             )

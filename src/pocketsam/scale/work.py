@@ -18,7 +18,7 @@ T = TypeVar("T")
 NumberedPhotos: TypeAlias = tuple[int, Sequence[StoredPhoto]]
 """The number of a part, and its photos."""
 MakeParts: TypeAlias = Callable[[ShardResults, Iterator[NumberedPhotos]], None]
-"""Makes parts of the photos, and writes each to its place."""
+"""Makes parts of the photos, and writes each to the results."""
 
 
 def do_shard(work: Work, stages: Stages) -> Outcome:
@@ -52,8 +52,8 @@ def finish_shard(work: Work, make: MakeParts) -> Outcome:
 
 def _without_secrets(error: str, shard: Shard) -> str:
     """An error as it may be shown: with the shard's address as `shown` shows it."""
-    text = error if str(shard) in error or shard.place.path in error else f"{shard}: {error}"
-    return text.replace(shard.place.path, str(shard))
+    text = error if str(shard) in error or shard.location.path in error else f"{shard}: {error}"
+    return text.replace(shard.location.path, str(shard))
 
 
 class _Counted(Iterator[T]):

@@ -34,8 +34,8 @@ class SampleRNG:
         return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self.generators])
 
 
-CELL = 4
-"""Input pixels a side of one cell of the mask grid."""
+MASK_STRIDE = 4
+"""Stride of the mask grid, in pixels of the model's input."""
 
 
 def click_in(region: Tensor, rng: SampleRNG, centre: float = 0.0) -> Tensor:
@@ -53,7 +53,7 @@ def click_in(region: Tensor, rng: SampleRNG, centre: float = 0.0) -> Tensor:
     index = drawn.masked_fill_(~region, -1).flatten(-2).argmax(-1)
     cell = torch.stack([index % width, index // width], dim=-1)
     jitter = rng.uniform(*cell.shape[1:])
-    return CELL * (cell + jitter) - 0.5  # the encoder adds the half pixel back
+    return MASK_STRIDE * (cell + jitter) - 0.5  # the encoder adds the half pixel back
 
 
 def _distance_to_border(region: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ def boxes_around(masks: Tensor) -> Tensor:
         last = torch.where(inside, cells + 1, 0).amax(-1)
         sides.append((first.minimum(last), last))
     (left, right), (top, bottom) = sides
-    return CELL * torch.stack([left, top, right, bottom], dim=-1).float()
+    return MASK_STRIDE * torch.stack([left, top, right, bottom], dim=-1).float()
 
 
 def pad_points(points: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -141,7 +141,9 @@ def correction(
     wrong = predicted ^ masks
     region = torch.where(wrong.flatten(-2).any(-1)[..., None, None], wrong, masks)
     point = click_in(region, rng, centre_clicks)
-    cell = ((point + 0.5) / CELL).long().clamp(max=masks.shape[-1] - 1)  # float32 may round up to the edge
+    cell = (
+        ((point + 0.5) / MASK_STRIDE).long().clamp(max=masks.shape[-1] - 1)
+    )  # float32 may round up to the edge
     index = cell[..., 1] * masks.shape[-1] + cell[..., 0]
     positive = masks.flatten(-2).gather(-1, index[..., None])
     label = torch.where(positive, FOREGROUND, BACKGROUND)

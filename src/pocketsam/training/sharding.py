@@ -45,7 +45,7 @@ def joined(share: Tensor, like: Tensor) -> Tensor:
 
 
 def shared_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, shared out and placed as `like` is."""
+    """A whole tensor, sharded as `like` is."""
     if not isinstance(like, DTensor):
         return tensor.to(like.device)
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)

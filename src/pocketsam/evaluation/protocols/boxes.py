@@ -58,13 +58,13 @@ class Detections:
         self.rows = _read(path)
         order = np.argsort(self.rows["image_id"], kind="stable")
         photos, starts = np.unique(self.rows["image_id"][order], return_index=True)
-        self._places: dict[float, NDArray[np.intp]] = dict(
+        self._indices: dict[float, NDArray[np.intp]] = dict(
             zip(photos.tolist(), np.split(order, starts)[1:], strict=True)
         )
 
     def of(self, image_id: int) -> NDArray[np.intp]:
-        """The places among `rows` of one photo's detections, in the file's order."""
-        return self._places.get(image_id, np.zeros(0, np.intp))
+        """The indices among `rows` of one photo's detections, in the file's order."""
+        return self._indices.get(image_id, np.zeros(0, np.intp))
 
     def check(self, data: CocoSet) -> None:
         """Raises InputError when the detector saw other photos or knew other categories than the dataset's."""
@@ -150,16 +150,17 @@ class Boxes(EvaluationProtocol):
         Raises InputError when the detections cannot be used with this dataset, or could not be counted.
         """
         found = _open(self.detections, self.data)
-        places, corners, left_out = _usable(found, found.of(self.data.image_ids[photo]), sample)
+        indices, corners, left_out = _usable(found, found.of(self.data.image_ids[photo]), sample)
         if self.data.lvis:  # no more are counted, so no more are computed
-            kept = np.sort(np.argsort(-found.rows["score"][places], kind="stable")[:LVIS_LIMIT])
-            places, corners = places[kept], corners[kept]
+            kept = np.sort(np.argsort(-found.rows["score"][indices], kind="stable")[:LVIS_LIMIT])
+            indices, corners = indices[kept], corners[kept]
         detections = []
-        if len(places):
+        if len(indices):
             opened = segmenter.open(sample.image)
             candidates = opened.candidates(boxes=corners)
             detections = [
-                _detection(row, candidates[i : i + 1], corners[i]) for i, row in enumerate(found.rows[places])
+                _detection(row, candidates[i : i + 1], corners[i])
+                for i, row in enumerate(found.rows[indices])
             ]
             if MAPPED in self.rules:
                 mapping = masks_to_map(opened, self.fastsam)
@@ -233,9 +234,9 @@ def _read(path: Path) -> NDArray[Any]:
     rows = np.frombuffer(numbers, _DETECTION)
     if not isinstance(entries, list):
         raise InputError(f"{path}: is no list of detections; give a results file in COCO's form")
-    for place, entry in enumerate(entries):
+    for index, entry in enumerate(entries):
         if entry is not None:
-            raise InputError(f"{path}: entry {place} {_fault(entry)}; give a results file in COCO's form")
+            raise InputError(f"{path}: entry {index} {_fault(entry)}; give a results file in COCO's form")
     if len(rows) != len(entries):
         raise InputError(f"{path}: has entries that are no detections; give a results file in COCO's form")
     return rows
@@ -250,11 +251,11 @@ def _fault(entry: object) -> str:
 
 
 def _usable(
-    found: Detections, places: NDArray[np.intp], sample: Sample
+    found: Detections, indices: NDArray[np.intp], sample: Sample
 ) -> tuple[NDArray[np.intp], NDArray[np.float64], list[str]]:
-    """The detections that can be prompts: their places, their boxes (N, 4) XYXY cut to the photo; and the others."""
+    """The detections that can be prompts: their indices, their boxes (N, 4) XYXY cut to the photo; and the others."""
     height, width = sample.image.shape[:2]
-    rows = found.rows[places]
+    rows = found.rows[indices]
     finite = np.isfinite(rows["bbox"]).all(axis=1) & np.isfinite(rows["score"])
     corners = np.where(finite[:, None], rows["bbox"], 0)
     corners[:, 2:] += corners[:, :2]
@@ -262,10 +263,10 @@ def _usable(
     usable = (corners[:, 2:] > corners[:, :2]).all(axis=1)
     faults = np.where(finite, "has no area within the photo", "has numbers that are not finite")
     left_out = [
-        f"{found.path}: entry {place}, the box {row['bbox'].tolist()} in {sample.name}, {fault}"
-        for place, row, fault in zip(places[~usable], rows[~usable], faults[~usable], strict=True)
+        f"{found.path}: entry {index}, the box {row['bbox'].tolist()} in {sample.name}, {fault}"
+        for index, row, fault in zip(indices[~usable], rows[~usable], faults[~usable], strict=True)
     ]
-    return places[usable], corners[usable], left_out
+    return indices[usable], corners[usable], left_out
 
 
 def _detection(row: np.void, candidates: Candidates, corners: NDArray[np.float64]) -> dict[str, Any]:

@@ -65,11 +65,11 @@ class Classification(HeadProtocol):
         wanted = self.data.classes[self.data.labels[photo]]
         if wanted not in known:
             raise InputError(
-                f"{sample.place}: the class {wanted} is none of the {len(known)} classes of the model"
+                f"{sample.location}: the class {wanted} is none of the {len(known)} classes of the model"
             )
         order = np.argsort(-segmenter(sample.image)["logits"][0], kind="stable")
-        place = int(np.flatnonzero(order == known.index(wanted))[0])
-        scores: dict[str, float | None] = {TOP_1: float(place < 1), TOP_5: float(place < 5)}
+        rank = int(np.flatnonzero(order == known.index(wanted))[0])
+        scores: dict[str, float | None] = {TOP_1: float(rank < 1), TOP_5: float(rank < 5)}
         guess = {"class": wanted, "predicted": known[int(order[0])]}
         area = sample.image.shape[0] * sample.image.shape[1]
         return PhotoResult(photo, sample.name, rows=[Row(0, area, scores, guess)])

@@ -234,7 +234,7 @@ class Interactive(EvaluationProtocol):
 class _Interaction:
     """The clicks on one mask and the masks predicted from them.
 
-    mask: its place in the sample. clicks: x, y, label. ious, oracle: after each click decoded so far.
+    mask: its index in the sample. clicks: x, y, label. ious, oracle: after each click decoded so far.
     logits: (h, w), of the last mask. answer: the final mask; None while a click waits to be decoded.
     """
 

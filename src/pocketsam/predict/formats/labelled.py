@@ -131,7 +131,7 @@ class Classes:
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._categories: dict[str, Category] = {}
-        self._places: dict[str, int] = {}
+        self._indices: dict[str, int] = {}
         self._ids = Numbers()
         for name in names:
             self.add(name)
@@ -144,14 +144,14 @@ class Classes:
     def add(self, name: str, id: int | None = None, extra: Mapping[str, Any] | None = None) -> Category:
         """The class of a name, which joins if it is new. id: the number that it should have in COCO files."""
         if name not in self._categories:
-            self._places[name] = len(self._categories)
+            self._indices[name] = len(self._categories)
             self._categories[name] = Category(name, self._ids.take(id), extra or {})
         return self._categories[name]
 
-    def place(self, name: str) -> int:
-        """How many classes are before this one."""
+    def index(self, name: str) -> int:
+        """The index of a class, which is added where it is new."""
         self.add(name)
-        return self._places[name]
+        return self._indices[name]
 
     def __len__(self) -> int:
         return len(self._categories)

@@ -51,13 +51,13 @@ def files(photos: Iterable[Result], classes: Classes) -> Iterator[tuple[str, byt
                 f"{photo.file_name}: VOC holds {MOST} masks of a photo, but there are {len(photo)}"
             )
         objects = label_map(photo, MOST)
-        places = np.zeros(MOST + 2, np.int64)
+        classes_of = np.zeros(MOST + 2, np.int64)
         for one, value in zip(photo.objects, _values(photo), strict=True):
-            places[value] = classes.place(one.name) + 1
+            classes_of[value] = classes.index(one.name) + 1
         if len(classes) > MOST:
             raise InputError(f"VOC holds {MOST} classes, but there are more; choose another format")
         stems.append(stem)
-        yield f"{_CLASS}/{stem}.png", _png(places[objects])
+        yield f"{_CLASS}/{stem}.png", _png(classes_of[objects])
         yield f"{_OBJECT}/{stem}.png", _png(objects)
     yield "ImageSets/Segmentation/default.txt", "".join(f"{stem}\n" for stem in stems).encode()
     yield "labelmap.txt", _label_map(classes).encode()
@@ -72,7 +72,7 @@ def read(folder: Folder, photos: Photos) -> LabelSet:
     """The photos that have a picture of classes or of objects. Without objects, each class is one."""
     names = _colours(folder)
     classes = Classes(name for name in names.values() if name)
-    places = sorted(
+    classes_of = sorted(
         {
             place
             for kind in (_CLASS, _OBJECT)
@@ -80,7 +80,7 @@ def read(folder: Folder, photos: Photos) -> LabelSet:
             for place, _ in files_in(folder / kind)
         }
     )
-    pictures = [place for place in places if place.lower().endswith(".png")]
+    pictures = [place for place in classes_of if place.lower().endswith(".png")]
     return LabelSet((_photo(folder, place, photos, names) for place in pictures), classes, len(pictures))
 
 

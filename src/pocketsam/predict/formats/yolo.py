@@ -35,7 +35,7 @@ def encode(result: Result, suffix: str) -> list[bytes]:
 def files(photos: Iterable[Result], classes: Classes) -> Iterator[tuple[str, bytes]]:
     """Each file's name in the folder of the data set, and its content."""
     for photo in map(labelled, photos):
-        lines = [_line(classes.place(one.name), one.rle) for one in photo.objects]
+        lines = [_line(classes.index(one.name), one.rle) for one in photo.objects]
         text = "".join(f"{line}\n" for line in lines if line)
         yield f"labels/{stem_of(photo)}.txt", text.encode()
     names = write_names(one.name for one in classes)

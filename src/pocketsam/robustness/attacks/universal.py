@@ -4,7 +4,7 @@ Moosavi-Dezfooli et al. (arXiv 1610.08401) showed that one perturbation can fool
 is found as in Shafahi et al. (arXiv 1811.11304, algorithm 2): signed gradient steps on one photo after the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -25,11 +25,12 @@ def find_pattern(
     passes: int,
     step_size: float,
     threshold: float,
+    after_step: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float32]:
     """The pattern (S, S, 3), in grey levels from −ε to ε, S being the model's input size.
 
     photos: images (H, W, 3) and the points whose masks shall disappear. passes: how often each photo is used.
-    threshold: see `goals`.
+    threshold: see `goals`. after_step: is called after each of the passes × photos steps.
     """
     size = box.config.image_size
     pattern = torch.zeros(size, size, 3)
@@ -39,6 +40,7 @@ def find_pattern(
         pixels = (clean + _stretched(pattern, *image.shape[:2])).clamp(0, 255)
         (gradient,) = torch.autograd.grad(removal(box.logits(pixels, prompts), None, threshold), pattern)
         pattern = (pattern.detach() - step_size * gradient.sign()).clamp(-epsilon, epsilon)
+        after_step()
     return pattern.numpy()
 
 

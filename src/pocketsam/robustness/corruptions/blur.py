@@ -37,17 +37,17 @@ def shuffled(levels: Pixels, reach: int, offsets: NDArray[np.int64]) -> Pixels:
     far in each step.
     """
     height, width = levels.shape[:2]
-    place = np.arange(height * width).reshape(height, width)
+    index = np.arange(height * width).reshape(height, width)
     inside = np.zeros((height, width), np.bool_)
     inside[reach + 1 : height - reach + 1, reach + 1 : width - reach + 1] = True
     rows, columns = np.nonzero(inside)
-    copied = place.copy()
+    copied = index.copy()
     dx, dy = offsets[rows, columns].T
-    copied[rows, columns] = place[np.minimum(rows + dy, height - 1), np.minimum(columns + dx, width - 1)]
+    copied[rows, columns] = index[np.minimum(rows + dy, height - 1), np.minimum(columns + dx, width - 1)]
     source, visited = copied.ravel(), inside.ravel()
-    # A later place has been visited earlier.
-    goes_on = (source > place.ravel()) & visited[source]
-    following = np.where(goes_on, source, place.ravel())
+    # A later pixel has been visited earlier.
+    goes_on = (source > index.ravel()) & visited[source]
+    following = np.where(goes_on, source, index.ravel())
     while not np.array_equal(further := following[following], following):
         following = further
     return levels.reshape(height * width, -1)[source[following]].reshape(levels.shape)

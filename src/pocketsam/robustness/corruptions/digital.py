@@ -18,7 +18,7 @@ def contrast(pixels: Pixels, severity: int, random: np.random.Generator) -> Pixe
 
 
 def elastic_transform(pixels: Pixels, severity: int, random: np.random.Generator) -> Pixels:
-    """Each pixel is taken from a place near it; the displacements are smoothed uniform noise."""
+    """Each pixel is taken from a pixel near it; the displacements are smoothed uniform noise."""
     strength = 250 * (0.05, 0.065, 0.085, 0.1, 0.12)[severity - 1]
     height, width = pixels.shape[:2]
     most, sigma = 0.005 * height, (0.01 * height, 0.01 * width)
@@ -36,7 +36,7 @@ def _smooth(noise: Pixels, sigma: tuple[float, float]) -> Pixels:
 
 
 def _sample(pixels: Pixels, y: Pixels, x: Pixels) -> Pixels:
-    """The photo at places (H, W), linearly interpolated; beyond the edge it is mirrored."""
+    """The photo at positions (H, W), linearly interpolated; beyond the edge it is mirrored."""
     top, left = np.floor(y), np.floor(x)
     down, across = (y - top)[..., None], (x - left)[..., None]
     rows = [_mirrored(top.astype(int) + i, pixels.shape[0]) for i in range(2)]
@@ -45,9 +45,9 @@ def _sample(pixels: Pixels, y: Pixels, x: Pixels) -> Pixels:
     return np.asarray((1 - down) * upper + down * lower, np.float64)
 
 
-def _mirrored(places: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+def _mirrored(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Indices of a line of `size` pixels that is mirrored at both ends, the last pixel twice."""
-    folded = np.mod(places, 2 * size)
+    folded = np.mod(positions, 2 * size)
     return np.asarray(np.minimum(folded, 2 * size - 1 - folded), np.int64)
 
 

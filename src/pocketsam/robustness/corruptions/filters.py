@@ -56,8 +56,8 @@ def zoom(pixels: Pixels, factor: float) -> Pixels:
 
 def _stretch(pixels: Pixels, size: int, axis: int) -> Pixels:
     """Linear interpolation along an axis to `size` pixels; the first and the last stay where they are."""
-    places = np.linspace(0, pixels.shape[axis] - 1, size)
-    low = np.floor(places).astype(int)
+    positions = np.linspace(0, pixels.shape[axis] - 1, size)
+    low = np.floor(positions).astype(int)
     high = np.minimum(low + 1, pixels.shape[axis] - 1)
-    share = (places - low).reshape([-1 if i == axis else 1 for i in range(pixels.ndim)])
+    share = (positions - low).reshape([-1 if i == axis else 1 for i in range(pixels.ndim)])
     return np.asarray((1 - share) * pixels.take(low, axis) + share * pixels.take(high, axis), np.float64)

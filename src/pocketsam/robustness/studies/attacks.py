@@ -81,7 +81,7 @@ class Attacks(Study):
         default=0,
         metadata=option(
             type=int,
-            help="Attack so many random points of the photo together, in place of the click that is measured"
+            help="Attack so many random points of the photo together, in x of the click that is measured"
             " (multi-point and any-point attacks); 0: the click itself.",
             metavar="K",
             minimum=0,
@@ -227,8 +227,8 @@ class Attacks(Study):
             same = [one for one in self.attacks if (one.method, one.goal) == (attack.method, attack.goal)]
             if getattr(attack, other) == max(getattr(one, other) for one in same):
                 value = 100 * (means[str(attack)][ATTACKED] or 0.0)
-                place = float(getattr(attack, over))
-                lines.setdefault(f"{attack.goal}, {attack.method}", []).append((place, value))
+                x = float(getattr(attack, over))
+                lines.setdefault(f"{attack.goal}, {attack.method}", []).append((x, value))
         label = {"epsilon": "ε, grey levels", "steps": "steps"}[over]
         return Curves("Attacked masks", label, "mean IoU with the clean mask, %", lines)
 

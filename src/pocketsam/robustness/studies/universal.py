@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +30,7 @@ from pocketsam.robustness.pictures import Tile, sheet
 from pocketsam.robustness.study import Study, with_prompt
 from pocketsam.segmenter import Segmenter
 from pocketsam.utils.options import counts, option
+from pocketsam.utils.progress import Progress
 from pocketsam.utils.rle import encode
 
 if TYPE_CHECKING:
@@ -193,4 +195,21 @@ def _pattern(study: Universal, box: "WhiteBox", epsilon: int) -> NDArray[np.floa
         size = sample.image.shape[:2]
         points = sample_points(size, study.points, study.seed, sample.name)[:, None]
         photos.append((sample.image, Prompts.of(points=points, photo_size=size)))
-    return find_pattern(box, photos, epsilon, study.passes, study.step_size, THRESHOLD)
+    steps = study.passes * len(photos)
+    with _progress(f"steps of the pattern of ε {epsilon}", steps) as progress:
+        progress.print(
+            f"making the pattern of ε {epsilon}: {steps} steps on {len(photos)} photos of {study.fit}"
+        )
+        return find_pattern(
+            box, photos, epsilon, study.passes, study.step_size, THRESHOLD, after_step=progress.advance
+        )
+
+
+def _progress(name: str, total: int) -> Progress:
+    """Lines alone, as the bar on a terminal is that of the photos. Workers are quiet: they make the same pattern."""
+    from rich.console import Console
+
+    in_worker = parent_process() is not None
+    return Progress(
+        name, total, console=Console(stderr=True, highlight=False, force_terminal=False, quiet=in_worker)
+    )

@@ -14,7 +14,7 @@ from pocketsam.models.heads.base import HeadModel
 from pocketsam.models.heads.detector import ROI_SIDE, Cells, Detector, Found, boxes_of, sampling_grid
 from pocketsam.models.layers import Normalise
 from pocketsam.training.losses.functions import focal_loss
-from pocketsam.training.prompts import CELL, SampleRNG
+from pocketsam.training.prompts import MASK_STRIDE, SampleRNG
 from pocketsam.training.samples.stream import Item
 
 NEAR = 1.5
@@ -100,7 +100,7 @@ def mask_loss(head: Detector, levels: list[Tensor], batch: Item) -> Tensor:
     masks = batch["masks"][images, numbers].float()[:, None] / 255
     assert head.mask_head is not None
     logits = head.mask_head(levels, boxes, images, batch["classes"][images, numbers])
-    size = CELL * masks.shape[-1]
+    size = MASK_STRIDE * masks.shape[-1]
     grid = sampling_grid(boxes, size, size, 2 * ROI_SIDE)
     target = F.grid_sample(masks, grid, padding_mode="zeros", align_corners=False)[:, 0]
     each = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2))

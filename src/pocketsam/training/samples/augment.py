@@ -112,8 +112,8 @@ def zoom_out(image: Image, masks: Image, smallest: float, rng: np.random.Generat
     canvas, moved = np.empty_like(image), np.zeros_like(masks)
     canvas[:] = image.mean((0, 1)).round().astype(np.uint8)
     canvas[window] = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA)
-    for mask, place in zip(masks, moved, strict=True):
-        place[window] = cv2.resize(mask * 255, (w, h), interpolation=cv2.INTER_AREA) > 127
+    for mask, target in zip(masks, moved, strict=True):
+        target[window] = cv2.resize(mask * 255, (w, h), interpolation=cv2.INTER_AREA) > 127
     return canvas, moved
 
 

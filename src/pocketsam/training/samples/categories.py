@@ -71,7 +71,7 @@ class SemanticSamples(SampleStream):
         )
         target = vary(flip(target, framing.size, framing.how, rng), framing.how, rng)
         return {
-            "name": sample.place or sample.name,
+            "name": sample.location or sample.name,
             "image": torch.from_numpy(np.ascontiguousarray(target.image)),
             "classes": torch.from_numpy(self._classes(target.masks, present)),
         }
@@ -117,7 +117,7 @@ class DetectionSamples(SampleStream):
         classes[:count] = np.array(sample.categories, np.int64)[kept]
         boxes[:count], masks[:count] = target.boxes, target.masks
         return {
-            "name": sample.place or sample.name,
+            "name": sample.location or sample.name,
             "image": torch.from_numpy(np.ascontiguousarray(target.image)),
             "classes": torch.from_numpy(classes),
             "boxes": torch.from_numpy(boxes),

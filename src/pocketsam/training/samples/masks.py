@@ -68,7 +68,7 @@ class MaskSamples(SampleStream):
             sample = self._read(index)
             target = self._whole(sample, rng) if self._takes_whole else self._augmented(sample, rng)
             if target is not None:
-                return _tensors(sample.place or sample.name, target) | self._of_teacher(index, sample)
+                return _tensors(sample.location or sample.name, target) | self._of_teacher(index, sample)
             index = int(rng.integers(len(self.dataset)))  # nothing in it is large enough at this size
         size = self.recipe.image_size
         raise DataError(

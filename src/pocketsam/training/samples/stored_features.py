@@ -69,7 +69,7 @@ class StoredFeatures(SampleStream):
             for i in waiting:
                 sample = self.dataset.read(self.numbers[i]).promptable()
                 if not sample.rles:
-                    raise DataError(f"{sample.place or sample.name}: has no mask to learn from")
+                    raise DataError(f"{sample.location or sample.name}: has no mask to learn from")
                 geometry = Geometry.of(engine.config, *sample.image.shape[:2])
                 for mirrored, image in enumerate((sample.image, sample.image[:, ::-1])):
                     pixels = preprocess(np.ascontiguousarray(image), engine.config)

@@ -44,11 +44,11 @@ class SampleStream(Dataset[Item | DataError], ABC):
 
     def photo_of(self, number: int) -> int:
         """Epoch after epoch, every photo once, in an order of its own."""
-        epoch, place = divmod(number, self.photos)
+        epoch, position = divmod(number, self.photos)
         if self._epoch != epoch:
             self._epoch = epoch
             self._order = np.random.default_rng((self.seed, 1, epoch)).permutation(self.photos)
-        return int(self._order[place])
+        return int(self._order[position])
 
     _epoch = -1
     """The epoch that `_order` is of."""

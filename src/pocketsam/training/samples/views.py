@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pocketsam.config import Resize
 from pocketsam.data.datasets import open_dataset
 from pocketsam.data.sa1b import Shards
-from pocketsam.embeddings.signature import CELL, Signature
+from pocketsam.embeddings.signature import EMBEDDING_STRIDE, Signature
 from pocketsam.embeddings.store import EmbeddingStore
 from pocketsam.errors import InputError
 from pocketsam.predict.geometry import Geometry
@@ -70,10 +70,10 @@ class Views(SampleStream):
         height, width = sample.image.shape[:2]
         x0, y0, x1, y1 = window = random_window(height, width, self.min_area, rng)
         mirrored = rng.random() < self.flip
-        order = rng.permutation((self.size // CELL) ** 2)
+        order = rng.permutation((self.size // EMBEDDING_STRIDE) ** 2)
         image = scaled(sample.image[y0:y1, x0:x1], self.size)[:, :: -1 if mirrored else 1]
         item: Item = {
-            "name": sample.place or sample.name,
+            "name": sample.location or sample.name,
             "image": torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))),
             "order": torch.from_numpy(order),
         }
@@ -94,7 +94,7 @@ class Views(SampleStream):
         x0, y0, x1, y1 = window
         embedding = store.read(self._shards[index])[: self.channels]
         rows_filled, columns_filled = _cells(store.signature, height, width)
-        side = self.size // CELL
+        side = self.size // EMBEDDING_STRIDE
         rows = resampling(y0 / height, (y1 - y0) / height, rows_filled, side)
         columns = resampling(x0 / width, (x1 - x0) / width, columns_filled, side)
         if mirrored:
@@ -113,7 +113,7 @@ def _cells(signature: Signature, height: int, width: int) -> tuple[float, float]
     """How many rows and columns of a teacher's embedding a photo fills; the rest of them is padding."""
     geometry = Geometry(height, width, signature.image_size, cast(Resize, signature.resize))
     rows, columns = geometry.resized
-    return rows / CELL, columns / CELL
+    return rows / EMBEDDING_STRIDE, columns / EMBEDDING_STRIDE
 
 
 def resampling(start: float, length: float, filled: float, count: int) -> NDArray[np.float32]:

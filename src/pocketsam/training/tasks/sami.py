@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from pocketsam.embeddings.signature import CELL
+from pocketsam.embeddings.signature import EMBEDDING_STRIDE
 from pocketsam.models.architectures import ARCHITECTURES
 from pocketsam.training.config import DRAWN, Decay, Probability, Recipe
 
@@ -26,7 +26,7 @@ UNUSED = ("augmentation", "draw", "encoder_weights", "init", "val")
 class MaskedRecipe(Recipe):
     """What SAMI and MAE have in common. The defaults are EfficientSAM's."""
 
-    image_size: int = Field(224, multiple_of=CELL, gt=0)
+    image_size: int = Field(224, multiple_of=EMBEDDING_STRIDE, gt=0)
     """Pixels a side of the model's input."""
     mask_ratio: float = Field(0.75, gt=0, lt=1)
     """The share of the patches that the encoder does not see."""
@@ -65,7 +65,7 @@ class MaskedRecipe(Recipe):
     @property
     def patches(self) -> int:
         """Of an image."""
-        return (self.image_size // CELL) ** 2
+        return (self.image_size // EMBEDDING_STRIDE) ** 2
 
     @property
     def visible(self) -> int:
@@ -105,7 +105,7 @@ def build(recipe: SamiRecipe | MaeRecipe) -> "Task":
         model = _model(recipe, samples.channels)
         loss = Sami(model, normalise, recipe.visible, by_angle=recipe.loss == "cosine")
     else:
-        model = _model(recipe, 3 * CELL**2)
+        model = _model(recipe, 3 * EMBEDDING_STRIDE**2)
         loss = Mae(model, normalise, recipe.visible)
     return Task(model, config, loss, samples, result=MaskedModel.encoder_weights)
 
@@ -125,6 +125,6 @@ def _model(recipe: SamiRecipe | MaeRecipe, channels: int) -> "MaskedModel":
     arguments = ARCHITECTURES[recipe.model].arguments
     encoder = ViT(**arguments)
     kind = CrossAttentionDecoder if recipe.decoder == "cross-attention" else AllTokenDecoder
-    side = recipe.image_size // CELL
+    side = recipe.image_size // EMBEDDING_STRIDE
     decoder = kind(arguments["width"], side, recipe.decoder_width, recipe.decoder_blocks)
     return MaskedModel(encoder, decoder, channels)

@@ -24,23 +24,23 @@ from pocketsam.utils.install import importing
 _URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(?=[^/])", re.IGNORECASE)  # of //, a Path keeps one
 
 
-def place(given: "str | Path | Place") -> "Place":
-    """The place of a path or URL.
+def storage_path(given: "str | Path | StoragePath") -> "StoragePath":
+    """The storage path of a path or URL.
 
     Raises InputError for a URL that holds credentials, which is not repeated, or of a kind that is not known.
     """
-    if isinstance(given, Place):
+    if isinstance(given, StoragePath):
         return given
     text = str(given)
     if not is_url(text):
-        return LocalPlace(text)
+        return LocalPath(text)
     url = _URL.sub(r"\1://", text, count=1)
     if "@" in urlsplit(url).netloc:
         raise InputError(
             f"{shown(url)}: holds credentials, which end in logs; leave them out, and set AWS_ACCESS_KEY_ID and"
             " AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         )
-    return RemotePlace(url)
+    return RemotePath(url)
 
 
 def is_url(path: str | Path) -> bool:
@@ -54,7 +54,7 @@ def shown(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-class Place:
+class StoragePath:
     """A file or a folder. str() is what messages and records show of it."""
 
     def __init__(self, path: str) -> None:
@@ -64,14 +64,14 @@ class Place:
         return self.path
 
     def __repr__(self) -> str:
-        return f"place({str(self)!r})"
+        return f"storage_path({str(self)!r})"
 
     @property
     def name(self) -> str:
         """The last part of its path."""
         return str(self).rstrip("/").rpartition("/")[2]
 
-    def __truediv__(self, name: str) -> "Place":
+    def __truediv__(self, name: str) -> "StoragePath":
         raise NotImplementedError
 
     def exists(self) -> bool:
@@ -112,7 +112,7 @@ class Place:
         raise NotImplementedError
 
 
-class LocalPlace(Place):
+class LocalPath(StoragePath):
     """A path on a disk, or on one that all machines share."""
 
     @property
@@ -123,8 +123,8 @@ class LocalPlace(Place):
     def name(self) -> str:
         return os.path.basename(os.path.abspath(self.path))  # a folder may be given as "." or ".."
 
-    def __truediv__(self, name: str) -> "LocalPlace":
-        return LocalPlace(str(self._path / name))
+    def __truediv__(self, name: str) -> "LocalPath":
+        return LocalPath(str(self._path / name))
 
     def exists(self) -> bool:
         return self._path.exists()
@@ -159,7 +159,7 @@ class LocalPlace(Place):
             self._path.unlink(missing_ok=True)
 
 
-class RemotePlace(Place):
+class RemotePath(StoragePath):
     """A URL."""
 
     def __str__(self) -> str:
@@ -178,8 +178,8 @@ class RemotePlace(Place):
         except (ImportError, ValueError) as error:  # what fsspec does not know, or has no package for
             raise InputError(f"{self}: {scheme}:// cannot be used ({error})") from None
 
-    def __truediv__(self, name: str) -> "RemotePlace":
-        return RemotePlace(f"{self.path.rstrip('/')}/{name}")
+    def __truediv__(self, name: str) -> "RemotePath":
+        return RemotePath(f"{self.path.rstrip('/')}/{name}")
 
     def exists(self) -> bool:
         system, path = self._found

@@ -1,7 +1,7 @@
 """Every model on every engine: size, work, speed, memory. Run: python benchmarks/models.py table -o docs/speed.md
 
 Weights are random, which changes neither the work nor the time. `pocketsam.evaluation.protocols.efficiency` measures.
-Keep the machine free.
+The page has a section for each processor; a run writes that of its own. Keep the machine free.
 """
 
 import os
@@ -36,6 +36,19 @@ PUBLISHED = [name for name, architecture in ARCHITECTURES.items() if architectur
 LARGE = ("sam_vit_l", "sam_vit_h")
 """Their engines run one after the other: side by side they would take up to 36 GB."""
 JOBS = ("encode", "decode 1", "decode 64")
+INSTRUCTIONS = {
+    "amx_bf16": "AMX with bfloat16",
+    "avx512_bf16": "AVX-512 with bfloat16",
+    "avx512f": "AVX-512 without bfloat16",
+    "avx2": "AVX2, which has no bfloat16",
+}
+"""By the flags of Linux, the widest first."""
+PAGE = """# Speed
+
+<!-- written by: python benchmarks/models.py table -o docs/speed.md -->
+
+Architectures on every engine, with random weights: a section for each processor, which is of one run.
+"""
 
 app = typer.Typer(pretty_exceptions_enable=False)
 
@@ -59,10 +72,10 @@ def table(
         for row in measure(name, threads, device, seconds):
             rows.append(row)
             print(name, row["engine"], row["precision"], row["seconds"], row["peak_bytes"], file=sys.stderr)
-    page = "\n".join(markdown(rows, threads, device, seconds))
-    print(page)
+    section = "\n".join(markdown(rows, threads, device, seconds))
+    print(section)
     if output:
-        output.write_text(page + "\n")
+        output.write_text(with_section(output.read_text() if output.exists() else PAGE, section))
 
 
 def measure(name: str, threads: int, device: str, seconds: float) -> Iterator[dict[str, Any]]:
@@ -92,15 +105,21 @@ def make(name: str, folder: Path) -> None:
     export_onnx(sam, config, folder)
 
 
+def with_section(page: str, section: str) -> str:
+    """The page with a section, in the place of an earlier one with the same heading."""
+    head, *others = page.split("\n## ")
+    title = section.splitlines()[0]
+    kept = [f"## {other.rstrip()}" for other in others if f"## {other.splitlines()[0]}" != title]
+    return "\n\n".join([head.rstrip(), section, *kept]) + "\n"
+
+
 def markdown(rows: list[dict[str, Any]], threads: int, device: str, seconds: float) -> Iterator[str]:
-    """The page: how it was measured, the table, and how much faster the best engine is."""
+    """A section of the page: how it was measured, the table, and how much faster the best engine is."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnxruntime", "openvino"))
-    yield "# Speed\n"
-    yield "<!-- written by: python benchmarks/models.py table -o docs/speed.md -->\n"
+    yield f"## {processor()}\n"
     yield (
-        f"Every architecture on every engine, in one run: {threads} threads of {os.cpu_count()}"
-        f" {platform.machine()} cores ({processor()}), device {device}; {packages};"
-        f" Python {platform.python_version()}. Random weights, batch 1."
+        f"{threads} threads of {os.cpu_count()} {platform.machine()} cores, device {device}; {packages};"
+        f" Python {platform.python_version()}. Batch 1."
     )
     yield (
         "Encoder: one image at the model's input size. Decoder: prompts of one click, 1 and 64 at a time, on one"
@@ -135,9 +154,12 @@ def median(row: dict[str, Any], job: str) -> float:
 
 
 def processor() -> str:
-    """The processor's name, where the system tells."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    """The processor's name and the widest of the instructions that matter here, where the system tells."""
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+    known = {name.strip(): value.strip() for name, value in fields.items()}
+    widest = next((flag for flag in INSTRUCTIONS if flag in known.get("flags", "").split()), "")
+    return ", ".join(filter(None, (known.get("model name", "unknown processor"), INSTRUCTIONS.get(widest))))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pocketsam.evaluation.timing import BenchmarkCase
 from pocketsam.models.architectures import ARCHITECTURES
 from pocketsam.zoo import MODELS
 
-# (engine, precision). The first is what the others are measured against.
+# (engine, precision). The first is what the others are measured against. Processors without bfloat16 emulate it.
 ENGINES = (
     ("torch", "float32"),
     ("torch", "bfloat16"),
@@ -80,7 +80,9 @@ def table(
 
 def measure(name: str, threads: int, device: str, seconds: float) -> Iterator[dict[str, Any]]:
     """A row for each engine: a model made for the purpose, its costs and its work."""
-    engines = ENGINES if device == "cpu" else ENGINES[:2]
+    engines = (
+        [one for one in ENGINES if has_bfloat16() or one[1] != "bfloat16"] if device == "cpu" else ENGINES[:2]
+    )
     with tempfile.TemporaryDirectory() as folder:
         with ProcessPoolExecutor(1, get_context("spawn")) as alone:  # gives back the memory it takes
             alone.submit(make, name, Path(folder)).result()
@@ -151,6 +153,13 @@ def markdown(rows: list[dict[str, Any]], threads: int, device: str, seconds: flo
 
 def median(row: dict[str, Any], job: str) -> float:
     return float(row["seconds"][job]["median"])
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor computes in it."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def processor() -> str:

@@ -1,6 +1,7 @@
 """Chromium, and what a user does and sees on the page of `pocketsam serve`."""
 
 import json
+import re
 import shutil
 import time
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ CHROMIUM = find_spec("playwright") and (
 """Its program, or None where it or playwright is missing."""
 WAIT = 30_000
 """Milliseconds after which a test gives up."""
+SAVED = re.compile("^Saved$")
 SHIRT = (250, 200)
 """A pixel on the shirt in tshirt.jpg."""
 
@@ -49,7 +51,7 @@ class Page:
 
     def settle(self):
         """Waits until no mask is awaited and everything is saved."""
-        self.page.locator("#saved", has_text="Saved").wait_for(state="attached", timeout=WAIT)
+        self.page.locator("#saved", has_text=SAVED).wait_for(state="attached", timeout=WAIT)
 
     def until(self, holds):
         """Waits until holds() is true."""

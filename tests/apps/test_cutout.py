@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pocketsam.apps.cutout import cut_out, cut_out_photos
+from pocketsam.apps.cutout import cut_out, cut_out_instances, cut_out_photos
 from pocketsam.apps.saliency import salient_instances, salient_regions
 from pocketsam.errors import InputError
 from pocketsam.segmenter import Segmenter
@@ -106,3 +106,23 @@ def test_a_place_that_cannot_hold_the_result_is_refused(segmenter, tmp_path: Pat
     ):
         with pytest.raises(InputError, match=line):
             list(cut_out_photos(segmenter, head, given, output))
+
+
+def test_instances_end_at_their_boxes(segmenter, monkeypatch) -> None:
+    photo = segmenter.open(painted(*TWO))
+    masks = salient_instances(photo, head(photo))
+    everywhere = masks._with(logits=np.full_like(masks.logits, 6), box_margin=0.02)
+    monkeypatch.setattr("pocketsam.apps.cutout.salient_instances", lambda photo, logits: everywhere)
+    for cut, (x0, y0, x1, y1) in zip(cut_out_instances(photo, head), reversed(TWO), strict=True):
+        rows, columns = np.nonzero(cut[..., 3])
+        assert x0 - 1 <= columns.min() <= columns.max() <= x1
+        assert y0 - 1 <= rows.min() <= rows.max() <= y1
+
+
+def test_instances_without_pixels_are_one_line(segmenter, monkeypatch) -> None:
+    photo = segmenter.open(painted(*TWO))
+    masks = salient_instances(photo, head(photo))
+    nothing = masks._with(logits=np.full_like(masks.logits, -6))
+    monkeypatch.setattr("pocketsam.apps.cutout.salient_instances", lambda photo, logits: nothing)
+    with pytest.raises(InputError, match="no salient object found"):
+        cut_out_instances(photo, head)

@@ -27,7 +27,7 @@ class Detector:
         self.found = list(found)
 
     def detect(self, image, names, file_name):
-        assert image.shape == (SIDE, SIDE, 3) and file_name == "photo.png"
+        assert image.shape == (SIDE, SIDE, 3) and Path(file_name).name == "photo.png"
         return [one for one in self.found if one.name in names]
 
 
@@ -201,3 +201,12 @@ def test_what_a_yolo_network_cannot_find_is_one_line(tmp_path: Path) -> None:
         YoloDetector(yolo(tmp_path / "nameless.onnx", names=""))
     with pytest.raises(ModelError, match=r"three.onnx: gives \(1, 7, 4\), not \(1, 4 \+ 2 names, A\)"):
         YoloDetector(yolo(tmp_path / "three.onnx", classes=3)).detect(image, ["shoe"], "photo.png")
+
+
+def test_recorded_boxes_are_known_by_path_or_by_name(tmp_path: Path) -> None:
+    boxes = {name: [{"name": name, "score": 0.5, "box": CAP}] for name in ("cats/1.jpg", "1.jpg")}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    recorded = RecordedBoxes(tmp_path / "boxes.json")
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    for path, known in (("cats/1.jpg", "cats/1.jpg"), ("dogs/1.jpg", "1.jpg"), ("1.jpg", "1.jpg")):
+        assert [one.name for one in recorded.detect(image, list(boxes), path)] == [known]

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pocketsam.errors import InputError
 from pocketsam.predict.formats.brush import from_brush, to_brush
+from pocketsam.predict.formats.converting import convert_labels
 from pocketsam.predict.formats.labelled import LabelledPhoto
 from pocketsam.predict.formats.reading import read_labels
 from pocketsam.predict.formats.voc import palette
@@ -157,6 +158,8 @@ def test_damaged_brush_strokes_are_refused(values):
         "names:\n  0: cap\n  1: 'a, b'\n  2: \"c: d\"\nnc: 3",
         "nc: 3\nnames:\n- cap\n- a, b # comment\n- 'c: d'\n",
         "names: {0: cap, 1: 'a, b', 2: 'c: d'}",
+        "names: ['cap', 'a, b', 'c: d']  # of [the] set",
+        "names: {0: cap, 1: 'a, b', 2: 'c: d'} # three\nnc: 3",
     ],
 )
 def test_yolo_names_come_in_every_form(tmp_path, photos, names):
@@ -228,8 +231,6 @@ def test_coco_keeps_what_it_alone_knows(tmp_path):
         "categories": [{"id": 90, "name": "toothbrush", "supercategory": "indoor"}],
     }
     (tmp_path / "a.json").write_text(json.dumps(document))
-    from pocketsam.predict.formats.converting import convert_labels
-
     convert_labels(tmp_path / "a.json", tmp_path / "b.json")
     back = json.loads((tmp_path / "b.json").read_text())
     assert back["images"] == [image]
@@ -281,3 +282,32 @@ def test_photos_of_a_file_are_beside_it_or_in_images(tmp_path):
         Image.new("L", SIZE[::-1]).save(tmp_path / place / "a.jpg")
         write.save(tmp_path / "a.labels.png")
         assert only(tmp_path / "a.labels.png").file_name == found
+
+
+def test_coco_ids_from_0_stay_but_those_of_masks(tmp_path):
+    document = {
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 30, "height": 20} for i in range(2)],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": i, "segmentation": encode(box(1, 2, 4, 9))}
+            for i in range(2)
+        ],
+        "categories": [{"id": 0, "name": "cap"}, {"id": 1, "name": "shoe"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    convert_labels(tmp_path / "a.json", tmp_path / "b.json")
+    back = json.loads((tmp_path / "b.json").read_text())
+    assert [one["id"] for one in back["images"]] == [0, 1]
+    assert {one["id"]: one["name"] for one in back["categories"]} == {0: "cap", 1: "shoe"}
+    assert [(one["image_id"], one["category_id"]) for one in back["annotations"]] == [(0, 0), (1, 1)]
+    assert sorted(one["id"] for one in back["annotations"]) == [1, 2]
+
+
+@pytest.mark.parametrize("target", ["a.overlay.png", "a.cutout.png"])
+def test_a_photo_of_another_size_than_its_labels_is_one_line(tmp_path, target):
+    image = {"id": 1, "file_name": "a.png", "width": 30, "height": 20}
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": encode(box(1, 2, 4, 9))}
+    document = {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "cap"}]}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    Image.new("L", (15, 10)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a\.png: is 15 × 10 pixels, but 30 × 20 in its labels"):
+        convert_labels(tmp_path / "a.json", tmp_path / target)

@@ -8,8 +8,10 @@ import pytest
 
 from pocketsam.errors import InputError
 from pocketsam.scale.arguments import ScaleArguments
+from pocketsam.scale.formats import _rows
 from pocketsam.scale.run import alike_everywhere, run
 from pocketsam.utils.running import Running
+from pocketsam.utils.tars import member
 from scaling import Greys, published, write_photos
 
 NAMES = [f"{number:02}" for number in range(6)]
@@ -109,3 +111,32 @@ def test_other_machines_compute_as_this_one_would(
     running = alike_everywhere("pocket", Running(engine="onnx"))
     assert (running.engine, running.precision, running.threads) == ("onnx", precision, 1)
     assert alike_everywhere("pocket", Running(threads=3)).engine in ("openvino", "onnx")
+
+
+def test_runs_of_different_shards_share_a_folder(photos, tmp_path):
+    out = tmp_path / "out"
+    at_work = out / ".parts" / "b-0123456789ab"
+    at_work.mkdir(parents=True)
+    run(Greys(), [photos / "a.tar"], out)
+    assert at_work.exists()  # another run makes it
+    at_work.rmdir()
+    run(Greys(), [photos / "b.tar"], out)
+    assert not (out / ".parts").exists()
+    manifests = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    assert [one["file"]["name"] for one in manifests] == ["a.tar", "b.tar"]
+
+
+def test_rows_of_photos_in_folders_have_their_paths(tmp_path):
+    document = json.dumps(
+        {
+            "image": {"file_name": "1.jpg", "height": 2, "width": 3},
+            "annotations": [{"segmentation": {"size": [2, 3], "counts": "0"}}],
+        }
+    ).encode()
+    content = b"".join(member(f"{folder}/1.json", document) for folder in ("cats", "dogs"))
+    assert [row["photo"] for row in _rows(content)] == ["cats/1.jpg", "dogs/1.jpg"]
+
+
+def test_no_photos_are_refused(tmp_path):
+    with pytest.raises(InputError, match="there are no photos"):
+        run(Greys(), [], tmp_path / "out")

@@ -1,8 +1,11 @@
 import io
 import json
+import os
 import re
+import shutil
 import zipfile
 from base64 import b64decode
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -149,6 +152,64 @@ def test_annotations_are_read_back_and_are_a_coco_file(client, cap, folder):
     assert document["images"][0]["file_name"] == "cap.jpg"
     assert document["annotations"][0]["segmentation"] == one["rle"]
     assert [one["name"] for one in document["categories"]] == ["cap"]
+
+
+def test_annotations_that_someone_else_has_saved_are_not_replaced(client, cap):
+    def version():
+        return client.get(f"{cap}/annotations").headers["etag"]
+
+    def save(known, *objects):
+        body = {"objects": objects}
+        return client.put(f"{cap}/annotations", json=body, headers={"if-match": known})
+
+    mine, theirs = (saved_object(client, cap, name=name) for name in ("mine", "theirs"))
+    before = version()
+    saved = save(before, theirs)
+    assert (saved.status_code, saved.headers["etag"]) == (204, version())
+    assert version() != before
+    refused(save(before, mine), 412, "have changed meanwhile")
+    assert [one["name"] for one in client.get(f"{cap}/annotations").json()["objects"]] == ["theirs"]
+    assert save(f"W/{version()}", theirs, mine).status_code == 204
+    assert save(version()).status_code == 204
+    assert version() == before  # there are none again
+
+
+def test_annotations_are_of_one_photo_whatever_others_are_called(client, cap, folder, samples, engine):
+    put(client, cap, saved_object(client, cap))
+    other = folder / "another" / "cap.jpg"
+    other.parent.mkdir()
+    Image.open(samples / "cap.jpg").rotate(180).save(other)
+    service = Service(Segmenter(engine=engine), [other], folder / "annotations")
+    with TestClient(make_app(service, LOOPBACK), base_url=HOME) as elsewhere:
+        there = address(elsewhere, "cap.jpg")
+        for response in (elsewhere.get(f"{there}/annotations"), put(elsewhere, there)):
+            refused(response, 409, "cap.masks.json holds the annotations of another photo with this name")
+    moved = folder / "moved" / "cap.jpg"
+    moved.parent.mkdir()
+    (folder / "cap.jpg").rename(moved)
+    service = Service(Segmenter(engine=engine), [moved], folder / "annotations")
+    with TestClient(make_app(service, LOOPBACK), base_url=HOME) as elsewhere:
+        assert len(elsewhere.get(f"{address(elsewhere, 'cap.jpg')}/annotations").json()["objects"]) == 1
+
+
+def test_a_photo_that_is_uploaded_again_keeps_its_annotations(client):
+    def upload(name):
+        return client.post("/api/photos", params={"name": name}, content=png(40, 30)).json()
+
+    photo = f"/api/photos/{upload('a.png')['id']}"
+    put(client, photo, saved_object(client, photo, {"points": [[20, 15]], "labels": [1]}))
+    assert upload("a(1).png")["name"] == "a.png"
+    assert len(client.get(f"{photo}/annotations").json()["objects"]) == 1
+
+
+def test_names_need_not_be_utf_8(folder, engine):
+    name = os.fsencode(folder) + b"/caf\xe9.jpg"
+    shutil.copy(os.fsencode(folder / "cap.jpg"), name)
+    service = Service(Segmenter(engine=engine), [Path(os.fsdecode(name))], folder)
+    with TestClient(make_app(service, LOOPBACK), base_url=HOME) as client:
+        (photo,) = client.get("/api/photos").json()
+        assert photo["name"] == "caf\ufffd.jpg"
+        assert client.get(f"/api/photos/{photo['id']}").json()["width"] == 400
 
 
 def test_no_annotations_leave_no_file(client, cap, folder):

@@ -1,6 +1,7 @@
 """Label Studio's requests, as it sends them when a smart tool is used."""
 
 import http.server
+import shutil
 import threading
 
 import numpy as np
@@ -10,8 +11,11 @@ from fastapi.testclient import TestClient
 from browsing import HOME
 from pocketsam.predict.formats.brush import to_brush
 from pocketsam.predict.formats.labelstudio import mask_of
+from pocketsam.segmenter import Segmenter
 from pocketsam.server.app import make_app
+from pocketsam.server.guard import LOOPBACK
 from pocketsam.server.label_studio import _clicks
+from pocketsam.server.service import Service
 from pocketsam.utils.rle import decode, encode
 
 SIZE = HEIGHT, WIDTH = 534, 400
@@ -199,3 +203,24 @@ def test_photos_come_from_the_label_studio_that_is_named(client, samples, monkey
         assert predict(client, CLICK, photo="http://127.0.0.1:9/x.jpg").status_code == 404
     finally:
         server.shutdown()
+
+
+def test_of_photos_with_one_name_the_one_whose_path_fits_is_segmented(folder, engine, samples):
+    for name, sample in (("cam1", "cap.jpg"), ("cam2", "tshirt.jpg")):
+        (folder / name).mkdir()
+        shutil.copy(samples / sample, folder / name / "0001.jpg")
+    service = Service(Segmenter(engine=engine), [folder / "cam1", folder / "cam2"], folder)
+    with TestClient(make_app(service, LOOPBACK), base_url=HOME) as client:
+        for folder_name, width in (("cam1", 400), ("cam2", 533)):
+            (found,) = results(
+                predict(client, BOX, photo=f"/data/local-files/?d=photos/{folder_name}/0001.jpg")
+            )
+            assert found["original_width"] == width
+        refused = predict(client, BOX, photo="/data/upload/1/0a1b2c3d-0001.jpg")
+        assert refused.status_code == 404
+
+
+def test_a_photo_that_was_uploaded_is_not_taken_for_another_of_its_name(client, samples):
+    content = (samples / "sneakers.jpg").read_bytes()
+    client.post("/api/photos", params={"name": "image.jpg"}, content=content)
+    assert predict(client, BOX, photo="/data/upload/1/0a1b2c3d-image.jpg").status_code == 404

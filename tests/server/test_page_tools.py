@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chromium import CHROMIUM, WAIT, Page
+from chromium import CHROMIUM, SAVED, WAIT, Page
 from pocketsam import Segmenter
 from pocketsam.utils.rle import decode
 
@@ -178,7 +178,7 @@ def test_nothing_is_lost_when_the_browser_or_the_server_is_killed(browser, comma
     address, server = command(port=int(address.rpartition(":")[2].strip("/")))
     page = Page(context.new_page(), tmp_path)
     page.open(address)
-    page.page.locator("#saved", has_text="Saved").wait_for(state="attached", timeout=WAIT)
+    page.page.locator("#saved", has_text=SAVED).wait_for(state="attached", timeout=WAIT)
     assert page.page.locator("[data-field=name]").input_value() == "hat"
     document = json.loads((tmp_path / "cap.masks.json").read_bytes())
     assert document["categories"][0]["name"] == "hat"

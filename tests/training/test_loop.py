@@ -128,6 +128,20 @@ def test_photos_train_and_the_best_weights_are_kept(tmp_path: Path) -> None:
     assert torch.equal(decoder_only["mask_decoder.iou_token.weight"], start["mask_decoder.iou_token.weight"])
 
 
+def test_the_best_score_of_other_photos_does_not_count(tmp_path: Path) -> None:
+    masks = blocks((2, 2, 28, 28), (32, 5, 56, 36))
+    shard = write_shard(tmp_path / "s.tar", {"a": masks, "b": masks})
+    recipe = {"train": f"[{shard}]", "val": [str(shard)], "steps": 2, "validate_every": 1}
+    run(write_recipe(tmp_path, "run", **recipe))
+    best = []
+    for changes in ({}, {"val_photos": 1}):
+        state = TrainingState(read_recipe(write_recipe(tmp_path, "run", **recipe | changes)), _fabric())
+        state.restore()
+        best.append((state.step, state.best))
+    assert best[0][1] >= 0
+    assert best[1] == (2, -1)
+
+
 def test_a_run_can_start_from_the_mean_of_several(tmp_path: Path) -> None:
     first, second = (
         run(write_recipe(tmp_path, name, seed=seed, steps=1)) for name, seed in (("a", 0), ("b", 1))

@@ -144,8 +144,9 @@ def test_mirrored_embeddings_come_with_mirrored_masks(tmp_path: Path, model: Pat
     for number in range(24):
         item = samples[number]
         photo = int(item["name"].split()[1])
-        mirrored = not np.array_equal(item["mask"], samples.masks[photo])
-        assert np.array_equal(item["embedding"], samples.embeddings[photo, int(mirrored)])
+        mirrored = not np.array_equal(item["mask"], samples.masks[photo, 0])
+        for name, stored in (("embedding", samples.embeddings), ("mask", samples.masks)):
+            assert np.array_equal(item[name], stored[photo, int(mirrored)])
         seen.add((photo, mirrored))
     assert len(seen) == 8
 
@@ -181,3 +182,15 @@ def test_a_window_of_the_maps_gives_that_window_of_the_outlines() -> None:
     part = head.outlines(context[:, :, 2:10, 3:9], embedding[:, :, 2:10, 3:9])
     # The outermost cells see less of what is around them.
     assert torch.allclose(part[:, :, 8:-8, 8:-8], whole[:, :, 16:32, 20:28], atol=1e-5)
+
+
+def test_masks_of_mirrored_photos_are_where_padding_leaves_them(tmp_path: Path) -> None:
+    config = replace(ARCHITECTURES["patches"].config, image_size=64, resize="pad")
+    export_onnx(build("patches", 64), config, tmp_path / "padding")
+    masks = blocks(
+        (0, 0, 16, 64), size=(64, 32)
+    )  # the left half of a photo that is as wide as half the input
+    shard = write_shard(tmp_path / "s.tar", {"portrait": masks})
+    samples = StoredFeatures([str(shard)], [], 0, tmp_path, OnnxEngine(tmp_path / "padding", 1, ["encoder"]))
+    for mirrored, columns in enumerate(([255] * 4 + [0] * 12, [0] * 4 + [255] * 4 + [0] * 8)):
+        assert samples.masks[0, mirrored].tolist() == [columns] * 16

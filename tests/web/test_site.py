@@ -2,19 +2,18 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from chromium import CHROMIUM, SAVED
 from pocketsam import Segmenter
 from pocketsam.export.onnxruntime_web import FILES, runtime_files
 from pocketsam.export.web import export_web
 from pocketsam.utils.rle import decode
 from pocketsam.zoo import PACKAGED
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 RUNTIME = Path(__file__).parents[2] / "web" / "node_modules" / "onnxruntime-web"
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = [
@@ -27,14 +26,14 @@ SIDE = 3
 """Of everything mode's grid."""
 
 
-@pytest.fixture
-def site(tmp_path):
-    """A site of the packaged model, in which everything mode prompts a few points only."""
+@pytest.fixture(params=[SIDE])
+def site(tmp_path, request):
+    """A site of the packaged model, in which everything mode prompts a grid of so many points a side."""
     folder = tmp_path / "site"
     export_web(PACKAGED, folder, runtime_files(RUNTIME))
     config = folder / "model" / "model.json"
     document = json.loads(config.read_text())
-    document["config"]["points_per_side"] = SIDE
+    document["config"]["points_per_side"] = request.param
     config.write_text(json.dumps(document))
     return folder
 
@@ -67,7 +66,7 @@ def masks(page) -> int:
 
 def exported(page):
     """The annotations as the exported COCO file has them."""
-    page.locator("#saved", has_text="Saved").wait_for(state="attached")
+    page.locator("#saved", has_text=SAVED).wait_for(state="attached")
     page.click("#export")
     with page.expect_download() as download:
         page.locator('[data-suffix=".masks.json"]').click()
@@ -120,3 +119,17 @@ def test_a_photo_is_segmented_without_a_server_and_without_a_network(page, site,
     assert page.locator("#objects li").count() == 1 + len(found)
     click(page, GRASS)
     assert page.locator("#objects li").count() == 2 + len(found)
+
+
+@pytest.mark.parametrize("site", [32], indirect=True)
+def test_everything_mode_ends_when_it_is_cancelled(page, site, host, samples):
+    page.goto(host(site)[0])
+    page.locator("body[data-model=ready]").wait_for()
+    page.locator("#files").set_input_files(samples / "tshirt.jpg")
+    page.locator("body[data-ready]").wait_for()
+    page.click("#everything")
+    page.locator('#status-bar:not([value="0"])').wait_for()
+    page.click("#status-cancel")
+    click(page, SHIRT)
+    assert page.locator("#objects li").count() == 1
+    assert page.evaluate("performance.getEntriesByName('pocketsam everything').length") == 0

@@ -35,6 +35,9 @@ export interface SavedObject {
   visible: boolean;
 }
 
+/** The annotations of a photo. version: differs from that of any others. */
+export interface Saved { objects: SavedObject[]; version: string }
+
 export interface PhotoEntry { id: string; name: string }
 export interface PhotoDetails extends PhotoEntry { width: number; height: number }
 export interface ModelDetails { name: string; engine: string; version: string; formats: { suffixes: string[]; what: string }[] }
@@ -53,9 +56,9 @@ export interface Backend {
   /** The photo as the model gets it, upright, in a format that browsers show. */
   picture(id: string): Promise<Blob>;
   /** The annotations of a photo that were saved. */
-  annotations(id: string): Promise<SavedObject[]>;
-  /** Saves these annotations of a photo, and no others. */
-  save(id: string, objects: Omit<SavedObject, "polygons">[]): Promise<void>;
+  annotations(id: string): Promise<Saved>;
+  /** Saves these annotations of a photo in the place of those of a version, and gives their own; null if others are saved by now. */
+  save(id: string, objects: Omit<SavedObject, "polygons">[], replaces: string): Promise<string | null>;
   /** The mask of one object. */
   segment(id: string, prompt: Prompt): Promise<Mask>;
   /** The outlines of the mask of one object; null when the model is busy, as a preview does not wait. */

@@ -1,14 +1,23 @@
 // The backend of the page of `pocketsam serve`: its HTTP API. /api/ describes it.
 
-import type { Backend, Mask, ModelDetails, PhotoDetails, PhotoEntry, Prompt, SavedObject } from "./backend.js";
+import type { Backend, Mask, ModelDetails, PhotoDetails, PhotoEntry, Prompt, Saved, SavedObject } from "./backend.js";
 
 const BUSY = [429, 503];
+const CHANGED = 412;
 
-async function send(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
+interface Content { body?: unknown; signal?: AbortSignal; headers?: Record<string, string> }
+
+class Refused extends Error {
+  constructor(readonly status: number, line: string) { super(line); }
+}
+
+async function send(method: string, path: string, { body, signal, headers = {} }: Content = {}): Promise<Response> {
   const raw = body instanceof Blob;
+  const type: Record<string, string> =
+    body === undefined ? {} : { "Content-Type": raw ? "application/octet-stream" : "application/json" };
   return fetch(`/api/${path}`, {
     method,
-    headers: body === undefined ? {} : { "Content-Type": raw ? "application/octet-stream" : "application/json" },
+    headers: { ...type, ...headers },
     body: body === undefined ? undefined : raw ? body : JSON.stringify(body),
     signal,
   }).catch((error) => {
@@ -18,21 +27,21 @@ async function send(method: string, path: string, body?: unknown, signal?: Abort
 }
 
 /** The response; a request that comes while the server is busy is sent again when it says. */
-async function call(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<Response> {
-  const response = await send(method, path, body, signal);
+async function call(method: string, path: string, content: Content = {}): Promise<Response> {
+  const response = await send(method, path, content);
   if (BUSY.includes(response.status)) {
     await new Promise((done) => setTimeout(done, 1000 * Number(response.headers.get("Retry-After") ?? 1)));
-    return call(method, path, body, signal);
+    return call(method, path, content);
   }
   if (!response.ok) {
     const { error } = await response.json().catch(() => ({ error: response.statusText }));
-    throw new Error(error);
+    throw new Refused(response.status, error);
   }
   return response;
 }
 
 async function json<T>(method: string, path: string, body?: unknown): Promise<T> {
-  return (await call(method, path, body)).json();
+  return (await call(method, path, { body })).json();
 }
 
 /** The server-sent events of a response, each with its name and its data. */
@@ -51,7 +60,7 @@ async function* events(response: Response): AsyncGenerator<[string, any]> {
 }
 
 async function everything(id: string, report: (fraction: number) => void, signal: AbortSignal): Promise<Mask[]> {
-  for await (const [name, data] of events(await call("POST", `photos/${id}/everything/events`, {}, signal))) {
+  for await (const [name, data] of events(await call("POST", `photos/${id}/everything/events`, { body: {}, signal }))) {
     if (name === "progress") report(data.fraction);
     if (name === "error") throw new Error(data.error);
     if (name === "masks") return data.masks;
@@ -61,7 +70,7 @@ async function everything(id: string, report: (fraction: number) => void, signal
 
 async function preview(id: string, prompt: Prompt) {
   const body = { objects: [prompt], include: ["polygons"], preview: true };
-  const response = await send("POST", `photos/${id}/masks`, body);
+  const response = await send("POST", `photos/${id}/masks`, { body });
   if (!response.ok) return null;
   return ((await response.json()) as { masks: Mask[] }).masks[0]!.polygons;
 }
@@ -72,16 +81,30 @@ async function file(path: string, suffix: string): Promise<File> {
   return new File([await response.blob()], decodeURIComponent(name));
 }
 
+async function annotations(id: string): Promise<Saved> {
+  const response = await call("GET", `photos/${id}/annotations`);
+  const { objects } = (await response.json()) as { objects: SavedObject[] };
+  return { objects, version: response.headers.get("ETag")! };
+}
+
+async function save(id: string, objects: Omit<SavedObject, "polygons">[], replaces: string): Promise<string | null> {
+  try {
+    const content = { body: { objects }, headers: { "If-Match": replaces } };
+    return (await call("PUT", `photos/${id}/annotations`, content)).headers.get("ETag")!;
+  } catch (error) {
+    if (error instanceof Refused && error.status === CHANGED) return null;
+    throw error;
+  }
+}
+
 export const http: Backend = {
   model: () => json<ModelDetails>("GET", "model"),
   photos: () => json<PhotoEntry[]>("GET", "photos"),
   upload: (file) => json<PhotoEntry>("POST", `photos?name=${encodeURIComponent(file.name || "pasted.png")}`, file),
   openPhoto: (id) => json<PhotoDetails>("GET", `photos/${id}`),
   picture: async (id) => (await call("GET", `photos/${id}/image`)).blob(),
-  annotations: async (id) => (await json<{ objects: SavedObject[] }>("GET", `photos/${id}/annotations`)).objects,
-  save: async (id, objects) => {
-    await call("PUT", `photos/${id}/annotations`, { objects });
-  },
+  annotations,
+  save,
   segment: async (id, prompt) => {
     const body = { objects: [prompt], zoom: true, refine: true }; // a preview has no time for these
     return (await json<{ masks: Mask[] }>("POST", `photos/${id}/masks`, body)).masks[0]!;

@@ -26,21 +26,25 @@ export class ObjectList {
   private row(key: number): HTMLLIElement {
     const { objects } = this;
     const row = element<HTMLTemplateElement>("object").content.firstElementChild!.cloneNode(true) as HTMLLIElement;
-    const replace = (change: (one: PhotoObject) => Partial<PhotoObject>) =>
-      objects.set(objects.all.map((one) => (one.key === key ? { ...one, ...change(one) } : one)));
+    const replace = (change: Partial<PhotoObject>, active?: number | null) =>
+      objects.set(objects.all.map((one) => (one.key === key ? { ...one, ...change } : one)), active);
     row.addEventListener("click", (event) => {
       if (!(event.target as HTMLElement).closest("button, input")) objects.activate(key);
     });
     const colour = part<HTMLInputElement>(row, "colour");
-    colour.addEventListener("change", () => replace(() => ({ colour: colour.value })));
+    colour.addEventListener("change", () => replace({ colour: colour.value }));
     const name = part<HTMLInputElement>(row, "name");
     name.addEventListener("focus", () => { if (objects.active?.key !== key) objects.activate(key); });
     name.addEventListener("change", () => {
       const given = name.value.trim() || "object";
       this.renamed(given);
-      replace(() => ({ name: given }));
+      replace({ name: given });
     });
-    part(row, "visible").addEventListener("click", () => replace((one) => ({ visible: !one.visible })));
+    part(row, "visible").addEventListener("click", () => {
+      const { visible } = objects.all.find((one) => one.key === key)!;
+      const hidesActive = visible && objects.active?.key === key; // the next click is for what is beneath
+      replace({ visible: !visible }, hidesActive ? null : undefined);
+    });
     part(row, "delete").addEventListener("click", () => objects.remove(key));
     return row;
   }

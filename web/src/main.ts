@@ -5,10 +5,10 @@ import { listenToFiles } from "./files.js";
 import { download, renderFormats } from "./formats.js";
 import { Cross, listenToKeys } from "./keys.js";
 import { ObjectList } from "./list.js";
-import { addStroke, fromMask, fromSaved, maskOf, newObject, Objects, toSave, type PhotoObject } from "./objects.js";
+import { addStroke, fromMask, maskOf, newObject, Objects, type PhotoObject } from "./objects.js";
 import { Preview } from "./preview.js";
 import { Proposals } from "./proposals.js";
-import { drafts, Saver, type State } from "./saver.js";
+import { Saver, type State } from "./saver.js";
 import { announce, attempt, cancelWork, element, toast, whileBusy, withProgress } from "./status.js";
 import { type Shape } from "./painter.js";
 import { renderPhotos, renderToolbar } from "./toolbar.js";
@@ -37,11 +37,7 @@ const cross = new Cross(view, canvas, gestures);
 const objects = new Objects(changed);
 const list = new ObjectList(objects, (name) => { lastName = name; });
 const proposals = new Proposals(view, redraw);
-const saver = new Saver((id, objects) => backend.save(id, toSave(objects)), (state) => {
-  saveState = state;
-  renderSaved();
-  if (state instanceof Error) toast(`Not saved yet, and tried again until it is: ${state.message}`);
-});
+const saver = new Saver(() => backend, reportSaved, joined);
 const preview = new Preview((polygons) => {
   view.preview = polygons && { polygons, colour: (objects.active ?? newColour()).colour, dashed: true };
   view.redraw();
@@ -60,7 +56,7 @@ function newColour(): { colour: string } {
 async function openPhoto(index: number): Promise<void> {
   const entry = photos[index];
   if (!entry) return;
-  while (segmenting) await new Promise((done) => setTimeout(done, 20)); // a mask that is awaited belongs to this photo
+  await segmented(); // a mask that is awaited belongs to the photo that is open
   save();
   current = index;
   const turn = ++opening;
@@ -79,14 +75,12 @@ async function openPhoto(index: number): Promise<void> {
   encoded.catch(() => {}); // awaited below
   const [bitmap, saved] = await Promise.all([
     backend.picture(entry.id).then((blob) => createImageBitmap(blob)),
-    backend.annotations(entry.id),
+    saver.open(entry.id),
   ]);
   if (late()) return;
   view.show(bitmap);
-  const draft = drafts.get(entry.id); // what could not be saved before
-  objects.reset((draft ?? saved).map(fromSaved));
+  objects.reset(saved);
   savedObjects = objects.all;
-  if (draft) saver.save(entry.id, objects.all);
   redraw();
   await encoded;
   if (late()) return;
@@ -142,6 +136,11 @@ function hasStart({ labels, box }: api.Prompt): boolean {
   return box !== null || labels.includes(1);
 }
 
+/** Resolves when no mask is awaited. */
+async function segmented(): Promise<void> {
+  while (segmenting) await new Promise((done) => setTimeout(done, 20));
+}
+
 /** Shows the object's new prompt at once, and its mask when that arrives. */
 function prompt(object: PhotoObject): void {
   if (!hasStart(object)) {
@@ -150,6 +149,7 @@ function prompt(object: PhotoObject): void {
   }
   const photo = id()!;
   preview.hold();
+  const before = objects.all.find((one) => one.key === object.key);
   segmenting++;
   renderSaved();
   objects.put(object);
@@ -161,7 +161,7 @@ function prompt(object: PhotoObject): void {
       objects.setMask(object, maskOf(mask));
       tell(object.key);
     } catch (error) {
-      if (objects.active?.points === points && objects.active.box === box) objects.undo();
+      objects.withdraw(object, before);
       throw error;
     } finally {
       segmenting--;
@@ -183,6 +183,7 @@ function stroked(points: api.Point[], radius: number, adds: boolean): void {
     return;
   }
   const object = addStroke(target(), { points, radius, adds: paints }, view.photo!.width, view.photo!.height);
+  if (!objects.active && !object.mask!.polygons.length) return; // beside the photo
   objects.put(object);
   tell(object.key);
 }
@@ -237,7 +238,9 @@ async function findEverything(): Promise<void> {
 async function exportAs(suffix: string): Promise<void> {
   const photo = id();
   if (!photo) return;
+  await segmented();
   await saver.idle();
+  if (saver.busy) throw new Error("Not exported, as the last changes are not saved yet; try again when they are.");
   const all = element<HTMLInputElement>("all-photos").checked && photos.length > 1;
   download(await whileBusy("Exporting…", all ? backend.exportAll!(suffix) : backend.exportAs(photo, suffix)));
 }
@@ -264,6 +267,19 @@ function save(): void {
   if (!photo || objects.all === savedObjects) return;
   savedObjects = objects.all;
   saver.save(photo, objects.all);
+}
+
+function reportSaved(state: State): void {
+  saveState = state;
+  renderSaved();
+  if (state instanceof Error) toast(`Not saved yet, and tried again until it is: ${state.message}`);
+}
+
+/** Shows what somebody else has saved of this photo. */
+function joined(photo: string, others: readonly PhotoObject[]): void {
+  if (photo !== id() || !others.length) return;
+  objects.join(others);
+  toast(`Somebody else has annotated this photo, too: ${counted(others.length, "object")} more.`);
 }
 
 /** A mask that is awaited is not saved yet. */

@@ -84,11 +84,28 @@ export class Objects {
 
   /** The mask that arrived for the prompt of `asked`, wherever in the history that prompt is; strokes are painted on it. */
   setMask(asked: PhotoObject, mask: ObjectMask): void {
+    this.replacePrompt(asked, (one) => [{ ...one, mask: withStrokes(mask, one.strokes) }]);
+  }
+
+  /** Takes the prompt of `asked` back, wherever in the history it is; `before` is the object as it was without it. */
+  withdraw(asked: PhotoObject, before: PhotoObject | undefined): void {
+    this.replacePrompt(asked, (one) =>
+      before ? [{ ...one, points: before.points, labels: before.labels, box: before.box }] : [],
+    );
+  }
+
+  /** Adds the objects of somebody else to all of the history, so that no undo takes them away. */
+  join(others: readonly PhotoObject[]): void {
+    this.rewrite((all) => [...all, ...others]);
+  }
+
+  private replacePrompt(asked: PhotoObject, change: (one: PhotoObject) => PhotoObject[]): void {
     const same = (one: PhotoObject) => one.key === asked.key && one.points === asked.points && one.box === asked.box;
-    const update = (moment: Moment): Moment =>
-      moment.objects.some(same)
-        ? { ...moment, objects: moment.objects.map((one) => (same(one) ? { ...one, mask: withStrokes(mask, one.strokes) } : one)) }
-        : moment;
+    this.rewrite((all) => (all.some(same) ? all.flatMap((one) => (same(one) ? change(one) : [one])) : all));
+  }
+
+  private rewrite(change: (objects: readonly PhotoObject[]) => readonly PhotoObject[]): void {
+    const update = (moment: Moment): Moment => ({ ...moment, objects: change(moment.objects) });
     this.past = this.past.map(update);
     this.future = this.future.map(update);
     this.now = update(this.now);

@@ -1,34 +1,59 @@
-// Saving the objects of photos as one goes, so that nothing is lost when the page or its server ends.
+// Saving the objects of photos as one goes, so that nothing is lost: not when the page or its server ends, nor when
+// somebody else saves objects of the same photo.
 
-import { toSave, type PhotoObject } from "./objects.js";
-import type { SavedObject } from "./backend.js";
+import { fromSaved, toSave, type PhotoObject } from "./objects.js";
+import type { Backend, SavedObject } from "./backend.js";
 import { outlines } from "./outlines.js";
 import { decode } from "./rle.js";
 
 /** An error: not saved; the next try comes by itself. */
 export type State = "saving" | "saved" | Error;
 
+type Unlined = Omit<SavedObject, "polygons">;
+/** The annotations of a photo that others are made from. */
+interface Base { objects: readonly Unlined[]; version: string }
+
 const RETRY = 2000; // milliseconds
 
 /**
  * Saves the latest state of a photo, one request at a time; states in between are skipped. What is not saved yet is
- * kept as a draft in the browser, and tried again.
+ * kept as a draft in the browser, and tried again. A photo that is refused does not hold up the others.
+ *
+ * joined: gets objects that somebody else has saved of a photo, which are kept beside its own.
  */
 export class Saver {
   private waiting = new Map<string, readonly PhotoObject[]>();
+  private saved = new Map<string, Base>(); // as far as this page knows
   private running = false;
-  private failed = false;
+  private failure = ""; // what was reported last
 
   constructor(
-    private write: (id: string, objects: readonly PhotoObject[]) => Promise<void>,
+    private backend: () => Pick<Backend, "annotations" | "save">,
     private report: (state: State) => void,
+    private joined: (id: string, objects: readonly PhotoObject[]) => void,
   ) {}
 
   get busy(): boolean { return this.running || this.waiting.size > 0; }
 
+  /** The objects of a photo: what could not be saved before, or else those that were saved. */
+  async open(id: string): Promise<readonly PhotoObject[]> {
+    const saved = await this.backend().annotations(id);
+    const waiting = this.waiting.get(id), draft = drafts.get(id);
+    const base = waiting ? this.saved.get(id)! : draft?.base;
+    this.saved.set(id, saved);
+    if (!base) return saved.objects.map(fromSaved);
+    const mine = waiting ?? draft!.objects.map(fromSaved);
+    const all = [...mine, ...added(saved, base, mine)];
+    this.save(id, all);
+    return all;
+  }
+
+  /** Saves the objects of a photo that was opened. */
   save(id: string, objects: readonly PhotoObject[]): void {
+    const base = this.saved.get(id);
+    if (!base) return;
     this.waiting.set(id, objects);
-    drafts.keep(id, objects);
+    drafts.keep(id, objects, base.version);
     if (!this.running) void this.run();
   }
 
@@ -39,41 +64,68 @@ export class Saver {
 
   private async run(): Promise<void> {
     this.running = true;
-    if (!this.failed) this.report("saving");
-    try {
-      for (let next = this.next(); next; next = this.next()) await this.saveOne(...next);
-      this.failed = false;
-      this.report("saved");
-    } catch (error) {
-      if (!this.failed) this.report(error as Error);
-      this.failed = true;
-      setTimeout(() => { if (!this.running) void this.run(); }, RETRY);
-    } finally {
-      this.running = false;
+    if (!this.failure) this.report("saving");
+    const refused = new Map<string, readonly PhotoObject[]>();
+    const errors: Error[] = [];
+    const next = () => [...this.waiting].find(([id, objects]) => refused.get(id) !== objects);
+    for (let one = next(); one; one = next()) {
+      const [id, objects] = one;
+      await this.saveOne(id, objects).catch((error: Error) => {
+        refused.set(id, objects);
+        errors.push(error);
+      });
     }
+    this.running = false;
+    this.conclude(errors.at(-1));
   }
 
-  private next(): [string, readonly PhotoObject[]] | undefined {
-    return this.waiting.entries().next().value;
+  private conclude(error: Error | undefined): void {
+    if (!error) this.report("saved");
+    else if (error.message !== this.failure) this.report(error);
+    this.failure = error?.message ?? "";
+    if (error) setTimeout(() => { if (!this.running) void this.run(); }, RETRY);
   }
 
   private async saveOne(id: string, objects: readonly PhotoObject[]): Promise<void> {
-    await this.write(id, objects);
+    const base = this.saved.get(id)!, unlined = toSave(objects);
+    const version = await this.backend().save(id, unlined, base.version);
+    if (version === null) return this.join(id, base);
+    this.saved.set(id, { objects: unlined, version });
     if (this.waiting.get(id) !== objects) return; // a later state is waiting
     this.waiting.delete(id);
     drafts.drop(id);
   }
+
+  /** Adds what somebody else has saved to what waits. */
+  private async join(id: string, base: Base): Promise<void> {
+    const saved = await this.backend().annotations(id);
+    const mine = this.waiting.get(id)!;
+    const others = added(saved, base, mine);
+    this.saved.set(id, saved);
+    this.save(id, [...mine, ...others]);
+    this.joined(id, others);
+  }
+}
+
+/** The saved objects that are neither mine nor in what mine were made from. */
+function added(saved: { objects: SavedObject[]; version: string }, base: Base, mine: readonly PhotoObject[]): PhotoObject[] {
+  if (saved.version === base.version) return [];
+  const keyOf = ({ name, rle }: Unlined) => `${name} ${rle.counts}`;
+  const known = new Set([...base.objects, ...toSave(mine)].map(keyOf));
+  return saved.objects.filter((one) => !known.has(keyOf(one))).map(fromSaved);
 }
 
 /** What was not saved when the page ended. The browser keeps it; where it cannot, the page still works. */
-export const drafts = {
-  keep(id: string, objects: readonly PhotoObject[]): void {
-    attempt(() => localStorage.setItem(nameOf(id), JSON.stringify(toSave(objects))));
+const drafts = {
+  keep(id: string, objects: readonly PhotoObject[], version: string): void {
+    attempt(() => localStorage.setItem(nameOf(id), JSON.stringify({ objects: toSave(objects), version })));
   },
-  get(id: string): SavedObject[] | null {
+  get(id: string): { objects: SavedObject[]; base: Base } | null {
     return attempt(() => {
-      const kept = JSON.parse(localStorage.getItem(nameOf(id)) ?? "null") as Omit<SavedObject, "polygons">[] | null;
-      return kept && kept.map((one) => ({ ...one, polygons: outlines(decode(one.rle)) }));
+      const kept = JSON.parse(localStorage.getItem(nameOf(id)) ?? "null") as Base | null;
+      if (!kept) return null;
+      const objects = kept.objects.map((one) => ({ ...one, polygons: outlines(decode(one.rle)) }));
+      return { objects, base: { objects: [], version: kept.version } };
     }) ?? null;
   },
   drop(id: string): void {

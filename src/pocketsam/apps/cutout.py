@@ -16,6 +16,7 @@ from pocketsam.predict.alpha import soft_mask
 from pocketsam.predict.formats.cutout import transparent
 from pocketsam.predict.formats.pictures import encode_image
 from pocketsam.predict.formats.result import photo_of
+from pocketsam.predict.masks import Masks
 from pocketsam.predict.photo_files import PhotoOutcome, failure, make_folder, unique_names
 from pocketsam.predict.regions import clean_logits
 from pocketsam.segmenter import Photo, Segmenter
@@ -36,13 +37,14 @@ def salient_alpha(photo: Photo, head: SaliencyHead) -> NDArray[np.uint8]:
     return alpha
 
 
-def soften(photo: Photo, logits: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The alpha (H, W), from 0 to 255, of an object by its logits (h, w), without small islands and holes.
+def soften(photo: Photo, logits: NDArray[np.float32], smallest: float = SMALLEST_CELLS) -> NDArray[np.uint8]:
+    """The alpha (H, W), from 0 to 255, of an object by its logits (h, w).
 
+    smallest: islands and holes of fewer cells of the logits are left out.
     Raises InputError where only the photo's embedding was opened.
     """
     image = photo_of(photo.image, photo.name)
-    return soft_mask(clean_logits(logits, SMALLEST_CELLS), image, photo.geometry)
+    return soft_mask(clean_logits(logits, smallest), image, photo.geometry)
 
 
 def cut_out(photo: Photo, head: SaliencyHead) -> NDArray[np.uint8]:
@@ -60,7 +62,22 @@ def cut_out_instances(photo: Photo, head: SaliencyHead) -> list[NDArray[np.uint8
     """
     masks = salient_instances(photo, head(photo))
     image = photo_of(photo.image, photo.name)
-    return [transparent(image, soften(photo, logits)) for logits in masks[~masks.empty].logits]
+    found = [transparent(image, _alpha(photo, masks, i)) for i in np.flatnonzero(~masks.empty).tolist()]
+    if not found:
+        raise InputError(
+            f"{photo.name or 'the photo'}: no salient object found; prompt it by a click or a box"
+        )
+    return found
+
+
+def _alpha(photo: Photo, masks: Masks, i: int) -> NDArray[np.uint8]:
+    """Of mask i, which ends where its prompt's box does."""
+    alpha, limits = soften(photo, masks.logits[i], masks.smallest_region), masks.limits(i)
+    if limits is None:
+        return alpha
+    within = np.zeros_like(alpha)
+    within[limits] = alpha[limits]
+    return within
 
 
 def cut_out_photos(

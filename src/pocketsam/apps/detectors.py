@@ -34,7 +34,7 @@ class Detector(Protocol):
     """Finds objects by their names."""
 
     def detect(self, image: NDArray[np.uint8], names: Sequence[str], file_name: str) -> list[Found]:
-        """What of these names is in a photo uint8 (H, W, 3) RGB, in any order."""
+        """What of these names is in a photo uint8 (H, W, 3) RGB, in any order. file_name: its name or path."""
         ...
 
 
@@ -47,7 +47,10 @@ def open_detector(detector: str) -> Detector:
 
 
 class RecordedBoxes:
-    """The boxes of a file, which another detector found. Raises InputError when it cannot be read."""
+    """The boxes of a file, which another detector found, of each photo by its path or its file name.
+
+    Raises InputError when it cannot be read.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -61,7 +64,8 @@ class RecordedBoxes:
             raise InputError(f"{path}: holds no boxes ({error}); write them as {form}") from error
 
     def detect(self, image: NDArray[np.uint8], names: Sequence[str], file_name: str) -> list[Found]:
-        return [one for one in self._found.get(file_name, []) if one.name in names]
+        found = self._found.get(file_name) or self._found.get(Path(file_name).name, [])
+        return [one for one in found if one.name in names]
 
 
 def _read(entry: Mapping[str, Any]) -> Found:

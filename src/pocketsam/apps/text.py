@@ -48,7 +48,7 @@ class TextPhoto:
     def find(self) -> list[Found]:
         """The objects whose score is high enough, and whose box has an area within the photo; the best first."""
         image = photo_of(self.photo.image, self.photo.name)
-        found = self.by.detector.detect(image, self.by.names, Path(self.photo.name).name)
+        found = self.by.detector.detect(image, self.by.names, self.photo.name)
         edges = (image.shape[1], image.shape[0]) * 2
         cut = [Found(one.name, one.score, _corners(np.clip(one.box, 0, edges))) for one in found]
         good = [

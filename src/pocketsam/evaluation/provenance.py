@@ -28,9 +28,12 @@ READ_WHOLE = 4 << 30
 def fingerprint(path: Path, without: Path | None = None) -> dict[str, Any]:
     """Name, bytes and sha256 of a file; of a folder, over the names and contents of all its files.
 
+    A folder in a tar archive is known by its path there, and by the bytes and sha256 of the archive.
     Of over READ_WHOLE bytes, sha256 is that of the names and sizes alone, and `of` says so. without: a folder in the
     folder that does not count, as the result is written there.
     """
+    if not path.exists() and (archive := next((one for one in path.parents if one.is_file()), None)):
+        return {**fingerprint(archive), "name": f"{archive.name}/{path.relative_to(archive).as_posix()}"}
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     if without is not None:
         files = [file for file in files if without.resolve() not in file.resolve().parents]

@@ -126,10 +126,10 @@ class Masks(Conversions):
             return np.asarray(self.binary[i])
         if (given := self._rle[i]) is not None:
             return decode(given)
-        mask, limits = self.geometry.logits_to_photo(self._cleaned(i)) > 0, self._limits(i)
+        mask, limits = self.geometry.logits_to_photo(self._cleaned(i)) > 0, self.limits(i)
         return mask if limits is None else _within(limits, mask)
 
-    def _limits(self, i: int) -> tuple[slice, slice] | None:
+    def limits(self, i: int) -> tuple[slice, slice] | None:
         """The rows and columns that mask i ends at, where it is that of a box."""
         if self.box_margin is None or self.prompts is None:
             return None
@@ -137,7 +137,7 @@ class Masks(Conversions):
 
     def ends_at_box(self, i: int) -> bool:
         """Whether mask i has no pixels beyond the box of its prompt, whatever its logits say."""
-        return self._limits(i) is not None
+        return self.limits(i) is not None
 
     def _cleaned(self, i: int) -> NDArray[np.float32]:
         return clean_logits(self.logits[i], self.smallest_region)
@@ -168,7 +168,7 @@ class Masks(Conversions):
         return self._with(rle=[given or self._refined(i, photo) for i, given in enumerate(self._rle)])
 
     def _refined(self, i: int, photo: NDArray[np.uint8]) -> RLE:
-        rle, limits = refine(self._cleaned(i), photo, self.geometry), self._limits(i)
+        rle, limits = refine(self._cleaned(i), photo, self.geometry), self.limits(i)
         return rle if limits is None else encode(_within(limits, decode(rle)))
 
     def named(self, names: Sequence[str]) -> "Masks":

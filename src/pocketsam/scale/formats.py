@@ -8,6 +8,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from pocketsam.utils.install import importing
@@ -23,8 +24,9 @@ def to_tar(parts: Iterable[bytes]) -> Iterator[bytes]:
 def to_parquet(parts: Iterable[bytes]) -> Iterator[bytes]:
     """A Parquet file with a row for each mask, and a group of rows for each part.
 
-    photo; height and width in pixels; counts, COCO's compressed run lengths; bbox XYWH; area in pixels;
-    predicted_iou; stability_score and point (x, y) where masks were found without a prompt; category, if it has one.
+    photo, its path in the archive; height and width in pixels; counts, COCO's compressed run lengths; bbox XYWH;
+    area in pixels; predicted_iou; stability_score and point (x, y) where masks were found without a prompt; category,
+    if it has one.
     """
     with importing("scale", "Parquet"):
         import pyarrow as pa
@@ -82,9 +84,10 @@ def _rows(members: bytes) -> Iterator[Mapping[str, Any]]:
             file = tar.extractfile(one)
             document = json.loads(file.read() if file else b"{}")
             image = document["image"]
+            photo = str(PurePosixPath(one.name).with_name(PurePosixPath(image["file_name"]).name))
             for annotation in document["annotations"]:
                 yield {
-                    "photo": image["file_name"],
+                    "photo": photo,
                     "height": image["height"],
                     "width": image["width"],
                     "counts": annotation["segmentation"]["counts"],

@@ -25,6 +25,7 @@ from pocketsam.utils.journal import settings_digest
 from pocketsam.utils.tars import member
 
 SETTINGS = "settings.json"
+MANIFEST = ".manifest.json"
 
 Manifest: TypeAlias = dict[str, Any]
 
@@ -98,7 +99,7 @@ class ShardResults:
     def __init__(self, work: Work) -> None:
         self.work, self.mark = work, work.shard.mark()
         self._file = work.output / f"{work.shard.name}.{work.format}"
-        self._manifest = work.output / f"{work.shard.name}.manifest.json"
+        self._manifest = work.output / f"{work.shard.name}{MANIFEST}"
         own = settings_digest({"settings": work.settings, "shard": self.mark})[:12]
         self._parts = work.output / ".parts" / f"{work.shard.name}-{own}"
 
@@ -198,11 +199,16 @@ def _write_once(file: StoragePath, content: bytes) -> None:
 
 
 def end(output: StoragePath, outcomes: Sequence[Outcome]) -> StoragePath:
-    """The manifests of all shards as one file, a line each, in order."""
+    """The manifests of all shards that are published there, also by other runs, as one file, a line each."""
+    manifests = {one.shard: one.manifest for one in outcomes}
+    others = (name.removesuffix(MANIFEST) for name in output.files() if name.endswith(MANIFEST))
+    manifests |= {
+        name: json.loads((output / f"{name}{MANIFEST}").read()) for name in others if name not in manifests
+    }
     manifest = output / "manifest.jsonl"
-    lines = [json.dumps(one.manifest, sort_keys=True) + "\n" for one in outcomes]
+    lines = [json.dumps(manifests[name], sort_keys=True) + "\n" for name in sorted(manifests)]
     manifest.write(line.encode() for line in lines)
-    (output / ".parts").remove()
+    (output / ".parts").remove_if_empty()  # another run may be at work there
     return manifest
 
 

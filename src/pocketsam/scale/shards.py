@@ -103,6 +103,8 @@ def find_shards(given: Iterable[str | Path]) -> list[Shard]:
             loose.setdefault(one.path[: -len(one.name)] or ".", []).append(one.name)
     for folder, names in loose.items():
         shards += _of_photos(storage_path(folder), names)
+    if not shards:
+        raise InputError("there are no photos; name photos, folders of photos, or tar shards")
     _check_names(shards)
     return shards
 

@@ -12,6 +12,7 @@ import io
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -111,6 +112,9 @@ class StoragePath:
         """Delete the file, or the folder with all that is in it, if it is there."""
         raise NotImplementedError
 
+    def remove_if_empty(self) -> None:
+        """Delete the folder if nothing is in it. In an object store there are no such folders."""
+
 
 class LocalPath(StoragePath):
     """A path on a disk, or on one that all machines share."""
@@ -149,6 +153,10 @@ class LocalPath(StoragePath):
 
     def write(self, pieces: Iterable[bytes]) -> None:
         write_stream(self._path, pieces)
+
+    def remove_if_empty(self) -> None:
+        with suppress(OSError):
+            self._path.rmdir()
 
     def remove(self) -> None:
         import shutil

@@ -4,6 +4,7 @@ A photo is known by an id; no request names a path.
 """
 
 import hashlib
+import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,10 @@ class Entry:
     stem: str
     source: Path | bytes
 
+    def digest(self) -> str:
+        """Of its file, to tell it from other photos of its name. Raises InputError when it cannot be read."""
+        return _digest(self.source if isinstance(self.source, bytes) else _read(self.source))
+
     def load(self, limits: Limits) -> NDArray[np.uint8]:
         """Its pixels uint8 (H, W, 3) RGB. Raises InputError when it cannot be read, RequestError for too many."""
         try:
@@ -57,7 +62,7 @@ class Album:
                 raise InputError(f"{path}: there is no such file")
         named = zip(paths, unique_names(paths), strict=True)
         entries = [
-            Entry(_digest(str(path.resolve()).encode()), path.name, stem, path) for path, stem in named
+            Entry(_digest(os.fsencode(path.resolve())), _shown(path.name), stem, path) for path, stem in named
         ]
         self._named = {entry.id: entry for entry in entries}
         self._uploads: OrderedDict[str, Entry] = OrderedDict()
@@ -74,10 +79,13 @@ class Album:
         return entry
 
     def add(self, name: str, content: bytes) -> Entry:
-        """The entry of an uploaded photo. Raises InputError when it is none, RequestError for too many pixels."""
+        """The entry of an uploaded photo: the one that it has, whatever its name, where it was uploaded before.
+
+        Raises InputError when it is no photo, RequestError for too many pixels.
+        """
         name = _file_name(name)
         id = _digest(content)
-        entry = Entry(id, name, f"{Path(name).stem}.{id[:8]}", content)
+        entry = self._uploads.get(id) or Entry(id, name, f"{Path(name).stem}.{id[:8]}", content)
         entry.load(self._limits)  # which says what is wrong with it
         self._uploads[id] = entry
         self._uploads.move_to_end(id)
@@ -162,6 +170,11 @@ def _file_name(name: str) -> str:
     last = re.split(r"[/\\]", name)[-1]
     kept = re.sub(r"[^\w. ()+-]", "_", last).strip(". ")
     return kept[-80:].lstrip(". ") or "photo"
+
+
+def _shown(name: str) -> str:
+    """A file's name as text; its bytes need not be UTF-8."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _digest(content: bytes) -> str:

@@ -4,6 +4,7 @@ Beside COCO's fields, each annotation keeps `prompt`: its points, labels and box
 brush, its colour, and whether it is shown.
 """
 
+import hashlib
 import io
 import json
 import zipfile
@@ -44,6 +45,8 @@ class Annotations(Conversions):
     file_name: str
     image: NDArray[np.uint8] | None = None
     logits: NDArray[np.float32] | None = None
+    photo: str = ""
+    """The digest of the photo's file, to tell it from others of the same name; it is saved where it is given."""
 
     def __len__(self) -> int:
         return len(self.objects)
@@ -68,12 +71,13 @@ class Annotations(Conversions):
         return draw_masks(photo_of(self.image, self.file_name), self.rle)
 
     def details(self) -> list[dict[str, Any]]:
-        """The number of each object, and the prompt that it was made from."""
+        """The number of each object, the prompt that it was made from, and the photo's digest."""
+        photo = {"photo": self.photo} if self.photo else {}
         prompts = [
             one.model_dump(include={"points", "labels", "box", "strokes", "colour", "visible"})
             for one in self.objects
         ]
-        return [{"object": i, "prompt": prompt} for i, prompt in enumerate(prompts)]
+        return [{"object": i, "prompt": prompt, **photo} for i, prompt in enumerate(prompts)]
 
     @property
     def prompted(self) -> bool:
@@ -136,11 +140,19 @@ def save(path: Path, annotations: Annotations) -> None:
     path.unlink(missing_ok=True)
 
 
-def read(path: Path, size: tuple[int, int] | None) -> list[Annotation]:
+def version(path: Path) -> str:
+    """Which annotations the file holds: two files of one version are the same. "none" without a file."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    except FileNotFoundError:
+        return "none"
+
+
+def read(path: Path, size: tuple[int, int] | None, photo: str = "") -> list[Annotation]:
     """The objects that a COCO file holds, which `save` or `pocketsam segment` wrote; none without a file.
 
-    size: (H, W) of the photo; None where only the file says it.
-    Raises RequestError (409) when the file is another.
+    size: (H, W) of the photo; None where only the file says it. photo: the digest of the photo's file, if it matters.
+    Raises RequestError (409) when the file is of another photo, or holds no annotations.
     """
     if not path.exists():
         return []
@@ -154,6 +166,12 @@ def read(path: Path, size: tuple[int, int] | None) -> list[Annotation]:
         raise RequestError(
             409, f"{path.name} exists, but does not hold annotations of this photo; move it elsewhere"
         ) from error
+    if photo and any(one.get("photo", photo) != photo for one in document["annotations"]):
+        raise RequestError(
+            409,
+            f"{path.name} holds the annotations of another photo with this name, or of this one before it was"
+            " changed; move it elsewhere, or name another folder with -o",
+        )
     return objects
 
 

@@ -24,7 +24,7 @@ from pocketsam.server.service import Service
 STATIC = Path(__file__).parent / "static"
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error, "description": HTTPStatus(status).phrase}
-    for status in (400, 401, 403, 404, 409, 413, 421, 422, 429, 503)
+    for status in (400, 401, 403, 404, 409, 412, 413, 421, 422, 429, 503)
 }
 
 

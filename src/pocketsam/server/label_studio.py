@@ -9,6 +9,8 @@ variable LABEL_STUDIO_URL names, with LABEL_STUDIO_API_KEY; no request can name 
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 from xml.etree.ElementTree import Element
@@ -26,6 +28,7 @@ from pocketsam.predict.formats.labelled import LabelledObject
 from pocketsam.predict.formats.labelstudio import file_name_of, mask_of, results_of
 from pocketsam.predict.formats.result import DEFAULT_NAME
 from pocketsam.predict.formats.xml import parse
+from pocketsam.server.album import Album, Entry
 from pocketsam.server.limits import RequestError
 from pocketsam.server.messages import Mask, MasksRequest, Prompt
 from pocketsam.server.routes import User
@@ -138,15 +141,28 @@ def _key(root: Element, photo: str) -> str:
 async def _photo(service: Service, address: str, photos: dict[str, str]) -> str:
     """The id of a task's photo: one that the server shows, or one that Label Studio sends."""
     name = file_name_of(address).rpartition("/")[2]
-    known = {entry.id: entry.name for entry in service.album}
-    if photos.get(address) in known:
+    if photos.get(address) in {entry.id for entry in service.album}:
         return photos[address]
-    id = next((id for id, shown in known.items() if shown == name), None)
-    if id is None:
-        content = await run_sync(_download, address, name, service.limits.body)
-        id = (await service.add(name, content)).id
-        photos[address] = id
-    return id
+    found = _shown(service.album, file_name_of(address))
+    if found is not None:
+        return found.id
+    content = await run_sync(_download, address, name, service.limits.body)
+    photos[address] = (await service.add(name, content)).id
+    return photos[address]
+
+
+def _shown(album: Album, address: str) -> Entry | None:
+    """The photo on this disk whose path ends as the address does; of several of one name, only the best fit."""
+    wanted = PurePath(address).parts[::-1]
+    fits: dict[int, list[Entry]] = {}
+    for entry in album:
+        if isinstance(entry.source, Path) and entry.name == wanted[0]:
+            shared = zip(wanted, entry.source.resolve().parts[::-1], strict=False)
+            fits.setdefault(sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], shared)), []).append(
+                entry
+            )
+    best = fits[max(fits)] if fits else []
+    return best[0] if len(best) == 1 else None
 
 
 def _download(address: str, name: str, most: int) -> bytes:

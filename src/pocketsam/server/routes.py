@@ -4,7 +4,7 @@ from functools import partial
 from typing import Annotated, TypeAlias
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from pocketsam import __version__
@@ -139,15 +139,26 @@ async def embedding(service: Served, user: User, id: str) -> FileDownload:
 
 
 @routes.get("/photos/{id}/annotations")
-async def saved(service: Served, id: str) -> SavedAnnotations:
-    """The annotations that were saved."""
-    return SavedAnnotations(objects=await service.saved(id))
+async def saved(service: Served, response: Response, id: str) -> SavedAnnotations:
+    """The annotations that were saved. The header `ETag` is their version."""
+    objects, version = await service.saved(id)
+    response.headers["ETag"] = f'"{version}"'
+    return SavedAnnotations(objects=objects)
 
 
 @routes.put("/photos/{id}/annotations", status_code=204)
-async def save(service: Served, id: str, annotations: AnnotationList) -> None:
-    """Save these annotations, and no others."""
-    await service.save(id, annotations.objects)
+async def save(
+    service: Served, id: str, annotations: AnnotationList, if_match: Annotated[str | None, Header()] = None
+) -> Response:
+    """Save these annotations, and no others. The header `ETag` is their version.
+
+    With the header `If-Match`, those of another version are not replaced: the status is 412 then.
+    """
+    replaces = if_match and if_match.strip().removeprefix("W/").strip(
+        '"'
+    )  # proxies that compress make it weak
+    version = await service.save(id, annotations.objects, replaces)
+    return Response(status_code=204, headers={"ETag": f'"{version}"'})
 
 
 @routes.get("/export", response_class=FileDownload)

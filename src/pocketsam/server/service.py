@@ -20,7 +20,7 @@ from pocketsam.segmenter import Photo, Segmenter
 from pocketsam.server import annotations
 from pocketsam.server.album import Album, Entry, OpenPhotos
 from pocketsam.server.annotations import Annotations
-from pocketsam.server.limits import Limits
+from pocketsam.server.limits import Limits, RequestError
 from pocketsam.server.messages import (
     Annotation,
     EverythingRequest,
@@ -55,6 +55,7 @@ class Service:
         self._turns = Turns(2 if segmenter.engine.info.thread_safe else 1, self.limits)
         self._loaders = anyio.CapacityLimiter(LOADERS)
         self._sizes: dict[str, tuple[int, int]] = {}
+        self._digests: dict[str, str] = {}
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     async def add(self, name: str, content: bytes) -> Entry:
@@ -93,18 +94,30 @@ class Service:
         name = f"{self.album[id].stem}.npz"
         return name, await self._run(id, user, lambda photo: photo.embedding_file(name))
 
-    async def saved(self, id: str) -> list[SavedAnnotation]:
-        """The annotations of a photo that were saved."""
-        return await run_sync(_outlined, await self._read(id, await self._size(id)))
-
-    async def save(self, id: str, objects: Sequence[Annotation]) -> None:
-        """Keep these annotations of a photo, and no others."""
+    async def saved(self, id: str) -> tuple[list[SavedAnnotation], str]:
+        """The annotations of a photo that were saved, and their version."""
         size = await self._size(id)
-        await self._read(id, size)  # refuses to replace a file that is not ours
-        await run_sync(annotations.check_run_lengths, objects, size)
         async with self._lock(f"save {id}"):
-            kept = Annotations(objects, size, self.album[id].name)
+            objects = await self._read(id, size)
+            version = await run_sync(annotations.version, self._file(id))
+        return await run_sync(_outlined, objects), version
+
+    async def save(self, id: str, objects: Sequence[Annotation], replaces: str | None = None) -> str:
+        """Keep these annotations of a photo, and no others; gives their version.
+
+        replaces: the version that they were made from. RequestError (412) when another is saved by now.
+        """
+        size = await self._size(id)
+        await run_sync(annotations.check_run_lengths, objects, size)
+        kept = Annotations(objects, size, self.album[id].name, photo=await self._digest(id))
+        async with self._lock(f"save {id}"):
+            await self._read(id, size)  # refuses to replace a file that is not ours
+            if replaces not in (None, await run_sync(annotations.version, self._file(id))):
+                raise RequestError(
+                    412, "the annotations of this photo have changed meanwhile; get them, and save both"
+                )
             await run_sync(annotations.save, self._file(id), kept)
+            return await run_sync(annotations.version, self._file(id))
 
     async def export(self, id: str, suffix: str, user: str) -> tuple[str, bytes]:
         """The saved annotations as a file: its name and its content."""
@@ -148,7 +161,13 @@ class Service:
         return Annotations(await self._read(id, (height, width)), (height, width), self.album[id].name, image)
 
     async def _read(self, id: str, size: tuple[int, int]) -> list[Annotation]:
-        return await run_sync(annotations.read, self._file(id), size)
+        return await run_sync(annotations.read, self._file(id), size, await self._digest(id))
+
+    async def _digest(self, id: str) -> str:
+        """Of a photo's file."""
+        if id not in self._digests:
+            self._digests[id] = await run_sync(self.album[id].digest, limiter=self._loaders)
+        return self._digests[id]
 
     async def _size(self, id: str) -> tuple[int, int]:
         """(H, W) of a photo, upright."""

@@ -168,7 +168,7 @@ class TrainingState:
         if not path.exists():
             return
         tensors, metadata = load_tensors(path)
-        _same_recipe(metadata, self.recipe, path)
+        saved = _same_recipe(metadata, self.recipe, path)
         for name, value in self.model.state_dict().items():
             value.copy_(shared_like(tensors[f"model.{name}"], value))
         self.average.load_state_dict(_part(tensors, "average."))
@@ -181,7 +181,9 @@ class TrainingState:
                 moments = {k: shared_like(v, parameter) for k, v in state.items()}
                 fused_step = step.to(parameter.device)  # where the fused optimiser expects its counter
                 self.optimiser.state[parameter] = {"step": fused_step, **moments}
-        self.step, self.best = int(metadata["step"]), float(metadata["best"])
+        self.step = int(metadata["step"])
+        if (saved.val, saved.val_photos) == (self.recipe.val, self.recipe.val_photos):
+            self.best = float(metadata["best"])  # scores of other photos cannot be compared
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -200,7 +202,8 @@ def _freeze_statistics(model: nn.Module) -> None:
             module.eval()
 
 
-def _same_recipe(metadata: dict[str, str], recipe: Recipe, path: Path) -> None:
+def _same_recipe(metadata: dict[str, str], recipe: Recipe, path: Path) -> Recipe:
+    """The recipe of a checkpoint. Raises InputError where it is of another run."""
     try:
         saved = parse_recipe(json.loads(metadata["recipe"]))
     except (KeyError, ValueError) as error:
@@ -221,6 +224,7 @@ def _same_recipe(metadata: dict[str, str], recipe: Recipe, path: Path) -> None:
     changed = ", ".join(name for name in a | b if a.get(name) != b.get(name))
     if changed:
         raise InputError(f"{path}: was made with another recipe (different: {changed}); choose another `out`")
+    return saved
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

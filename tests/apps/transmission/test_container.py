@@ -108,3 +108,9 @@ def test_a_channel_loses_packets_as_often_as_it_says_and_copies_help() -> None:
 def test_a_channel_refuses_what_makes_no_sense(values) -> None:
     with pytest.raises(InputError, match=next(iter(values))):
         Channel(**values)
+
+
+def test_what_was_lost_before_stays_lost() -> None:
+    container = Container(6, 4, "webp", 1, 16, (Packet(REGION, 0, b""),), lost=2)
+    assert Channel().transmit(container).lost == 2
+    assert Channel(loss=1).transmit(container).lost == 3

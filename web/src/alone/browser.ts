@@ -1,12 +1,12 @@
 // The backend that needs no server: a worker with the model, and the photos and annotations in this browser.
 
-import type { Backend, Mask, ModelDetails, PhotoDetails, PhotoEntry, Polygons, Prompt } from "../backend.js";
+import type { Backend, Mask, ModelDetails, PhotoDetails, PhotoEntry, Polygons, Prompt, Saved } from "../backend.js";
 import { FORMATS, exported } from "./formats.js";
 import type { Ready, Reply, Request, Setup, Work } from "./messages.js";
 import type { Progress } from "./model.js";
 import { outlinesOf } from "./masks.js";
 import { decode } from "./photo.js";
-import { Store } from "./store.js";
+import { type Annotation, Store, versionOf } from "./store.js";
 
 interface Waiting { resolve(result: unknown): void; reject(error: Error): void; done?(part: number): void }
 
@@ -50,11 +50,14 @@ export class BrowserBackend implements Backend {
 
   async picture(id: string): Promise<Blob> { return (await this.store.photo(id)).file; }
 
-  async annotations(id: string) {
-    return (await this.store.annotations(id)).map((one) => ({ ...one, polygons: outlinesOf(one.rle) }));
+  async annotations(id: string): Promise<Saved> {
+    const saved = await this.store.annotations(id);
+    return { objects: saved.map((one) => ({ ...one, polygons: outlinesOf(one.rle) })), version: versionOf(saved) };
   }
 
-  save(id: string, objects: Parameters<Store["save"]>[1]): Promise<void> { return this.store.save(id, objects); }
+  async save(id: string, objects: Annotation[], replaces: string): Promise<string | null> {
+    return (await this.store.save(id, objects, replaces)) ? versionOf(objects) : null;
+  }
 
   segment(id: string, prompt: Prompt): Promise<Mask> { return this.call("segment", [id, prompt]); }
 

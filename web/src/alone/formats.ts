@@ -18,6 +18,7 @@ export const FORMATS: ModelDetails["formats"] = TABLE.map(({ suffix, what }) => 
 
 /** The annotations of a photo as a file. */
 export function exported(photo: Photo, annotations: Annotation[], suffix: string): File {
+  if (!annotations.length) throw new Error("This photo has no annotations to export; make one first.");
   const format = TABLE.find((one) => one.suffix === suffix)!;
   const stem = photo.name.replace(/\.[^.]*$/, "");
   return new File([format.encode(photo, annotations, suffix)], stem + suffix, { type: "application/json" });

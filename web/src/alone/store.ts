@@ -42,8 +42,12 @@ export class Store {
     return (await result(this.table("annotations").get(id))) ?? [];
   }
 
-  async save(id: string, annotations: Annotation[]): Promise<void> {
-    await this.write(this.table("annotations", "readwrite").put(annotations, id));
+  /** Saves them in the place of those of a version; false if there are others by now. */
+  async save(id: string, annotations: Annotation[], replaces: string): Promise<boolean> {
+    const table = this.table("annotations", "readwrite");
+    if (versionOf((await result(table.get(id))) ?? []) !== replaces) return false;
+    await this.write(table.put(annotations, id));
+    return true;
   }
 
   /** Removes all photos and annotations. */
@@ -67,6 +71,11 @@ export class Store {
       );
     });
   }
+}
+
+/** Two of one version are the same. */
+export function versionOf(annotations: Annotation[]): string {
+  return JSON.stringify(annotations);
 }
 
 function result<T>(request: IDBRequest<T>): Promise<T> {

@@ -1,7 +1,7 @@
 // The worker: the model, and the photos that it has encoded. The page stays free while it computes.
 
 import type { Mask, PhotoDetails, Prompt } from "../backend.js";
-import { segmentEverything } from "./everything.js";
+import { type Decoder, segmentEverything } from "./everything.js";
 import { Geometry } from "./geometry.js";
 import { binarise, describe } from "./masks.js";
 import type { Reply, Request, Setup } from "./messages.js";
@@ -12,6 +12,7 @@ import { choose, limits, tokens } from "./prompts.js";
 import { Store } from "./store.js";
 
 const GPU_SECONDS = 60; // to translate its programs; a graphics processor that takes longer is of no use
+const PATIENCE = 50; // milliseconds of everything mode before it looks for other calls
 const MOST_OPEN = 4; // photos that stay encoded, about 13 MB each
 
 interface Adapter { info?: { isFallbackAdapter?: boolean } }
@@ -87,12 +88,26 @@ const methods = {
 
   async everything(call: number, id: string): Promise<Mask[]> {
     const { geometry, prepared } = await opened(id);
-    return segmentEverything((await model).decoder(prepared), geometry, (done) => {
+    return segmentEverything(interruptible((await model).decoder(prepared)), geometry, (done) => {
       if (cancelled.delete(call)) throw new Error("Stopped.");
       port.postMessage({ call, done });
     });
   },
 };
+
+/** A decoder that lets other calls, and their end, get through now and then: a run of a graph does not. */
+function interruptible<P>(decoder: Decoder<P>): Decoder<P> {
+  let last = performance.now();
+  const pause = async () => {
+    if (performance.now() - last < PATIENCE) return;
+    await new Promise((done) => setTimeout(done));
+    last = performance.now();
+  };
+  return {
+    predictIou: (...given) => pause().then(() => decoder.predictIou(...given)),
+    decodeMasks: (...given) => pause().then(() => decoder.decodeMasks(...given)),
+  };
+}
 
 async function answer(request: Request): Promise<void> {
   if ("cancel" in request) {

@@ -41,7 +41,8 @@ class Channel:
         """The container without the packets of which every copy was lost. The header always arrives."""
         rng = np.random.default_rng(seed)
         arrived = tuple(self._arriving(container.packets, rng))
-        return replace(container, packets=arrived, lost=len(container.packets) - len(arrived))
+        lost = container.lost + len(container.packets) - len(arrived)
+        return replace(container, packets=arrived, lost=lost)
 
     def _arriving(self, packets: tuple[Packet, ...], rng: np.random.Generator) -> Iterator[Packet]:
         for packet in packets:

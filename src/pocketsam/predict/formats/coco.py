@@ -35,9 +35,9 @@ def encode(result: Result, suffix: str) -> list[bytes]:
 def encode_all(photos: Iterable[Result], suffix: str, classes: Classes) -> Iterator[bytes]:
     """A COCO file in pieces, so that the masks of many photos need not fit into memory.
 
-    Photos and annotations keep the ids that they have, as long as each occurs once.
+    Photos and annotations keep the ids that they have, as long as each occurs once, and no annotation has 0.
     """
-    photo_ids, ids, images = Numbers(), Numbers(), []
+    photo_ids, ids, images = Numbers(least=0), Numbers(), []  # COCO's evaluation takes annotation 0 for none
     separator = b""
     yield b'{"annotations": ['
     for photo in map(labelled, photos):

@@ -7,6 +7,7 @@ from pathlib import Path
 from pocketsam.errors import InputError
 from pocketsam.predict.formats import Format, format_named
 from pocketsam.predict.formats.labelled import LabelledPhoto
+from pocketsam.predict.formats.photos import Photos
 from pocketsam.predict.formats.reading import READABLE, photos_of, read_labels
 from pocketsam.predict.formats.writing import WRITABLE, choose_format, write_labels
 from pocketsam.predict.image import load_image
@@ -86,9 +87,22 @@ def convert_labels(
         nonlocal done, objects
         for photo in labels.photos:
             left_out.extend(f"{source}: {photo.file_name}: {line}" for line in photo.left_out)
-            yield replace(photo, image=load_image(pictures.read(photo.file_name))) if to.needs else photo
+            yield _with_image(photo, pictures) if to.needs else photo
             done, objects = done + 1, objects + len(photo)
             after_photo(done, labels.count)
 
     files = write_labels(seen(), labels.classes, target, wanted)
     return Converted(found, to, target, done, objects, files, left_out)
+
+
+def _with_image(photo: LabelledPhoto, photos: Photos) -> LabelledPhoto:
+    """Raises InputError where the photo cannot be read, or is of another size than its labels."""
+    image = load_image(photos.read(photo.file_name))
+    if image.shape[:2] != photo.size:
+        height, width = image.shape[:2]
+        labelled = " × ".join(map(str, photo.size[::-1]))
+        raise InputError(
+            f"{photo.file_name}: is {width} × {height} pixels, but {labelled} in its labels; give the photos that"
+            " were labelled: --photos FOLDER"
+        )
+    return replace(photo, image=image)

@@ -100,16 +100,16 @@ def _photo(result: Result) -> LabelledPhoto:
 
 
 class Numbers:
-    """Gives out numbers from 1 on, each once."""
+    """Gives out numbers from 1 on, each once. least: the least that may be wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, least: int = 1) -> None:
         self._taken: set[int] = set()
-        self._next = 1
+        self._least, self._next = least, 1
 
     def take(self, wanted: int | None) -> int:
         """The number that is wanted or, if none is or it is taken, the next that is free."""
         number = wanted
-        if number is None or number < 1 or number in self._taken:
+        if number is None or number < self._least or number in self._taken:
             while self._next in self._taken:
                 self._next += 1
             number = self._next
@@ -132,7 +132,7 @@ class Classes:
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._categories: dict[str, Category] = {}
         self._indices: dict[str, int] = {}
-        self._ids = Numbers()
+        self._ids = Numbers(least=0)
         for name in names:
             self.add(name)
 

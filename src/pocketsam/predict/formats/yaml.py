@@ -9,6 +9,9 @@ import re
 from collections.abc import Iterable
 
 _NAMES = re.compile(r"^names:[ \t]*(.*(?:\n(?:[ \t-].*|(?=\n)|$))*)", re.MULTILINE)
+_FLOW = re.compile(
+    r"""\[((?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\]])*)\]|\{((?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^}])*)\}"""
+)
 _ITEM = re.compile(r"""(?:\s*\d+\s*:\s*)?(?:\s*"(?:[^"\\]|\\.)*"|\s*'(?:[^']|'')*'|[^,\n]+)""")
 _KEY = re.compile(r"\s*(?:(\d+)\s*:\s*|-\s+)")
 
@@ -19,13 +22,14 @@ def read_names(text: str) -> dict[int, str]:
     if found is None:
         raise ValueError("data.yaml has no `names`")
     value = found[1].strip()
-    items = _ITEM.findall(value.strip("[]{}\n ")) if value[:1] in ("[", "{") else value.splitlines()
+    flow = _FLOW.match(value)
+    items = _ITEM.findall(flow[1] or flow[2] or "") if flow else value.splitlines()
     items = [item for item in items if item.strip() and not item.lstrip().startswith("#")]
     names = {}
-    for place, item in enumerate(items):
+    for index, item in enumerate(items):
         match = _KEY.match(item)
         number = match[1] if match else None
-        names[place if number is None else int(number)] = _scalar(item[match.end() :] if match else item)
+        names[index if number is None else int(number)] = _scalar(item[match.end() :] if match else item)
     return names
 
 

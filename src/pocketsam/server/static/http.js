@@ -1,10 +1,19 @@
 // The backend of the page of `pocketsam serve`: its HTTP API. /api/ describes it.
 const BUSY = [429, 503];
-async function send(method, path, body, signal) {
+const CHANGED = 412;
+class Refused extends Error {
+    status;
+    constructor(status, line) {
+        super(line);
+        this.status = status;
+    }
+}
+async function send(method, path, { body, signal, headers = {} } = {}) {
     const raw = body instanceof Blob;
+    const type = body === undefined ? {} : { "Content-Type": raw ? "application/octet-stream" : "application/json" };
     return fetch(`/api/${path}`, {
         method,
-        headers: body === undefined ? {} : { "Content-Type": raw ? "application/octet-stream" : "application/json" },
+        headers: { ...type, ...headers },
         body: body === undefined ? undefined : raw ? body : JSON.stringify(body),
         signal,
     }).catch((error) => {
@@ -14,20 +23,20 @@ async function send(method, path, body, signal) {
     });
 }
 /** The response; a request that comes while the server is busy is sent again when it says. */
-async function call(method, path, body, signal) {
-    const response = await send(method, path, body, signal);
+async function call(method, path, content = {}) {
+    const response = await send(method, path, content);
     if (BUSY.includes(response.status)) {
         await new Promise((done) => setTimeout(done, 1000 * Number(response.headers.get("Retry-After") ?? 1)));
-        return call(method, path, body, signal);
+        return call(method, path, content);
     }
     if (!response.ok) {
         const { error } = await response.json().catch(() => ({ error: response.statusText }));
-        throw new Error(error);
+        throw new Refused(response.status, error);
     }
     return response;
 }
 async function json(method, path, body) {
-    return (await call(method, path, body)).json();
+    return (await call(method, path, { body })).json();
 }
 /** The server-sent events of a response, each with its name and its data. */
 async function* events(response) {
@@ -44,7 +53,7 @@ async function* events(response) {
     }
 }
 async function everything(id, report, signal) {
-    for await (const [name, data] of events(await call("POST", `photos/${id}/everything/events`, {}, signal))) {
+    for await (const [name, data] of events(await call("POST", `photos/${id}/everything/events`, { body: {}, signal }))) {
         if (name === "progress")
             report(data.fraction);
         if (name === "error")
@@ -56,7 +65,7 @@ async function everything(id, report, signal) {
 }
 async function preview(id, prompt) {
     const body = { objects: [prompt], include: ["polygons"], preview: true };
-    const response = await send("POST", `photos/${id}/masks`, body);
+    const response = await send("POST", `photos/${id}/masks`, { body });
     if (!response.ok)
         return null;
     return (await response.json()).masks[0].polygons;
@@ -66,16 +75,30 @@ async function file(path, suffix) {
     const name = response.headers.get("Content-Disposition")?.split("''")[1] ?? `masks${suffix}`;
     return new File([await response.blob()], decodeURIComponent(name));
 }
+async function annotations(id) {
+    const response = await call("GET", `photos/${id}/annotations`);
+    const { objects } = (await response.json());
+    return { objects, version: response.headers.get("ETag") };
+}
+async function save(id, objects, replaces) {
+    try {
+        const content = { body: { objects }, headers: { "If-Match": replaces } };
+        return (await call("PUT", `photos/${id}/annotations`, content)).headers.get("ETag");
+    }
+    catch (error) {
+        if (error instanceof Refused && error.status === CHANGED)
+            return null;
+        throw error;
+    }
+}
 export const http = {
     model: () => json("GET", "model"),
     photos: () => json("GET", "photos"),
     upload: (file) => json("POST", `photos?name=${encodeURIComponent(file.name || "pasted.png")}`, file),
     openPhoto: (id) => json("GET", `photos/${id}`),
     picture: async (id) => (await call("GET", `photos/${id}/image`)).blob(),
-    annotations: async (id) => (await json("GET", `photos/${id}/annotations`)).objects,
-    save: async (id, objects) => {
-        await call("PUT", `photos/${id}/annotations`, { objects });
-    },
+    annotations,
+    save,
     segment: async (id, prompt) => {
         const body = { objects: [prompt], zoom: true, refine: true }; // a preview has no time for these
         return (await json("POST", `photos/${id}/masks`, body)).masks[0];

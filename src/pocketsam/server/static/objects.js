@@ -53,10 +53,22 @@ export class Objects {
     }
     /** The mask that arrived for the prompt of `asked`, wherever in the history that prompt is; strokes are painted on it. */
     setMask(asked, mask) {
+        this.replacePrompt(asked, (one) => [{ ...one, mask: withStrokes(mask, one.strokes) }]);
+    }
+    /** Takes the prompt of `asked` back, wherever in the history it is; `before` is the object as it was without it. */
+    withdraw(asked, before) {
+        this.replacePrompt(asked, (one) => before ? [{ ...one, points: before.points, labels: before.labels, box: before.box }] : []);
+    }
+    /** Adds the objects of somebody else to all of the history, so that no undo takes them away. */
+    join(others) {
+        this.rewrite((all) => [...all, ...others]);
+    }
+    replacePrompt(asked, change) {
         const same = (one) => one.key === asked.key && one.points === asked.points && one.box === asked.box;
-        const update = (moment) => moment.objects.some(same)
-            ? { ...moment, objects: moment.objects.map((one) => (same(one) ? { ...one, mask: withStrokes(mask, one.strokes) } : one)) }
-            : moment;
+        this.rewrite((all) => (all.some(same) ? all.flatMap((one) => (same(one) ? change(one) : [one])) : all));
+    }
+    rewrite(change) {
+        const update = (moment) => ({ ...moment, objects: change(moment.objects) });
         this.past = this.past.map(update);
         this.future = this.future.map(update);
         this.now = update(this.now);

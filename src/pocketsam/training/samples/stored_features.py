@@ -24,7 +24,7 @@ from pocketsam.utils.rle import decode, union
 class StoredFeatures(SampleStream):
     """Each holds name (str), seed (), embedding (C, g, g) float16 and mask (4 g, 4 g) uint8, 255 inside.
 
-    Half of the samples are mirror images, whose embeddings are stored, too. A mask is the union of a photo's masks.
+    Half of the samples are mirror images, which are stored, too. A mask is the union of a photo's masks.
 
     Args:
         data: photos with masks. sources: those that are used, of shards; all, if none is given. seed: of the run.
@@ -48,18 +48,17 @@ class StoredFeatures(SampleStream):
         self.embeddings = _open(self.path, (len(self.numbers), 2, channels, side, side), np.float16)
         masks = self.path.with_name(f"masks-{self.path.name}")
         # All 0 where a photo has not been encoded yet.
-        self.masks = _open(masks, (len(self.numbers), 4 * side, 4 * side), np.uint8)
+        self.masks = _open(masks, (len(self.numbers), 2, 4 * side, 4 * side), np.uint8)
         self._encode(engine)
 
     def make(self, number: int, rng: np.random.Generator) -> Item:
         """See `SampleStream.make`."""
         photo = self.photo_of(number)
         mirrored = int(rng.integers(2))
-        mask = self.masks[photo][:, ::-1] if mirrored else self.masks[photo]
         return {
             "name": f"photo {self.numbers[photo]}",
             "embedding": torch.from_numpy(np.array(self.embeddings[photo, mirrored])),
-            "mask": torch.from_numpy(np.ascontiguousarray(mask)),
+            "mask": torch.from_numpy(np.array(self.masks[photo, mirrored])),
         }
 
     def _encode(self, engine: Engine) -> None:
@@ -74,8 +73,9 @@ class StoredFeatures(SampleStream):
                 for mirrored, image in enumerate((sample.image, sample.image[:, ::-1])):
                     pixels = preprocess(np.ascontiguousarray(image), engine.config)
                     self.embeddings[i, mirrored] = engine.encode(pixels)[0]
-                coverage = geometry.mask_to_model(decode(union(sample.rles))) / 20 + 0.5
-                self.masks[i] = np.rint(255 * coverage)
+                mask = decode(union(sample.rles))
+                both = (geometry.mask_to_model(one) for one in (mask, np.ascontiguousarray(mask[:, ::-1])))
+                self.masks[i] = [np.rint(255 * (one / 20 + 0.5)) for one in both]
                 progress.advance()
 
 

@@ -2,7 +2,7 @@
 import { FORMATS, exported } from "./formats.js";
 import { outlinesOf } from "./masks.js";
 import { decode } from "./photo.js";
-import { Store } from "./store.js";
+import { Store, versionOf } from "./store.js";
 export class BrowserBackend {
     site;
     store;
@@ -40,9 +40,12 @@ export class BrowserBackend {
     openPhoto(id) { return this.call("open", [id]); }
     async picture(id) { return (await this.store.photo(id)).file; }
     async annotations(id) {
-        return (await this.store.annotations(id)).map((one) => ({ ...one, polygons: outlinesOf(one.rle) }));
+        const saved = await this.store.annotations(id);
+        return { objects: saved.map((one) => ({ ...one, polygons: outlinesOf(one.rle) })), version: versionOf(saved) };
     }
-    save(id, objects) { return this.store.save(id, objects); }
+    async save(id, objects, replaces) {
+        return (await this.store.save(id, objects, replaces)) ? versionOf(objects) : null;
+    }
     segment(id, prompt) { return this.call("segment", [id, prompt]); }
     async preview(id, prompt) {
         return this.waiting.size ? null : (await this.segment(id, prompt)).polygons;

@@ -9,6 +9,8 @@ const TABLE = [
 export const FORMATS = TABLE.map(({ suffix, what }) => ({ suffixes: [suffix], what }));
 /** The annotations of a photo as a file. */
 export function exported(photo, annotations, suffix) {
+    if (!annotations.length)
+        throw new Error("This photo has no annotations to export; make one first.");
     const format = TABLE.find((one) => one.suffix === suffix);
     const stem = photo.name.replace(/\.[^.]*$/, "");
     return new File([format.encode(photo, annotations, suffix)], stem + suffix, { type: "application/json" });

@@ -34,8 +34,13 @@ export class Store {
     async annotations(id) {
         return (await result(this.table("annotations").get(id))) ?? [];
     }
-    async save(id, annotations) {
-        await this.write(this.table("annotations", "readwrite").put(annotations, id));
+    /** Saves them in the place of those of a version; false if there are others by now. */
+    async save(id, annotations, replaces) {
+        const table = this.table("annotations", "readwrite");
+        if (versionOf((await result(table.get(id))) ?? []) !== replaces)
+            return false;
+        await this.write(table.put(annotations, id));
+        return true;
     }
     /** Removes all photos and annotations. */
     async clear() {
@@ -55,6 +60,10 @@ export class Store {
                 : transaction.error);
         });
     }
+}
+/** Two of one version are the same. */
+export function versionOf(annotations) {
+    return JSON.stringify(annotations);
 }
 function result(request) {
     return new Promise((done, failed) => {

@@ -8,6 +8,7 @@ import { cleanLogits } from "./regions.js";
 import { choose, limits, tokens } from "./prompts.js";
 import { Store } from "./store.js";
 const GPU_SECONDS = 60; // to translate its programs; a graphics processor that takes longer is of no use
+const PATIENCE = 50; // milliseconds of everything mode before it looks for other calls
 const MOST_OPEN = 4; // photos that stay encoded, about 13 MB each
 const port = self;
 const photos = new Map();
@@ -74,13 +75,27 @@ const methods = {
     },
     async everything(call, id) {
         const { geometry, prepared } = await opened(id);
-        return segmentEverything((await model).decoder(prepared), geometry, (done) => {
+        return segmentEverything(interruptible((await model).decoder(prepared)), geometry, (done) => {
             if (cancelled.delete(call))
                 throw new Error("Stopped.");
             port.postMessage({ call, done });
         });
     },
 };
+/** A decoder that lets other calls, and their end, get through now and then: a run of a graph does not. */
+function interruptible(decoder) {
+    let last = performance.now();
+    const pause = async () => {
+        if (performance.now() - last < PATIENCE)
+            return;
+        await new Promise((done) => setTimeout(done));
+        last = performance.now();
+    };
+    return {
+        predictIou: (...given) => pause().then(() => decoder.predictIou(...given)),
+        decodeMasks: (...given) => pause().then(() => decoder.decodeMasks(...given)),
+    };
+}
 async function answer(request) {
     if ("cancel" in request) {
         cancelled.add(request.cancel);

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from pocketsam.cli.app import main
+from pocketsam.cli.app import app
 
 
 def run(monkeypatch, capsys, *words) -> tuple[int, str, str]:
     """`pocketsam WORDS…`: exit code, stdout, stderr."""
     monkeypatch.setattr(sys, "argv", ["pocketsam", *map(str, words)])
     with pytest.raises(SystemExit) as end:
-        main()
+        app(prog_name="pocketsam")
     said = capsys.readouterr()
     return end.value.code or 0, said.out, said.err
 

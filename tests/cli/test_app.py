@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +29,33 @@ def test_help_lists_the_commands_and_imports_none():
 def test_a_command_that_is_none_gets_a_hint(monkeypatch, capsys):
     code, _, err = run(monkeypatch, capsys, "segmnt")
     assert (code, err) == (2, "pocketsam: there is no command 'segmnt'; did you mean 'segment'?\n")
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--version"], 0), (["segment", "missing.jpg"], 2)])
+def test_the_process_ends_at_once_after_threads_and_exit_handlers(words, code):
+    program = f"""
+import atexit, sys, threading
+from pocketsam.cli import app
+class Freed:
+    def __del__(self): print("freed")
+one = Freed()
+invoke = app.Commands.main
+def begin(*given, **named):
+    atexit.register(print, "exit handler")
+    threading.Timer(0.2, print, ["thread"]).start()
+    return invoke(*given, **named)
+app.Commands.main = begin
+sys.argv = ["pocketsam", *{words}]
+app.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stdout.splitlines()[-2:] == ["thread", "exit handler"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_not_silent():
+    words = [sys.executable, "-m", "pocketsam", "--version"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode != 0 and "No space left" in done.stderr

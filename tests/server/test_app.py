@@ -65,6 +65,8 @@ def test_a_photo_is_encoded_once_and_shown_upright(client, cap, engine):
     masks(client, cap, {"box": [10, 20, 200, 300]})
     assert len(engine.encoded) == 1
     picture = client.get(f"{cap}/image")
+    known = client.get(f"{cap}/image", headers={"if-none-match": picture.headers["etag"]})
+    assert (known.status_code, known.content) == (304, b"")
     assert picture.headers["content-type"] == "image/jpeg"
     assert Image.open(io.BytesIO(picture.content)).size == (400, 534)
 

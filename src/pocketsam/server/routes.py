@@ -102,11 +102,18 @@ async def photo(service: Served, user: User, id: str) -> PhotoDetails:
 
 
 @routes.get("/photos/{id}/image", response_class=Response)
-async def image(service: Served, id: str) -> Response:
-    """The photo as the model gets it, upright."""
+async def image(service: Served, id: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    """The photo as the model gets it, upright. The header `ETag` changes with the photo."""
+    tag = f'"{await service.digest(id)}"'
+    headers = {
+        "Cache-Control": "private, no-cache",
+        "ETag": tag,
+    }  # browsers keep it, and ask whether it has changed
+    if if_none_match == tag:
+        return Response(status_code=304, headers=headers)
     content = await service.picture(id)
     kind = "image/png" if content.startswith(b"\x89PNG") else "image/jpeg"
-    return Response(content, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
+    return Response(content, media_type=kind, headers=headers)
 
 
 @routes.post("/photos/{id}/masks")

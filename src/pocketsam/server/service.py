@@ -72,6 +72,12 @@ class Service:
         image = await self._pixels(id)
         return await run_sync(_picture, image)
 
+    async def digest(self, id: str) -> str:
+        """Of a photo's file."""
+        if id not in self._digests:
+            self._digests[id] = await run_sync(self.album[id].digest, limiter=self._loaders)
+        return self._digests[id]
+
     async def segment(self, id: str, request: MasksRequest, user: str) -> list[Mask]:
         """The masks of all prompts."""
         objects = [_prompt(one) for one in request.objects]
@@ -109,7 +115,7 @@ class Service:
         """
         size = await self._size(id)
         await run_sync(annotations.check_run_lengths, objects, size)
-        kept = Annotations(objects, size, self.album[id].name, photo=await self._digest(id))
+        kept = Annotations(objects, size, self.album[id].name, photo=await self.digest(id))
         async with self._lock(f"save {id}"):
             await self._read(id, size)  # refuses to replace a file that is not ours
             if replaces not in (None, await run_sync(annotations.version, self._file(id))):
@@ -161,13 +167,7 @@ class Service:
         return Annotations(await self._read(id, (height, width)), (height, width), self.album[id].name, image)
 
     async def _read(self, id: str, size: tuple[int, int]) -> list[Annotation]:
-        return await run_sync(annotations.read, self._file(id), size, await self._digest(id))
-
-    async def _digest(self, id: str) -> str:
-        """Of a photo's file."""
-        if id not in self._digests:
-            self._digests[id] = await run_sync(self.album[id].digest, limiter=self._loaders)
-        return self._digests[id]
+        return await run_sync(annotations.read, self._file(id), size, await self.digest(id))
 
     async def _size(self, id: str) -> tuple[int, int]:
         """(H, W) of a photo, upright."""

@@ -403,7 +403,7 @@ def size_of_head() -> int:
 
 def time_of_cutout() -> str:
     """The time of whole processes, after one that does not count; of a busy machine only the processor's."""
-    code, used, passed = "from pocketsam.cli.app import main; main()", [], []
+    code, used, passed = "from pocketsam.__main__ import main; main()", [], []
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-c", code, "cutout", str(ROOT / "samples" / "tshirt.jpg"), "-o", folder]
         for _ in range(RUNS + 1):

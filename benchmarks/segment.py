@@ -25,7 +25,7 @@ from pocketsam.predict.image import load_image, preprocess
 from pocketsam.zoo import locate, model_files
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "sneakers.jpg"
-COMMAND = [sys.executable, "-c", "from pocketsam.cli.app import main; main()"]
+COMMAND = [sys.executable, "-c", "from pocketsam.__main__ import main; main()"]
 
 
 def main(

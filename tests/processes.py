@@ -52,4 +52,4 @@ def _run(
         for name in [name for name in sys.modules if name.partition(".")[0] == "pocketsam"]:
             del sys.modules[name]
     sys.argv = ["pocketsam", *words]
-    import_module("pocketsam.cli.app").main()
+    import_module("pocketsam.__main__").main()

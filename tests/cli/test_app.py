@@ -35,18 +35,19 @@ def test_a_command_that_is_none_gets_a_hint(monkeypatch, capsys):
 def test_the_process_ends_at_once_after_threads_and_exit_handlers(words, code):
     program = f"""
 import atexit, sys, threading
-from pocketsam.cli import app
+from pocketsam.__main__ import main
+from pocketsam.cli.app import Commands
 class Freed:
     def __del__(self): print("freed")
 one = Freed()
-invoke = app.Commands.main
+invoke = Commands.main
 def begin(*given, **named):
     atexit.register(print, "exit handler")
     threading.Timer(0.2, print, ["thread"]).start()
     return invoke(*given, **named)
-app.Commands.main = begin
+Commands.main = begin
 sys.argv = ["pocketsam", *{words}]
-app.main()
+main()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == code

@@ -1,9 +1,5 @@
 """`pocketsam`: the commands, and the one place where an error becomes a line and an exit code."""
 
-import atexit
-import os
-import sys
-from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -102,28 +98,3 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     **PLAIN,
 )
-
-
-def main() -> None:
-    """The process `pocketsam`. Exits with 0, with 2 for errors that the user can correct, with 130 for Ctrl-C."""
-    codes: list[int] = []
-    atexit.register(_end_at_once, codes)  # as the first that is registered, it runs last
-    try:
-        app(prog_name="pocketsam")
-    except SystemExit as end:
-        codes += [end.code] if isinstance(end.code, int) else []
-        raise
-
-
-def _end_at_once(codes: Sequence[int]) -> None:
-    """End the process without freeing each object, which would take 30 ms. Threads and exit handlers are done by now.
-
-    codes: the exit code; none where an error ends the process.
-    """
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        return  # the interpreter says so at its end
-    for code in codes:
-        os._exit(code)

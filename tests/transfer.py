@@ -35,7 +35,7 @@ def recipe(folder: Path, method: str, out: str = "run", **changes: object) -> Re
         "checkpoint_every": 100,
         "augmentation": {"colour": 0},
     }
-    return parse_recipe(values | changes)
+    return parse_recipe({name: value for name, value in (values | changes).items() if value is not None})
 
 
 def class_tar(folder: Path) -> Path:

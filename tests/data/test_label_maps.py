@@ -141,3 +141,17 @@ def test_values_are_named_by_a_list(tmp_path: Path) -> None:
     data = CategorySet([tmp_path], background=True)
     assert data.classes == ("background", "sky", "road", "tree")
     assert (class_map(data.read(0), 0) == 3).all()
+
+
+def test_a_value_without_a_name_does_not_shift_the_others(tmp_path: Path) -> None:
+    for name, value in (("images", 90), ("labels", 3)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((6, 8), value, np.uint8)).save(tmp_path / name / "a.png")
+    (tmp_path / "classes.txt").write_text("road\n\ncar\nsky\n")
+    data = LabelMaps(tmp_path)
+    assert data.categories == [{"id": 1, "name": "road"}, {"id": 3, "name": "car"}, {"id": 4, "name": "sky"}]
+    categories = CategorySet([tmp_path])
+    assert categories.classes[class_map(categories.read(0), 99)[0, 0]] == "car"
+    (tmp_path / "classes.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(DataError, match=r"classes.txt: cannot be read as UTF-8"):
+        CategorySet([tmp_path])

@@ -94,7 +94,7 @@ def test_the_compiler_is_not_called_for_every_number_of_prompts(engines, weights
     assert counts == [4, 7, 7, 7, 7, 7]
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:1", "cuda:x", "mps"])
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "cuda:x", "mps", "gpu"])
 def test_a_device_that_is_not_there_is_refused(weights, device, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: int(device != "cuda"))
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)

@@ -189,3 +189,10 @@ def test_everything_mode_is_measured_under_attack_where_it_is_wanted(data) -> No
     for everything in (False, True):
         (result,) = run(Attacks(steps=(1,), everything=everything), data, opened, photos=[0])
         assert all((row.scores["everything"] is not None) == everything for row in result.rows)
+
+
+def test_a_network_in_half_precision_is_attacked_too(photo) -> None:
+    box = network()
+    box.sam.bfloat16()
+    changed = perturb(Attack(steps=1), box, photo, CLICK, np.random.default_rng(0))
+    assert 0 < np.abs(changed.astype(int) - photo).max() <= 8

@@ -1,5 +1,7 @@
 """What the studies of style, occlusion and weather do to photos."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -75,3 +77,11 @@ def test_a_made_texture_has_two_colours_and_what_is_between() -> None:
     centred = pixels - pixels.mean(axis=0)
     values = np.linalg.svd(centred, compute_uv=False)
     assert values[1] < 1e-3 * values[0]
+
+
+def test_what_a_level_covers_the_next_one_covers_too(sample) -> None:
+    for kind in ("anywhere", "on objects"):
+        covered = [
+            (Occlusion().changed(sample, Change(kind, level)) == 0).all(axis=-1) for level in (10, 20, 60)
+        ]
+        assert all((less <= more).all() for less, more in pairwise(covered))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError, InputError
 from pocketsam.evaluation.session import run
 from pocketsam.robustness.studies.real_weather import RealWeather
 from pocketsam.segmenter import Segmenter
@@ -61,3 +61,12 @@ def test_a_sheet_shows_each_kind_of_weather(data) -> None:
 def test_other_data_than_a_json_is_refused(tmp_path) -> None:
     with pytest.raises(InputError, match="one COCO"):
         RealWeather.open_data([tmp_path / "a.tar"], None)
+
+
+def test_a_box_that_is_none_is_one_line(tmp_path) -> None:
+    image = {"id": 1, "file_name": "1.png", "width": SIDE, "height": SIDE}
+    annotation = {"id": 7, "image_id": 1, "category_id": 1, "bbox": [8, 8, 32]}
+    document = {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "car"}]}
+    (tmp_path / "instances.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match="annotation 7 has no bbox of four numbers"):
+        RealWeather.open_data([tmp_path / "instances.json"], None)

@@ -24,12 +24,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "detection": {"channels": 16, "depth": 1, "objects": 4},
     "semantic": {"channels": 32, "queries": 4, "layers": 2},
 }
-VARIED = {"zoom_out": 0.3, "min_crop": 0.6, "blur": 0.3, "jpeg": 0.3}
+VARIED = {"min_crop": 0.6, "blur": 0.3, "jpeg": 0.3}
 
 
 def asked(folder: Path, method: str, out: str = "run", **changes: object) -> Recipe:
     data = class_tar(folder) if method == "classification" else coco_set(folder)
-    values = {"model": "patches", "train": [str(data)], "augmentation": VARIED} | SMALL[method] | changes
+    varied = VARIED if method == "classification" else VARIED | {"zoom_out": 0.3}
+    values = {"model": "patches", "train": [str(data)], "augmentation": varied} | SMALL[method] | changes
     return recipe(folder, method, out, **values)
 
 

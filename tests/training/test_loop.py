@@ -258,6 +258,7 @@ def test_the_learning_rate_warms_up_and_comes_down() -> None:
         ("out=$NOT_SET_ANYWHERE", "environment variable"),
         ("steps", "KEY=VALUE"),
         ("steps=[1", "no YAML"),
+        ("licence=2024-02-30", "no YAML"),
         ("clicks=[]", "clicks"),
         ("clicks=[0]", "clicks"),
     ],

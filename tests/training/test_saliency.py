@@ -57,7 +57,15 @@ def saliency(folder: Path, model: Path, shard: Path, **changes: object) -> Recip
     return recipe(
         folder,
         "saliency",
-        **{"encoder": str(model), "train": [str(shard)], "sources": ["salient"], "width": 12} | changes,
+        **{
+            "image_size": None,
+            "augmentation": None,
+            "encoder": str(model),
+            "train": [str(shard)],
+            "sources": ["salient"],
+            "width": 12,
+        }
+        | changes,
     )
 
 

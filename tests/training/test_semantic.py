@@ -9,9 +9,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from torch.nn import functional as F
 
 from pocketsam.data.categories import IGNORED, CategorySet
+from pocketsam.errors import DataError
 from pocketsam.evaluation.job import Run, evaluate
 from pocketsam.evaluation.protocols.semantic import Semantic as Protocol
 from pocketsam.evaluation.protocols.semantic import class_ious, confusion
@@ -132,3 +134,24 @@ def test_an_unaugmented_sample_is_the_photo(tmp_path: Path) -> None:
         for mask, category in zip(sample.masks(), sample.categories, strict=True):
             assert (item["classes"].numpy()[mask] == category).all()
         assert (item["classes"].numpy()[~sample.masks().any(0)] == 0).all()
+
+
+def test_an_image_without_a_label_teaches_that_there_is_nothing() -> None:
+    present, masks, labelled = regions_of(torch.full((8, 8), IGNORED, dtype=torch.uint8))
+    assert present.shape == (0,) and masks.shape == (0, 2, 2) and not labelled.any()
+    found = Regions(torch.zeros(3, 4), torch.zeros(3, 2, 2))
+    losses = region_losses(found, present, masks, labelled)
+    assert losses[0] > 0 and losses[1:].tolist() == [0, 0]
+
+
+def test_data_without_classes_are_refused(tmp_path: Path) -> None:
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 8}],
+        "annotations": [],
+        "categories": [],
+    }
+    (tmp_path / "empty.json").write_text(json.dumps(document))
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "images" / "a.png")
+    with pytest.raises(DataError, match="have no classes"):
+        SemanticSamples(CategorySet([tmp_path / "empty.json"]), 0, Framing(64, "squash", Augmentation()))

@@ -70,8 +70,11 @@ class LabelMaps:
         for name, read in (("classes.txt", _plain_names), ("objectInfo150.txt", _ade_names)):
             path = self.folder / name
             if path.is_file():
-                names = read(path.read_text("utf-8").splitlines())
-                return [{"id": i, "name": one} for i, one in enumerate(names, start=1)]
+                try:
+                    names = read(path.read_text("utf-8").splitlines())
+                except (OSError, UnicodeDecodeError) as error:
+                    raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+                return [{"id": i, "name": one} for i, one in enumerate(names, start=1) if one]
         raise DataError(
             f"{self.folder}: has no classes.txt, whose line i names the value i of the maps; add it"
         )
@@ -88,7 +91,8 @@ def is_split(folder: Path) -> bool:
 
 
 def _plain_names(lines: list[str]) -> list[str]:
-    return [line.strip() for line in lines if line.strip()]
+    """Of each line; empty for a value without a name."""
+    return [line.strip() for line in lines]
 
 
 def _ade_names(lines: list[str]) -> list[str]:

@@ -176,7 +176,7 @@ def find_device(device: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = device.partition(":")
     available = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (number or "0") not in map(str, range(available[kind])):
+    if (number or "0") not in map(str, range(available.get(kind, 0))):
         raise ModelError(
             f"PyTorch finds no {device} device here; use device='cpu', or the PyTorch built for it"
         )

@@ -146,6 +146,12 @@ def load_published(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return {n: t.float() if t.is_floating_point() else t for n, t in kept.items()}, metadata
 
 
+def config_of(path: Path) -> ModelConfig | None:
+    """The config in a file of ours; None in another. Raises ModelError when it cannot be read."""
+    metadata = load_published(path)[1]
+    return _describe(path, metadata, {}) if METADATA_KEY in metadata else None
+
+
 def mean_weights(paths: Sequence[Path], shares: Sequence[float] | None = None) -> dict[str, Tensor]:
     """The mean of weights that were trained from one start: often better than each (arXiv 2203.05482).
 

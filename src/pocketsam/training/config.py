@@ -7,9 +7,10 @@ checked anywhere. `recipe.py` reads them from YAML.
 import os
 from glob import glob
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from typing_extensions import Self
 
 from pocketsam.models.architectures import ARCHITECTURES
 
@@ -70,6 +71,9 @@ class Stages(Part):
 class Recipe(Part):
     """What every run has. Paths may use ~, * and environment variables."""
 
+    unused: ClassVar[tuple[str, ...]] = ()
+    """Fields that mean nothing to a method, which must have their defaults."""
+
     method: str
     """How the model learns: a task in `tasks/`, which determines the other fields."""
     model: str
@@ -90,7 +94,8 @@ class Recipe(Part):
     licence: str = ""
     """What the weights go out under; stored in every file made of them."""
     init: list[str] = []
-    """A model file to start from, or several: their mean. An encoder of another architecture is left out."""
+    """A model file to start from, or several: their mean. An encoder of another architecture is left out; one of the
+    same keeps the statistics of its batch normalisation, and the new model the settings of the first file."""
     encoder_weights: str | None = None
     """An ImageNet classifier's state dict (EfficientNet-Lite), which the encoder starts from; its batch
     normalisation then keeps the statistics of that training."""
@@ -123,7 +128,7 @@ class Recipe(Part):
     ema: Decay = 0.999
     """How much of the averaged weights a step keeps."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     compile: bool = False
     workers: int = Field(1, ge=0)
@@ -145,6 +150,13 @@ class Recipe(Part):
                 f"{name!r} is no architecture that can be trained; choose one of {', '.join(names)}"
             )
         return name
+
+    @model_validator(mode="after")
+    def _has_nothing_unused(self) -> Self:
+        for name in self.unused:
+            if getattr(self, name) != type(self).model_fields[name].get_default():
+                raise ValueError(f"{self.method} training has no {name}; leave it out")
+        return self
 
     @field_validator("init", mode="before")
     @classmethod
@@ -206,6 +218,15 @@ class MaskRecipe(PromptRecipe):
     pixel: so that a mask ends where the user says that it ends."""
     clicks: list[Annotated[int, Field(gt=0)]] = Field([1, 1, 1, 2, 3], min_length=1)
     """How many clicks the first prompt has (or a box and one fewer), batch by batch; a lone one is the commonest."""
+
+    @model_validator(mode="after")
+    def _takes_masks(self) -> Self:
+        takes_none = ARCHITECTURES[self.model].variant == "efficient_sam" and not isinstance(
+            self, DistillationRecipe
+        )
+        if takes_none and self.lone_corrections:
+            raise ValueError(f"lone_corrections: {self.model} takes no mask input; leave it out")
+        return self
 
 
 class DistillationRecipe(Recipe):

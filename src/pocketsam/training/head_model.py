@@ -21,12 +21,8 @@ def make_head_model(
     The encoder starts as that of `init`, of whatever task: a file of ours or of the family's.
     Raises ModelError where the first weights cannot be used.
     """
-    model = build_head_model(
-        head,
-        recipe.image_size,
-        learns_encoder=learns_encoder,
-        keeps_statistics=recipe.keeps_statistics,
-    )
+    model = build_head_model(head, recipe.image_size, learns_encoder=learns_encoder)
+    model.image_encoder.keeps_statistics = recipe.keeps_statistics
     if recipe.encoder_weights:
         initialise_encoder(model.image_encoder, Path(recipe.encoder_weights))
     if recipe.init:

@@ -19,7 +19,7 @@ def read_recipe(path: Path, changes: list[str] | None = None) -> Recipe:
     """The recipe in a YAML file, with `key=value` changes on top. Raises InputError naming the field at fault."""
     try:
         values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8, or no day of the calendar
         raise InputError(f"{path}: cannot be read as a recipe ({_first_line(error)})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: is no recipe; see recipes/ for examples")
@@ -71,7 +71,7 @@ def _change(text: str) -> tuple[str, Any]:
         raise InputError(f"--set {text}: write KEY=VALUE")
     try:
         return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise InputError(f"--set {text}: {value} is no YAML ({_first_line(error)})") from error
 
 

@@ -82,8 +82,6 @@ class TrainingState:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.recipe, self.step) * group["rate"]
         self.loss.train()
-        if self.recipe.encoder_weights:
-            _freeze_statistics(self.model)
         self._used = torch.zeros(len(list(self.model.parameters())), device=self.fabric.device)
         found = [self._backward(part, last=i + 1 == len(batch)) for i, part in enumerate(batch)]
         if self.is_sharded:
@@ -193,13 +191,6 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     done = min(1.0, (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup))
     left = 1 - done if recipe.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
     return recipe.learning_rate * (recipe.final_fraction + (1 - recipe.final_fraction) * left)
-
-
-def _freeze_statistics(model: nn.Module) -> None:
-    """Batch normalisation keeps the statistics of its pretraining: a few photos a step make poor ones."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
 
 
 def _same_recipe(metadata: dict[str, str], recipe: Recipe, path: Path) -> Recipe:

@@ -9,7 +9,7 @@ from torch import nn
 from pocketsam.config import ModelConfig
 from pocketsam.errors import ModelError
 from pocketsam.models.architectures import ARCHITECTURES
-from pocketsam.models.checkpoints import load_published, load_strictly, mean_weights
+from pocketsam.models.checkpoints import config_of, load_published, load_strictly, mean_weights
 from pocketsam.models.mask_decoder import Attention
 from pocketsam.models.published import rename_classifier
 from pocketsam.models.sam import Sam
@@ -34,12 +34,18 @@ def make_student(
         initialise_attention(sam)
     if recipe.encoder_weights:
         initialise_encoder(sam.image_encoder, Path(recipe.encoder_weights))
+        sam.image_encoder.keeps_statistics = True
+    known = teacher.config if teacher else ARCHITECTURES[recipe.model].config
     if recipe.init:
-        _initialise(sam, [Path(path) for path in recipe.init], encoder_only=decoder_is_frozen)
+        given = _initialise(sam, [Path(path) for path in recipe.init], encoder_only=decoder_is_frozen)
+        sam.image_encoder.keeps_statistics |= any(name.startswith("image_encoder.") for name in given)
+        if teacher is None and given >= sam.state_dict().keys():
+            known = config_of(Path(recipe.init[0])) or known
     if decoder_is_frozen:
         sam.prompt_encoder.requires_grad_(False)
         sam.mask_decoder.requires_grad_(False)
-    return sam, _config(recipe, sam, teacher, decoder_is_frozen)
+    keeps_masks = decoder_is_frozen or (teacher is None and sam.variant == "efficient_sam")
+    return sam, _config(recipe, sam, known, keeps_masks)
 
 
 @torch.no_grad()
@@ -62,8 +68,11 @@ def initialise_encoder(encoder: nn.Module, path: Path) -> None:
     load_strictly(encoder, neck | tensors, path)
 
 
-def _initialise(sam: Sam, paths: list[Path], encoder_only: bool) -> None:
-    """Start from the mean of the weights in the files; an encoder of another architecture is left out."""
+def _initialise(sam: Sam, paths: list[Path], encoder_only: bool) -> set[str]:
+    """Start from the mean of the weights in the files; an encoder of another architecture is left out.
+
+    Returns the names of the tensors that start so.
+    """
     tensors = mean_weights(paths)
     own = sam.state_dict()
     same_encoder = all(n in own and own[n].shape == t.shape for n, t in tensors.items())
@@ -77,17 +86,16 @@ def _initialise(sam: Sam, paths: list[Path], encoder_only: bool) -> None:
             f"{paths[0]}: is of another encoder, and holds nothing else to start from; change model or init"
         )
     load_strictly(sam, own | chosen, paths[0])
+    return set(chosen)
 
 
-def _config(recipe: Recipe, sam: Sam, teacher: Teacher | None, decoder_is_frozen: bool) -> ModelConfig:
-    """A student sees photos as its teacher does, but for the size.
+def _config(recipe: Recipe, sam: Sam, config: ModelConfig, keeps_masks: bool) -> ModelConfig:
+    """A student sees photos, and is used, as the model of `config` is: its teacher, or what it starts from.
 
     With a decoder that learns, mask 0 is valid for every prompt and any of the four masks for a single click;
     EfficientSAM's users are given masks 1 to 3 for every prompt, so its network learns these.
     """
-    config = teacher.config if teacher else ARCHITECTURES[recipe.model].config
-    of_efficient_sam = teacher is None and sam.variant == "efficient_sam"
-    if not (decoder_is_frozen or of_efficient_sam):
+    if not keeps_masks:
         config = replace(config, click_masks=(0, 1, 2, 3), prompt_masks=(0,), correction_masks=(0, 1, 2, 3))
     return replace(
         config,

@@ -12,6 +12,7 @@ from pocketsam.models.layers import Normalise
 from pocketsam.training.loop import train
 from pocketsam.training.losses.adversarial import Adversarial
 from pocketsam.training.losses.supervised import Supervised
+from pocketsam.training.samples.stream import SEEDS
 from shards import blocks, write_shard
 from transfer import recipe
 
@@ -43,7 +44,9 @@ def test_the_loss_of_the_changed_photos_is_higher(loss: Supervised, batch: dict[
     assert adversarial(batch, 0)["loss"].item() > before
 
 
-@pytest.mark.parametrize(("share", "changed"), [(1.0, [True, True]), (0.5, [True, False])])
+@pytest.mark.parametrize(
+    ("share", "changed"), [(1.0, [True, True]), (0.5, [True, False]), (0.25, [True, False])]
+)
 def test_changes_stay_within_epsilon_and_are_of_a_share_of_the_photos(
     loss: Supervised, batch: dict[str, Tensor], share: float, changed: list[bool]
 ) -> None:
@@ -74,3 +77,12 @@ def test_a_recipe_trains_by_it_and_goes_on_where_it_stopped(tmp_path: Path) -> N
     whole, resumed = (load_file(tmp_path / out / "state.safetensors") for out in ("whole", "stopped"))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.7])
+def test_the_share_is_the_same_however_a_batch_is_divided(loss: Supervised, share: float) -> None:
+    adversarial = Adversarial(loss, epsilon=2, step_size=1, steps=1, share=share)
+    seeds = 3 * SEEDS + torch.arange(100)
+    together = adversarial._is_changed(seeds)
+    assert int(together.sum()) == round(100 * share)
+    assert torch.equal(torch.cat([adversarial._is_changed(one) for one in seeds.split(1)]), together)

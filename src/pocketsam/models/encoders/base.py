@@ -17,11 +17,14 @@ class ImageEncoder(nn.Module, ABC):
     embedding_channels: C; SAM's 256 and, with finer maps beside them, more.
     image_size: the only S that it takes; None for an encoder that takes any.
     kept_in_float: the modules that INT8 files compute in float, because rounding them costs much and saves little.
+    keeps_statistics: in training mode, too, batch normalisation uses the statistics of an earlier training, as a few
+    photos a step make poor ones.
     """
 
     embedding_channels: int = 256
     image_size: int | None = None
     kept_in_float: tuple[str, ...] = ()
+    keeps_statistics: bool = False
     neck: nn.Module
 
     @classmethod
@@ -38,6 +41,15 @@ class ImageEncoder(nn.Module, ABC):
     @abstractmethod
     def like(cls, shapes: Shapes) -> "ImageEncoder":
         """The encoder whose state dict has these shapes. Raises KeyError where too few are given to tell."""
+
+    def train(self, mode: bool = True) -> "ImageEncoder":
+        """See `nn.Module.train`."""
+        super().train(mode)
+        if self.keeps_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     @abstractmethod
     def forward_features(self, x: Tensor) -> list[Tensor]:

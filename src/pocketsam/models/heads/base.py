@@ -42,31 +42,19 @@ class KeepMaps(nn.Module):
 class HeadModel(nn.Module):
     """Normalised pixels (B, 3, S, S) -> what the head gives.
 
-    The encoder has no neck. learns_encoder: otherwise it is frozen, as in a linear probe. keeps_statistics: its
-    batch normalisation keeps the statistics of an earlier training: a few photos a step make poor ones.
+    The encoder has no neck. learns_encoder: otherwise it is frozen, as in a linear probe.
     """
 
-    def __init__(
-        self,
-        image_encoder: ImageEncoder,
-        head: nn.Module,
-        learns_encoder: bool = True,
-        keeps_statistics: bool = False,
-    ) -> None:
+    def __init__(self, image_encoder: ImageEncoder, head: nn.Module, learns_encoder: bool = True) -> None:
         super().__init__()
-        self.image_encoder, self.head = image_encoder, head
-        self.learns_encoder, self.keeps_statistics = learns_encoder, keeps_statistics
+        self.image_encoder, self.head, self.learns_encoder = image_encoder, head, learns_encoder
         image_encoder.requires_grad_(learns_encoder)
 
     def train(self, mode: bool = True) -> "HeadModel":
-        """See `nn.Module.train`; an encoder that is frozen, and statistics that are kept, stay as they are."""
+        """See `nn.Module.train`; an encoder that is frozen stays as it is."""
         super().train(mode)
         if not self.learns_encoder:
             self.image_encoder.eval()
-        if self.keeps_statistics:
-            for module in self.image_encoder.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
         return self
 
     def maps(self, pixels: Tensor) -> list[Tensor]:

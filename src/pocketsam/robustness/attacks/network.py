@@ -50,9 +50,10 @@ class WhiteBox:
         """
         geometry = Geometry.of(self.config, *pixels.shape[:2])
         points, labels = prompts.tokens(geometry, self.config.pad_points_to)
-        embedding = self.sam.encode(self.preprocess(pixels))
-        tokens = (torch.from_numpy(values)[None].to(pixels.device) for values in (points, labels))
-        logits, _ = self.sam.decode(embedding, *tokens)
+        weight = next(self.sam.parameters())  # what leaves the network comes back to the device of the pixels
+        embedding = self.sam.encode(self.preprocess(pixels).to(weight.device, weight.dtype))
+        tokens = (torch.from_numpy(values)[None].to(weight.device) for values in (points, labels))
+        logits = self.sam.decode(embedding, *tokens)[0].to(pixels.device, pixels.dtype)
         ambiguous = bool(prompts.ambiguous.all())
         masks = self.config.click_masks if ambiguous else self.config.prompt_masks
         rows, columns = geometry.cells

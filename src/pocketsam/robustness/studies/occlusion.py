@@ -46,7 +46,7 @@ class Occlusion(ChangeStudy):
         candidates = np.flatnonzero(open_to)
         count = round(change.level / 100 * len(candidates))
         covered = np.zeros(PATCHES * PATCHES, np.uint8)
-        covered[random.choice(candidates, count, replace=False)] = 1
+        covered[random.permutation(candidates)[:count]] = 1  # what a level covers, the next one covers, too
         height, width = sample.image.shape[:2]
         grid = covered.reshape(PATCHES, PATCHES)
         mask = cv2.resize(grid, (width, height), interpolation=cv2.INTER_NEAREST) > 0

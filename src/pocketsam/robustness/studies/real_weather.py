@@ -14,7 +14,7 @@ from pycocotools import mask as coco
 
 from pocketsam.data.coco import CocoSet
 from pocketsam.data.sample import Dataset, Sample
-from pocketsam.errors import InputError
+from pocketsam.errors import DataError, InputError
 from pocketsam.evaluation.output import EXAMPLES
 from pocketsam.evaluation.protocol import OpenModel
 from pocketsam.evaluation.results import Means, PhotoResult, Report, Row, group_table, groups, percent
@@ -40,7 +40,12 @@ class BoxSet(CocoSet):
         super().__init__(annotations, photos)
         for annotation in (one for some in self._annotations.values() for one in some):
             if box := annotation.get("bbox"):
-                x, y, width, height = box
+                try:
+                    x, y, width, height = map(float, box)
+                except (TypeError, ValueError) as error:
+                    raise DataError(
+                        f"{annotations}: annotation {annotation.get('id')} has no bbox of four numbers"
+                    ) from error
                 corners = [x, y, x + width, y, x + width, y + height, x, y + height]
                 annotation["segmentation"] = [corners]
 

@@ -8,6 +8,7 @@ each of these steps. The prompts are the same throughout, as they depend on the 
 import torch
 from torch import Tensor, nn
 
+from pocketsam.training.samples.stream import SEEDS
 from pocketsam.training.teacher import Batch
 
 
@@ -18,7 +19,7 @@ class Adversarial(nn.Module):
         loss: on photos as they are, such as `Supervised`.
         epsilon, step_size: in grey levels.
         steps: of PGD, at least 1.
-        share: of the photos of each batch that are changed, from the first one on; the others stay as they are.
+        share: of the photos that are changed, spread evenly over the run; the others stay as they are.
     """
 
     def __init__(self, loss: nn.Module, epsilon: float, step_size: float, steps: int, share: float) -> None:
@@ -38,7 +39,7 @@ class Adversarial(nn.Module):
         Statistics of batch normalisation do not learn from the steps on the way.
         """
         clean = batch["image"].float()
-        chosen = torch.arange(len(clean), device=clean.device) < round(self.share * len(clean))
+        chosen = self._is_changed(batch["seed"]).to(clean.device)
         images, training = clean, self.training
         self.loss.eval()
         for _ in range(self.steps):
@@ -53,3 +54,8 @@ class Adversarial(nn.Module):
             images = images.clamp(0, 255)
         self.loss.train(training)
         return images.detach()
+
+    def _is_changed(self, seeds: Tensor) -> Tensor:
+        """Which photos (B,) are: by their numbers in the run, so that it is the same however a batch is divided."""
+        numbers = seeds % SEEDS
+        return ((numbers + 1) * self.share).floor() > (numbers * self.share).floor()

@@ -46,6 +46,7 @@ def mask_loss(logits: Tensor, target: Tensor, pixel: PixelLoss = "focal") -> Ten
 def click_loss(logits: Tensor, points: Tensor, labels: Tensor, image_size: int) -> Tensor:
     """Cross-entropy at the clicks alone -> (): what BRS (Jang and Kim, CVPR 2019) minimises for each photo, trained.
 
+    The mean over photos of the means over their clicks.
     logits (B, N, h, w); points (B, N, P, 2) in model pixels; labels (B, N, P), of which foreground and background
     count: corners and padding say nothing of the pixel below them.
     """
@@ -55,7 +56,8 @@ def click_loss(logits: Tensor, points: Tensor, labels: Tensor, image_size: int) 
     at = at[:, 0, :, 0].unflatten(0, labels.shape[:2])
     wanted = (labels == FOREGROUND).to(at.dtype)
     each = F.binary_cross_entropy_with_logits(at, wanted, reduction="none")
-    return (each * is_click).sum() / is_click.sum().clamp(min=1)
+    of_photos = (each * is_click).sum((1, 2)) / is_click.sum((1, 2)).clamp(min=1)
+    return of_photos.mean()
 
 
 def mask_iou(logits: Tensor, target: Tensor) -> Tensor:

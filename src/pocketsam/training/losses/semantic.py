@@ -52,7 +52,7 @@ def regions_of(classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     present = present[present != IGNORED].long()
     masks = (classes == present[:, None, None]).float()
     labelled = (classes != IGNORED).float()
-    return present, F.avg_pool2d(masks[None], 4)[0], F.avg_pool2d(labelled[None, None], 4)[0, 0]
+    return present, F.avg_pool2d(masks[:, None], 4)[:, 0], F.avg_pool2d(labelled[None, None], 4)[0, 0]
 
 
 def region_losses(found: Regions, classes: Tensor, masks: Tensor, labelled: Tensor) -> Tensor:

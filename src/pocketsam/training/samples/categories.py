@@ -53,6 +53,8 @@ class SemanticSamples(SampleStream):
 
     def __init__(self, data: CategorySet, seed: int, framing: Framing) -> None:
         super().__init__(seed, len(data))
+        if not data.classes:
+            raise DataError("the data have no classes; list them under `categories`")
         if len(data.classes) > MOST_LABELS:
             raise DataError(
                 f"{len(data.classes)} classes are more than the {MOST_LABELS} that a map can hold"

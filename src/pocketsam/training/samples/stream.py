@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from pocketsam.errors import DataError
 from pocketsam.training.config import Recipe
 
+SEEDS = 1_000_003
+"""The seeds of a run's samples, by their numbers, begin at this multiple of the run's seed."""
 Item: TypeAlias = dict[str, Any]
 """One sample, or a batch of them: what the streams document."""
 
@@ -40,7 +42,7 @@ class SampleStream(Dataset[Item | DataError], ABC):
             arrays = self.make(number, rng)
         except DataError as error:
             return error  # raised by the loop: a worker would bury it under its own traceback
-        return arrays | {"seed": self.seed * 1_000_003 + number}
+        return arrays | {"seed": self.seed * SEEDS + number}
 
     def photo_of(self, number: int) -> int:
         """Epoch after epoch, every photo once, in an order of its own."""

@@ -5,7 +5,8 @@ The recipe is MAE's (arXiv 2111.06377, appendix A.1), which EfficientSAM follows
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from pocketsam.training.config import HeadRecipe
 
@@ -24,6 +25,12 @@ class ClassificationRecipe(HeadRecipe):
     """α of the shares of two blended photos; 0 for none."""
     cutmix: float = Field(0.0, ge=0)
     """α of the shares where a window of one photo is put into another; 0 for none."""
+
+    @model_validator(mode="after")
+    def _is_not_zoomed_out(self) -> Self:
+        if self.augmentation.zoom_out:
+            raise ValueError("augmentation: zoom_out: classification takes crops only; leave it out")
+        return self
 
 
 def build(recipe: ClassificationRecipe) -> "Task":

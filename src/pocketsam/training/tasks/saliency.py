@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class SaliencyRecipe(Recipe):
     """Photos whose masks are their salient objects, in SA-1B's layout."""
 
+    unused = ("augmentation", "encoder_weights", "image_size", "init", "val", "val_photos")
     method: Literal["saliency"]
     encoder: str = "pocket"
     """The model that encodes photos: its name or its folder."""

@@ -19,13 +19,11 @@ if TYPE_CHECKING:
     from pocketsam.training.samples.views import Views
     from pocketsam.training.task import Task
 
-UNUSED = ("augmentation", "draw", "encoder_weights", "init", "val")
-"""Fields of other methods that mean nothing here."""
-
 
 class MaskedRecipe(Recipe):
     """What SAMI and MAE have in common. The defaults are EfficientSAM's."""
 
+    unused = ("augmentation", "draw", "encoder_weights", "init", "val")
     image_size: int = Field(224, multiple_of=EMBEDDING_STRIDE, gt=0)
     """Pixels a side of the model's input."""
     mask_ratio: float = Field(0.75, gt=0, lt=1)
@@ -52,9 +50,6 @@ class MaskedRecipe(Recipe):
     def _can_be_pretrained(self) -> "MaskedRecipe":
         if self.train == DRAWN:
             raise ValueError("pretraining needs photos; give shards or folders to train on")
-        for name in UNUSED:
-            if getattr(self, name) != type(self).model_fields[name].get_default():
-                raise ValueError(f"{self.method} training has no {name}; leave it out")
         if not 0 < self.visible < self.patches:
             raise ValueError(
                 f"mask_ratio: {self.mask_ratio} of {self.patches} patches leaves {self.visible} visible; some patches"

@@ -4,12 +4,16 @@ import atexit
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from pocketsam.cli.app import app
 
 
 def main() -> None:
     """Run a command. Exits with 0, with 2 for errors that the user can correct, with 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # names of files need not be UTF-8
     codes: list[int] = []
     atexit.register(_end_at_once, codes)  # as the first that is registered, it runs last
     try:

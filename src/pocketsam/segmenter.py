@@ -25,6 +25,7 @@ from pocketsam.predict.masks import Masks
 from pocketsam.predict.objects import ObjectPrompt, alike, arguments
 from pocketsam.predict.prompts import Prompts
 from pocketsam.predict.zoom import Window, averaged, in_photo, prompt_in, windows
+from pocketsam.utils.files import as_text
 from pocketsam.utils.rle import RLE
 from pocketsam.zoo import open_engine_of
 
@@ -115,7 +116,7 @@ class Photo:
     ) -> None:
         config = self.config = engine.config
         self.image = image
-        self.name = name
+        self.name = as_text(name)
         self._engine, self._saved, self._batch = engine, saved, batch
         if saved is not None:
             self.geometry = Geometry.of(config, saved.height, saved.width)

@@ -102,7 +102,7 @@ def test_a_place_that_cannot_hold_the_result_is_refused(segmenter, tmp_path: Pat
     for given, output, line in (
         (photos, tmp_path / "one.png", "is one file, but there are 2 photos"),
         (photos[:1], tmp_path / "one.jpg", "needs transparency"),
-        (photos[:1], photos[0], "is the photo itself"),
+        (photos[:1], photos[0], "is also what is read"),
     ):
         with pytest.raises(InputError, match=line):
             list(cut_out_photos(segmenter, head, given, output))

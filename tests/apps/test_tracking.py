@@ -90,3 +90,12 @@ def test_a_lost_object_is_reported_and_found_again_where_it_was(tmp_path: Path) 
     assert [frame.found.tolist() for frame in tracked] == [[True], [False], [True]]
     with pytest.raises(InputError, match="no object found"):
         list(track(Segmenter(engine=Blind()), clip(tmp_path, None, 0), [BOX]))
+
+
+def test_frames_of_several_folders_are_told_apart(pocketsam) -> None:
+    for folder, lefts in (("clip", (0, 6)), ("more", (12,))):
+        Path(folder).mkdir(exist_ok=True)
+        clip(Path(folder), *lefts)
+    assert pocketsam("clip", "more", "--box", "cart=4,6,24,28", "-o", "out")[0] == 0
+    images = json.loads(Path("out/tracks.json").read_text())["images"]
+    assert [one["file_name"] for one in images] == ["clip/000.png", "001.png", "more/000.png"]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from commands import files, run
 from pocketsam.automatic.batch import everything_in_photos
+from pocketsam.engines.base import EngineInfo
 from pocketsam.errors import InputError
 from pocketsam.predict.formats import format_of
 from pocketsam.predict.formats.reading import read_labels
@@ -432,3 +433,20 @@ def test_tar_shards_need_a_folder_for_their_results(pocketsam):
         code, _, error = pocketsam(*words)
         assert code == 2 and "give a folder or URL" in error
     assert "--overlays is for photos" in pocketsam(shard, "-o", "out", "--overlays")[2]
+
+
+def test_a_photo_is_not_replaced_by_its_masks(pocketsam, engine):
+    draw(Path(), a=2)
+    before = Path("a.jpg").read_bytes()
+    code, _, err = pocketsam("a.jpg", *FEW, "-o", "a.jpg")
+    assert (code, err) == (2, "pocketsam: a.jpg: is also what is read; choose another name for the result\n")
+    assert Path("a.jpg").read_bytes() == before
+
+
+def test_a_run_does_not_go_on_in_another_precision(pocketsam, engine, monkeypatch):
+    photos = draw(Path("photos"), a=2, b=1, c=3)
+    interrupted(engine, monkeypatch, pocketsam, photos, *FEW, "-o", "all.json", after=2)
+    other = PerfectEngine()
+    other.info = EngineInfo("test", numerics="bfloat16")
+    with pytest.raises(InputError, match="other settings"):
+        everything_in_photos(Segmenter(engine=other), [photos], "all.json", points_per_side=8)

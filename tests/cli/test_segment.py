@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,67 @@ def test_points_are_clicks_on_one_object(pocketsam, samples, engine):
     assert engine.decoded[0]["labels"].tolist() == [[1, 1, 0, -1]]
     scale = 64 / 534
     np.testing.assert_allclose(engine.decoded[0]["points"][0, 1], [100.5 * 48 / 400, 300 * scale], rtol=1e-3)
+
+
+def test_nothing_that_is_read_is_replaced(pocketsam, samples):
+    prompts = [{"photo": "cap.jpg", "points": [[200, 150]]}]
+    Path("cap.jpg").write_bytes((samples / "cap.jpg").read_bytes())
+    Path("prompts.json").write_text(json.dumps(prompts))
+    Image.new("L", (400, 534), 255).save("mask.png")
+    before = {name: Path(name).read_bytes() for name in files()}
+    for words, output in (
+        (("--prompts", "prompts.json"), "prompts.json"),
+        (("cap.jpg", "--mask", "mask.png"), "mask.png"),
+        (("cap.jpg", "--point", "200,150"), "cap.jpg"),
+    ):
+        code, _, err = pocketsam(*words, "-o", output)
+        assert (code, err) == (
+            2,
+            f"pocketsam: {output}: is also what is read; choose another name for the result\n",
+        )
+    assert {name: Path(name).read_bytes() for name in files()} == before
+
+
+def test_names_that_would_collide_are_refused_before_the_work(pocketsam, samples, engine):
+    Path("photos").mkdir()
+    for suffix in ("png", "bmp"):
+        Image.new("RGB", (64, 64)).save(f"photos/x.{suffix}")
+    code, _, err = pocketsam("photos", "--same-prompts", "--point", "20,20", "-o", "out.yolo.zip")
+    assert code == 2 and "would have the same name; rename one of the photos" in err
+    assert not engine.encoded
+
+
+def test_photos_of_one_name_are_called_by_their_paths_in_the_common_folder(pocketsam, tmp_path):
+    for folder in ("d/a", "d/b"):
+        Path(folder).mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(f"{folder}/x.png")
+    folders = (tmp_path / "d" / "a", tmp_path / "d" / "b")
+    assert pocketsam(*folders, "--same-prompts", "--point", "20,20", "-o", "all.json")[0] == 0
+    document = json.loads(Path("all.json").read_text())
+    assert [one["file_name"] for one in document["images"]] == ["a/x.png", "b/x.png"]
+    assert read_labels(Path("all.json"))[0].count == 2
+
+
+def test_a_name_that_is_not_utf_8_does_not_stop_the_others(tmp_path, samples):
+    photos = [tmp_path / os.fsdecode(name) for name in (b"caf\xe9.jpg", b"d.jpg")]
+    for photo in photos:
+        photo.write_bytes((samples / "cap.jpg").read_bytes())
+    words = [sys.executable, "-m", "pocketsam", "segment", *photos, "--same-prompts", "--point", "200,150"]
+    done = subprocess.run([*words, "-o", tmp_path / "all.json"], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"caf\xe9.jpg: 1 mask" in done.stdout
+    document = json.loads((tmp_path / "all.json").read_text())
+    assert [one["file_name"] for one in document["images"]] == ["caf\ufffd.jpg", "d.jpg"]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+def test_a_photo_that_may_not_be_read_does_not_stop_the_others(pocketsam, samples):
+    for name in ("a.jpg", "b.jpg"):
+        Path(name).write_bytes((samples / "cap.jpg").read_bytes())
+    Path("a.jpg").chmod(0)
+    code, _, err = pocketsam("a.jpg", "b.jpg", "--same-prompts", "--point", "200,150")
+    assert code == 2 and err.count("\n") <= 2 and "Usage" not in err
+    assert Path("b.masks.json").exists()
 
 
 def test_each_box_is_an_object(pocketsam, samples, engine):
@@ -339,7 +401,7 @@ GOOD = ("--point", "20,20")
         (("photo.png", *GOOD, "-o", "x.doc"), "x.doc: the suffix says what to write"),
         (("photo.png", *GOOD, "-o", "text.jpg/x.json"), "text.jpg: cannot be written to"),
         (("photo.png", *GOOD, "-o", "text.jpg/out"), "text.jpg/out: is no folder and cannot become one"),
-        (("photo.png", *GOOD, "-o", "photo.png"), "photo.png: is the photo itself; choose another name"),
+        (("photo.png", *GOOD, "-o", "photo.png"), "photo.png: is also what is read; choose another name"),
         (
             ("photo.png", "small.png", *GOOD, "--same-prompts", "-o", "text.jpg"),
             "text.jpg: is one file, but there are 2 photos",

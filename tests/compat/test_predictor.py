@@ -250,3 +250,22 @@ def test_tensors_need_pytorch(sam, monkeypatch):
         predictor.predict_torch(None, None)
     assert isinstance(predictor.get_image_embedding(), np.ndarray)
     assert predictor.device == "cpu"
+
+
+def test_points_and_masks_of_other_shapes_are_refused(predictor):
+    _, _, logits = predictor.predict(np.array([[32, 24]]), np.array([1]))
+    with pytest.raises(ValueError, match=r"mask_input must be \(1, H, W\)"):
+        predictor.predict(np.array([[32, 24]]), np.array([1]), mask_input=logits[0])
+    with pytest.raises(ValueError, match=r"point_coords must be \(P, 2\)"):
+        predictor.predict(np.array([[[32, 24]]]), np.array([[1]]))
+
+
+def test_a_thread_gets_the_masks_of_its_own_photo_whatever_others_prepare(sam, engine, monkeypatch):
+    ours, theirs = (np.full((1, 256, 4, 4), value, np.float32) for value in (1, 2))
+    engine.prepare = lambda embedding: (embedding.copy(),)
+
+    def set_and_lose_to_another_thread(self, name, value):
+        object.__setattr__(self, name, (theirs, (theirs,)) if name == "_prepared" else value)
+
+    monkeypatch.setattr(type(sam), "__setattr__", set_and_lose_to_another_thread, raising=False)
+    assert sam._prepare(ours)[0].max() == 1

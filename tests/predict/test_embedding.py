@@ -136,7 +136,7 @@ def test_the_same_pixels_in_another_shape_are_another_photo(segmenter, tmp_path)
     "change",
     [
         {"weights": "cd" * 32},
-        {"numerics": "float16"},
+        {"numerics": "w7a8-0123"},
         {"image_size": 128},
         {"resize": "pad"},
         {"resampling": "plain"},
@@ -146,11 +146,16 @@ def test_the_same_pixels_in_another_shape_are_another_photo(segmenter, tmp_path)
 )
 def test_the_embedding_of_another_model_is_refused_with_both_marks(path, change):
     message = refusal(path, replace(MODEL, **change))
-    marks = re.search(r"made by the model small (\w{12}), not by (small|another) (\w{12}); use that", message)
+    marks = re.search(
+        r"made by the model small (\w{12}), not by (small|another) (\w{12})( \(w7a8-0123\))?; use that",
+        message,
+    )
     assert marks and marks[1] != marks[3]
 
 
-@pytest.mark.parametrize("change", [{"name": "renamed"}, {"licence": "MIT"}, {"weights": ""}])
+@pytest.mark.parametrize(
+    "change", [{"name": "renamed"}, {"licence": "MIT"}, {"weights": ""}, {"numerics": "float16"}]
+)
 def test_what_does_not_shape_an_embedding_is_no_other_model(path, change):
     load_embedding(path, replace(MODEL, **change))
 

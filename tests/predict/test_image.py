@@ -217,12 +217,29 @@ def test_masks_are_the_non_zero_or_the_visible_pixels(tmp_path):
         faint.astype(np.uint16),
         np.stack([faint * 0, faint, faint * 0], -1),
         rgba,
+        np.dstack([faint * 255] * 3 + [np.full_like(faint, 255)]),  # opaque
     ):
         path = tmp_path / "mask.png"
         Image.fromarray(pixels).save(path)
         mask = load_mask(path)
         assert mask.dtype == bool
         np.testing.assert_array_equal(mask, expected)
+
+
+def test_masks_with_a_palette_are_what_it_shows(tmp_path):
+    expected = np.array([[True, False], [False, True]])
+    image = Image.fromarray((~expected).astype(np.uint8), "P")
+    image.putpalette([255, 255, 255, 0, 0, 0])  # 0 is white
+    image.save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(load_mask(tmp_path / "mask.png"), expected)
+    Image.fromarray(expected.astype(np.uint8)).convert("LA").save(tmp_path / "opaque.png")
+    np.testing.assert_array_equal(load_mask(tmp_path / "opaque.png"), expected)
+
+
+def test_photos_of_32_bits_are_refused(tmp_path):
+    Image.fromarray(np.full((4, 4), 200, np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match=r"a\.tif: holds int32"):
+        load_image(tmp_path / "a.tif")
 
 
 def test_preprocess_normalises_and_then_pads_with_zeros():

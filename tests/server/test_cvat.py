@@ -12,6 +12,7 @@ from PIL import Image
 
 from pocketsam import Segmenter
 from pocketsam.server import cvat
+from pocketsam.utils.rle import encode
 
 WIDTH, HEIGHT = 400, 534
 CLICK, AWAY = (200.0, 160.0), (20.0, 26.0)
@@ -155,3 +156,14 @@ class _Sample:
     def __init__(self, path):
         self.media = self
         self.load_image = lambda: Image.open(BytesIO(path.read_bytes()))
+
+
+def test_the_outline_is_that_of_the_largest_part_not_of_the_most_jagged(monkeypatch):
+    mask = np.zeros((300, 300), bool)
+    mask[20:220, 20:220] = True
+    mask[240:250:2, 240:245] = mask[240:250, 240:245:2] = True
+    masks = SimpleNamespace(rle=[encode(mask)], binary=mask[None])
+    monkeypatch.setattr(cvat, "_photo", lambda *_: None)
+    monkeypatch.setattr(cvat, "_segment", lambda *_: masks)
+    points = np.array(cvat._answer(None, {"image": "", "pos_points": []})["points"])
+    assert (points.min(), points.max()) == (20, 220)

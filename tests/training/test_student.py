@@ -39,7 +39,7 @@ def test_an_encoder_that_goes_on_keeps_its_statistics_and_a_fresh_one_does_not(t
 
 
 def test_attacks_do_not_change_which_statistics_are_kept(tmp_path: Path) -> None:
-    sam, config = student(tmp_path, saved(tmp_path, "tiny_vit_1m", SAM))
+    sam, _ = student(tmp_path, saved(tmp_path, "tiny_vit_1m", SAM))
     loss = Adversarial(Supervised(sam, nn.Identity(), 1, [1], "focal"), 4, 1, 0, share=1).train()  # type: ignore[arg-type]
     loss.eval()
     loss.loss.train(True)

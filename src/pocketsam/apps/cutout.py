@@ -20,7 +20,7 @@ from pocketsam.predict.masks import Masks
 from pocketsam.predict.photo_files import PhotoOutcome, failure, make_folder, unique_names
 from pocketsam.predict.regions import clean_logits
 from pocketsam.segmenter import Photo, Segmenter
-from pocketsam.utils.files import check_writable, write
+from pocketsam.utils.files import check_not_read, check_writable, write
 
 ENDING = ".cutout.png"
 SMALLEST_CELLS = 64
@@ -122,7 +122,6 @@ def _targets(photos: Sequence[Path], output: Path | None) -> list[Path]:
         raise InputError(f"{output}: is one file, but there are {len(photos)} photos; give a folder")
     if output.suffix.lower() not in (".png", ".webp"):
         raise InputError(f"{output}: a cut-out needs transparency; give a .png or .webp file, or a folder")
-    if output.exists() and photos[0].exists() and output.samefile(photos[0]):
-        raise InputError(f"{output}: is the photo itself; choose another name for the result")
+    check_not_read(output, photos)
     check_writable(output.parent, missing=True)
     return [output]

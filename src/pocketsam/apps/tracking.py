@@ -22,7 +22,7 @@ from pocketsam.predict.formats.pictures import encode_image
 from pocketsam.predict.formats.writing import write_labels
 from pocketsam.predict.masks import Masks
 from pocketsam.predict.objects import ObjectPrompt
-from pocketsam.predict.photo_files import find_photos, make_folder, unique_names
+from pocketsam.predict.photo_files import find_photos, make_folder, names_in_one_file, unique_names
 from pocketsam.predict.regions import deepest_pixel
 from pocketsam.segmenter import Photo, Segmenter
 from pocketsam.utils.boxes import tight_box
@@ -114,11 +114,12 @@ def track_into(
     make_folder(output, len(frames))
     files, labels = [], []
     lost: dict[int, list[str]] = {}
-    for name, frame in zip(unique_names(frames), track(segmenter, frames, objects), strict=True):
+    names = zip(unique_names(frames), names_in_one_file(frames), strict=True)
+    for (name, file_name), frame in zip(names, track(segmenter, frames, objects), strict=True):
         shown = frame.masks[np.flatnonzero(frame.found)]
         files.append(output / f"{name}.overlay.jpg")
         write(files[-1], encode_image(shown.overlay(), ".jpg"))
-        labels.append(replace(labelled(shown), image=None))
+        labels.append(replace(labelled(shown), file_name=file_name, image=None))
         for i in np.flatnonzero(~frame.found).tolist():
             lost.setdefault(i, []).append(frame.path.name)
     write_labels(labels, Classes(), output / "tracks.json")

@@ -19,7 +19,7 @@ from pocketsam.predict.formats import format_of, means_a_file
 from pocketsam.predict.formats.coco import object_of
 from pocketsam.predict.formats.labelled import Classes, LabelledPhoto
 from pocketsam.predict.formats.result import DEFAULT_NAME
-from pocketsam.predict.formats.writing import WRITABLE, write_labels
+from pocketsam.predict.formats.writing import WRITABLE, check_names, write_labels
 from pocketsam.predict.photo_files import (
     PhotoOutcome,
     failure,
@@ -28,6 +28,7 @@ from pocketsam.predict.photo_files import (
     names_in_one_file,
     unique_names,
 )
+from pocketsam.utils.files import check_not_read
 from pocketsam.utils.journal import Journal
 from pocketsam.utils.prefetch import prefetch
 from pocketsam.utils.wording import count
@@ -88,6 +89,9 @@ def everything_in_photos(
     photos, output = find_photos(photos), Path(output)
     single = is_one_file(output, len(photos))
     own = output if single and format_of(output)[0].many == "files" else None
+    if single:
+        check_not_read(output, photos)
+        check_names(names_in_one_file(photos), output)
     folder = output.parent if single else output
     make_folder(folder, len(photos))
     targets = [
@@ -102,6 +106,7 @@ def everything_in_photos(
     all_settings = {
         "journal": JOURNAL,
         "model": asdict(segmenter.engine.config),
+        "numerics": segmenter.engine.info.numerics,
         "options": asdict(Options.of(**options)),
         **(settings or {}),
     }

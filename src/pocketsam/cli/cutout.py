@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def cutout(
-    photos: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", metavar="PHOTO")],
+    photos: Annotated[
+        list[Path], typer.Argument(readable=False, help="Photos, or folders of photos.", metavar="PHOTO")
+    ],
     output: Annotated[Path | None, output_option("A folder, or a .png or .webp file for one photo.")] = None,
     instances: Annotated[bool, typer.Option("--instances", help="Each salient object by itself.")] = False,
     model: Model = "pocket",

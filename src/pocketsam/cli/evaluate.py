@@ -73,7 +73,7 @@ def _command(protocol: "type[Measurement]", group: Protocols) -> Any:
 
     on_photos = issubclass(protocol, EvaluationProtocol)
     scaled = RAY if issubclass(protocol, EvaluationProtocol) and not protocol.is_timed else {}
-    data_argument = typer.Argument(help=DATA, metavar="DATA", hidden=not on_photos)
+    data_argument = typer.Argument(readable=False, help=DATA, metavar="DATA", hidden=not on_photos)
 
     def measure(
         data: Annotated[list[Path] | None, data_argument] = None,

@@ -41,7 +41,7 @@ def everything(
     is_one_file(output, len(paths))  # which says what cannot be one file
     segmenter = open_model(model, running)
     precision = PRECISIONS.get(running.precision, "auto")
-    settings = {"precision": precision, "numerics": segmenter.engine.info.numerics}
+    settings = {"precision": precision}
     resumed = 0
     with Progress("photos", len(paths), resumes=True) as progress:
 

@@ -43,7 +43,7 @@ def begin(open: Callable[[], Opened]) -> Callable[[], Opened]:
 
 def output_option(help: str, metavar: str = "OUT") -> Any:
     """The option for where results go."""
-    return typer.Option("-o", "--output", help=help, metavar=metavar)
+    return typer.Option("-o", "--output", help=help, metavar=metavar, readable=False)
 
 
 def with_options(**declared: type | Mapping[str, Option]) -> Callable[[Command], Command]:
@@ -89,7 +89,7 @@ def _parameter(name: str, one: Option) -> Parameter:
 def _shown(name: str, one: Option) -> Any:
     """How Typer shows and takes the value."""
     if one.argument:
-        return typer.Argument(help=one.help, metavar=one.metavar)
+        return typer.Argument(help=one.help, metavar=one.metavar, readable=False)
     own = [flag_of(name)] if one.default is False else []  # without a --no-… beside it
     return typer.Option(
         *(one.flags or own),
@@ -98,6 +98,7 @@ def _shown(name: str, one: Option) -> Any:
         min=one.minimum,
         max=one.maximum,
         envvar=one.variable,
+        readable=False,  # what cannot be read is one line, and does not stop other photos
     )
 
 

@@ -25,6 +25,7 @@ def segment(
     photos: Annotated[
         list[Path] | None,
         typer.Argument(
+            readable=False,
             help="Photos, folders of photos, tar shards, or URLs of these; with --prompts, the folder of its photos.",
             metavar="PHOTO",
         ),

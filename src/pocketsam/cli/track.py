@@ -13,7 +13,10 @@ from pocketsam.utils.running import Running
 @with_options(args=ObjectArguments, running=Running)
 def track(
     frames: Annotated[
-        list[Path], typer.Argument(help="A folder of frames, or frames in their order.", metavar="FRAMES")
+        list[Path],
+        typer.Argument(
+            readable=False, help="A folder of frames, or frames in their order.", metavar="FRAMES"
+        ),
     ],
     *,
     args: ObjectArguments,

@@ -10,7 +10,8 @@ from pocketsam.utils.install import importing
 
 def train(
     recipe: Annotated[
-        Path, typer.Argument(help="A recipe, such as those in recipes/.", metavar="RECIPE.yaml")
+        Path,
+        typer.Argument(readable=False, help="A recipe, such as those in recipes/.", metavar="RECIPE.yaml"),
     ],
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="Change a field of the recipe.", metavar="KEY=VALUE")

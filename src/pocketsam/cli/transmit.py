@@ -13,7 +13,9 @@ from pocketsam.predict.prompt_arguments import ObjectArguments
 
 @with_options(args=ObjectArguments, settings=TransmissionSettings, channel=Channel)
 def transmit(
-    photo: Annotated[Path, typer.Argument(help="A photo, or a .pssc file to receive.", metavar="PHOTO")],
+    photo: Annotated[
+        Path, typer.Argument(readable=False, help="A photo, or a .pssc file to receive.", metavar="PHOTO")
+    ],
     *,
     args: ObjectArguments,
     settings: TransmissionSettings,

@@ -63,7 +63,7 @@ def _build(checkpoint: str | Path | None, *architectures: str, any_architecture:
     source, config = locate(checkpoint)
     if config is not None:  # known without opening it
         check_architecture(source, config, expected)
-    named = str(checkpoint) != str(source)
+    named = Path(checkpoint) != source
     if named or source.is_dir() or not installed("torch") or not sees_as_sam(config or SAM):
         return EngineModel(source, config, expected)
     from pocketsam.models.checkpoints import load_model

@@ -168,9 +168,10 @@ class EngineModel:
 
     def _prepare(self, embedding: Array) -> PreparedImage:
         """What the engine prepares once of an embedding, however it was set."""
-        if self._prepared is None or not np.array_equal(self._prepared[0], embedding):
-            self._prepared = embedding.copy(), self.engine.prepare(embedding)
-        return self._prepared[1]
+        known = self._prepared  # which another thread may replace at any moment
+        if known is None or not np.array_equal(known[0], embedding):
+            known = self._prepared = embedding.copy(), self.engine.prepare(embedding)
+        return known[1]
 
 
 def check_architecture(source: Path, config: ModelConfig, expected: tuple[str, ...]) -> None:

@@ -111,8 +111,8 @@ class SamPredictor:
         unambiguous prompts or, where it has none (TinySAM, EfficientSAM), the most confident of the three.
         Returns masks (C, H, W) bool, or float32 logits with return_logits; predicted IoU (C,); and low-resolution
         logits (C, S/4, S/4), which is 256 × 256 for SAM.
-        Raises RuntimeError before a photo is set, and for several boxes; InputError when the prompts do not fit
-        together or the model.
+        Raises RuntimeError before a photo is set, and for several boxes; ValueError for points and masks of other
+        shapes; InputError when the prompts do not fit together or the model.
         """
         self._check_set("before masks are predicted")
         coords = labels = boxes = logits = None
@@ -120,6 +120,8 @@ class SamPredictor:
             assert point_labels is not None, (
                 "point_coords need their point_labels: 1 on the object, 0 not on it"
             )
+            if np.ndim(point_coords) != 2:
+                raise ValueError(f"point_coords must be (P, 2), not {np.shape(point_coords)}")
             coords = self.transform.apply_coords(np.asarray(point_coords), self.original_size)
             coords = np.asarray(coords, np.float32).reshape(1, -1, 2)
             labels = np.asarray(point_labels).astype(np.int32).reshape(1, -1)
@@ -129,6 +131,10 @@ class SamPredictor:
                 raise RuntimeError(f"box holds {len(boxes)} boxes; predict_torch takes several")
         if mask_input is not None:
             logits = to_array(mask_input)[None]
+            if logits.ndim != 4:
+                raise ValueError(
+                    f"mask_input must be (1, H, W), such as logits[i : i + 1], not {logits.shape[1:]}"
+                )
         if find_torch() is None:
             low_res, iou = self.model.decode(self.features, coords, labels, boxes, logits, multimask_output)
             masks = self.model.enlarge(low_res, self.original_size, return_logits)

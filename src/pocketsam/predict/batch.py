@@ -13,7 +13,7 @@ import numpy as np
 from pocketsam.errors import InputError
 from pocketsam.predict.formats import format_of, means_a_file
 from pocketsam.predict.formats.labelled import Classes, LabelledPhoto, labelled
-from pocketsam.predict.formats.writing import write_labels
+from pocketsam.predict.formats.writing import check_names, write_labels
 from pocketsam.predict.geometry import Geometry
 from pocketsam.predict.image import load_mask
 from pocketsam.predict.masks import Masks
@@ -29,7 +29,7 @@ from pocketsam.predict.photo_files import (
 from pocketsam.predict.prompt_arguments import PromptArguments
 from pocketsam.predict.prompt_files import read_prompts
 from pocketsam.predict.result_arguments import ResultArguments
-from pocketsam.utils.files import check_writable
+from pocketsam.utils.files import check_not_read, check_writable
 from pocketsam.utils.wording import count
 
 
@@ -118,7 +118,7 @@ def plan(
             f"there are {len(photos)} photos, but --point, --box and --mask are of one; give --prompts FILE with the"
             " prompts of each, or --same-prompts to use the same pixels on all of them"
         )
-    files = _plan_outputs(photos, output)
+    files = _plan_outputs(photos, output, mask)
     of_each = objects or [ObjectPrompt()]
     return [Job(photo, of_each, mask, of_one) for photo, of_one in zip(photos, files, strict=True)]
 
@@ -133,7 +133,9 @@ def _jobs_of_file(prompts: Path, given: Sequence[Path], output: Path | None) -> 
     photos = [folder / name for name in by_name]
     return [
         Job(photo, objects, None, files)
-        for photo, objects, files in zip(photos, by_name.values(), _plan_outputs(photos, output), strict=True)
+        for photo, objects, files in zip(
+            photos, by_name.values(), _plan_outputs(photos, output, prompts), strict=True
+        )
     ]
 
 
@@ -214,16 +216,21 @@ def summary(outcomes: Sequence[Outcome], output: Path | None) -> list[str]:
     return [f"{output}: {count(masks, 'mask')} in {count(len(outcomes), 'photo')}"]
 
 
-def _plan_outputs(photos: Sequence[Path], output: Path | None) -> list[list[Path]]:
-    """The files to write for each photo. Raises InputError when there is no place for them."""
+def _plan_outputs(photos: Sequence[Path], output: Path | None, *prompts: Path | None) -> list[list[Path]]:
+    """The files to write for each photo. prompts: files that are read, too.
+
+    Raises InputError where they cannot be written, would have the same name, or would replace what is read.
+    """
+    read = [*photos, *filter(None, prompts)]
     if len(photos) == 1 and output is not None and output.suffix and not output.is_dir():
         format_of(output)
         check_writable(output.parent, missing=True)
-        if output.exists() and photos[0].exists() and output.samefile(photos[0]):
-            raise InputError(f"{output}: is the photo itself; choose another name for the result")
+        check_not_read(output, read)
         return [[output]]
     if output is not None and is_shared(output, len(photos)):
         check_writable(output.parent, missing=True)
+        check_not_read(output, read)
+        check_names(names_in_one_file(photos), output)
         return [[] for _ in photos]
     if output is not None and not output.is_dir() and means_a_file(output):
         raise InputError(f"{output}: is one file, but there are {len(photos)} photos; give a folder")

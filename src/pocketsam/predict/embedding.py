@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketsam.config import LARGEST_CHANNELS, LARGEST_SIZE, ModelConfig
+from pocketsam.config import FLOATS, LARGEST_CHANNELS, LARGEST_SIZE, ModelConfig
 from pocketsam.errors import InputError
 from pocketsam.predict.image import MAX_PIXELS
 from pocketsam.utils.files import write
@@ -21,8 +21,8 @@ from pocketsam.utils.files import write
 LARGEST = 2 * LARGEST_CHANNELS * (LARGEST_SIZE // 16) ** 2 + 4096
 """Bytes of the embedding of the largest model, and of its header."""
 
-SHAPED_BY = ("numerics", "image_size", "resize", "resampling", "mean", "std")
-"""The fields of a config that, beside the weights, an embedding depends on."""
+SHAPED_BY = ("image_size", "resize", "resampling", "mean", "std")
+"""The fields of a config that, beside the weights and whether they are quantised, an embedding depends on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,11 +124,17 @@ def _check_values(path: Path, values: NDArray[np.float32], model: ModelConfig) -
 
 
 def _same_model(a: ModelConfig, b: ModelConfig) -> bool:
-    """Whether two models make the same embeddings; without a digest of its weights a model is known by its name."""
+    """Whether two models make the same embeddings; without a digest of its weights a model is known by its name.
+
+    The same but for rounding: files in float16 and float32 are of one model, but a quantised one is another.
+    """
+    if a.numerics != b.numerics and not {a.numerics, b.numerics} <= set(FLOATS):
+        return False
     known_by = "weights" if a.weights and b.weights else "name"
     return all(getattr(a, field) == getattr(b, field) for field in (known_by, *SHAPED_BY))
 
 
 def _mark(model: ModelConfig) -> str:
-    """A model's name and a short mark of all that is known of it."""
-    return f"{model.name} {hashlib.sha256(model.to_json().encode()).hexdigest()[:12]}"
+    """A model's name, a short mark of all that is known of it and, of a quantised one, its numerics."""
+    numerics = "" if model.numerics in FLOATS else f" ({model.numerics})"
+    return f"{model.name} {hashlib.sha256(model.to_json().encode()).hexdigest()[:12]}{numerics}"

@@ -50,6 +50,9 @@ _UPRIGHT = {
 }
 
 
+_WITH_ALPHA_OR_PALETTE = ("LA", "La", "P", "PA", "RGBA", "RGBa")
+
+
 def load_image(source: Source) -> NDArray[np.uint8]:
     """The photo as uint8 (H, W, 3) RGB, upright.
 
@@ -66,16 +69,17 @@ def load_image(source: Source) -> NDArray[np.uint8]:
 
 
 def load_mask(path: str | Path) -> NDArray[np.bool_]:
-    """An image file as a mask (H, W) bool: its non-zero pixels or, if it has transparency, its visible ones.
+    """An image file as a mask (H, W) bool: its visible pixels, if some are transparent, or else those not black.
 
     Raises InputError as `load_image` does.
     """
     name = str(path)
     with _decoding(name):
         image = _upright(_open(path, name))
+        values = np.asarray(image.convert("RGB") if image.mode in _WITH_ALPHA_OR_PALETTE else image)
         if image.has_transparency_data:
-            image = image.convert("RGBA").getchannel("A")
-        values = np.asarray(image)
+            alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+            values = values if alpha.all() else alpha
     return np.asarray(values > 0 if values.ndim == 2 else (values > 0).any(axis=-1))
 
 
@@ -190,6 +194,8 @@ def _from_pil(image: Image.Image) -> NDArray[Any]:
     image = _upright(image)
     if image.mode == "F":
         return np.asarray(image)
+    if image.mode == "I" and image.format == "TIFF":
+        return np.asarray(image)  # 32 bits, whose range nobody knows
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip to 8 instead of scaling them
         return np.asarray(image).clip(0, 65535).astype(np.uint16)
     if image.has_transparency_data:

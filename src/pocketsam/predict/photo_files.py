@@ -1,5 +1,6 @@
 """Work on many photos: finding them, naming their results, and saying what became of each."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from pocketsam.errors import InputError
 from pocketsam.predict.image import PHOTO_ENDINGS
-from pocketsam.utils.files import check_writable
+from pocketsam.utils.files import as_text, check_writable
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,19 @@ def unique_names(photos: Sequence[Path]) -> list[str]:
 
 
 def names_in_one_file(photos: Sequence[Path]) -> list[str]:
-    """What to call each photo in a file of all of them: its name or, where several share it, its path."""
+    """What to call each photo in a file of all of them: its name or, where several share it, its path.
+
+    The path is that within the folder that holds all photos.
+    """
     shared = Counter(photo.name for photo in photos)
-    return [photo.name if shared[photo.name] == 1 else photo.as_posix() for photo in photos]
+    if max(shared.values(), default=1) == 1:
+        return [as_text(photo.name) for photo in photos]
+    paths = [Path(os.path.abspath(photo)) for photo in photos]
+    folder = os.path.commonpath([path.parent for path in paths])
+    return [
+        as_text(path.name if shared[path.name] == 1 else path.relative_to(folder).as_posix())
+        for path in paths
+    ]
 
 
 def make_folder(folder: Path, photos: int) -> None:

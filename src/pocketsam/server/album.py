@@ -21,6 +21,7 @@ from pocketsam.predict.image import load_image
 from pocketsam.predict.photo_files import find_photos, unique_names
 from pocketsam.segmenter import Photo
 from pocketsam.server.limits import Limits, RequestError
+from pocketsam.utils.files import as_text
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Album:
                 raise InputError(f"{path}: there is no such file")
         named = zip(paths, unique_names(paths), strict=True)
         entries = [
-            Entry(_digest(os.fsencode(path.resolve())), _shown(path.name), stem, path) for path, stem in named
+            Entry(_digest(os.fsencode(path.resolve())), as_text(path.name), stem, path)
+            for path, stem in named
         ]
         self._named = {entry.id: entry for entry in entries}
         self._uploads: OrderedDict[str, Entry] = OrderedDict()
@@ -170,11 +172,6 @@ def _file_name(name: str) -> str:
     last = re.split(r"[/\\]", name)[-1]
     kept = re.sub(r"[^\w. ()+-]", "_", last).strip(". ")
     return kept[-80:].lstrip(". ") or "photo"
-
-
-def _shown(name: str) -> str:
-    """A file's name as text; its bytes need not be UTF-8."""
-    return os.fsencode(name).decode(errors="replace")
 
 
 def _digest(content: bytes) -> str:

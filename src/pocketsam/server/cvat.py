@@ -15,6 +15,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -87,10 +88,11 @@ def _answer(worker: Any, request: dict[str, Any]) -> dict[str, Any]:
     photo = _photo(worker, request["image"])
     box = request.get("obj_bbox") or None
     masks = _segment(photo, request["pos_points"], request.get("neg_points") or [], box)
-    outlines = sorted(parts_without_holes(masks.rle[0]), key=len)
+    outlines = parts_without_holes(masks.rle[0])
+    largest = max(outlines, key=lambda outline: cv2.contourArea(outline.astype(np.float32)), default=None)
     return {
         "mask": masks.binary[0].astype(int).tolist(),
-        "points": outlines[-1].tolist() if outlines else [],
+        "points": [] if largest is None else largest.tolist(),
     }
 
 

@@ -40,6 +40,17 @@ def check_writable(folder: Path, missing: bool = False) -> None:
         raise InputError(f"{folder}: cannot be written to; give a folder that exists and is yours")
 
 
+def check_not_read(output: Path, read: Iterable[Path]) -> None:
+    """InputError where the result would replace a file that is read for it."""
+    if output.exists() and any(one.exists() and output.samefile(one) for one in read):
+        raise InputError(f"{output}: is also what is read; choose another name for the result")
+
+
+def as_text(name: str | Path) -> str:
+    """A file's name as text; its bytes need not be UTF-8."""
+    return os.fsencode(name).decode(errors="replace")
+
+
 def relative_path(name: str) -> str:
     """A file's name as a path within a folder, with slashes, whichever system it was written on.
 

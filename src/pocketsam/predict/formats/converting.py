@@ -11,7 +11,7 @@ from pocketsam.predict.formats.photos import Photos
 from pocketsam.predict.formats.reading import READABLE, photos_of, read_labels
 from pocketsam.predict.formats.writing import WRITABLE, choose_format, write_labels
 from pocketsam.predict.image import load_image
-from pocketsam.utils.files import check_writable
+from pocketsam.utils.files import check_not_read, check_writable
 from pocketsam.utils.wording import count
 
 
@@ -77,8 +77,7 @@ def convert_labels(
     check_writable(target.parent, missing=True)
     given = format_named(source_format, READABLE) if source_format else None
     labels, found = read_labels(source, given, photos)
-    if target.exists() and source.samefile(target):
-        raise InputError(f"{target}: is also what is read; choose another place for the result")
+    check_not_read(target, [source])
     pictures = photos_of(source, photos)
     done, objects = 0, 0
     left_out: list[str] = []

@@ -1,12 +1,13 @@
 """Labels of many photos to files: a file for each photo, one file, or a folder in the format's own layout."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pocketsam.errors import InputError
 from pocketsam.predict.formats import FORMATS, Format, format_of, means_a_file, save
 from pocketsam.predict.formats.archive import zipped
-from pocketsam.predict.formats.labelled import Classes, stem_of
+from pocketsam.predict.formats.labelled import Classes, LabelledPhoto, stem_of
 from pocketsam.predict.formats.result import Result
 from pocketsam.utils.files import write, write_stream
 
@@ -55,6 +56,12 @@ def write_labels(
     return [
         file for photo in _unlike(photos, path) for file in save(photo, path / f"{stem_of(photo)}{suffix}")
     ]
+
+
+def check_names(names: Iterable[str], path: Path) -> None:
+    """Before the work: InputError where the files that `write_labels` makes of two photos would have one name."""
+    if choose_format(path, None)[0].many == "folder":
+        deque(_unlike((LabelledPhoto(name, (1, 1)) for name in names), path), maxlen=0)
 
 
 def _unlike(photos: Iterable[Result], path: Path) -> Iterator[Result]:

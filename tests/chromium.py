@@ -66,6 +66,13 @@ class Page:
     def kept(self):
         return int(self.page.locator("#kept").inner_text().split()[1])
 
+    def names(self):
+        """The names of the objects that are saved."""
+        [file] = self.saved.glob("*.masks.json")
+        document = json.loads(file.read_bytes())
+        names = {one["id"]: one["name"] for one in document["categories"]}
+        return [names[one["category_id"]] for one in document["annotations"]]
+
     def annotations(self):
         files = list(self.saved.glob("*.masks.json"))
         return json.loads(files[0].read_bytes())["annotations"] if files else []

@@ -11,9 +11,11 @@ from pocketsam.cli.app import app
 
 def main() -> None:
     """Run a command. Exits with 0, with 2 for errors that the user can correct, with 130 for Ctrl-C."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")  # names of files need not be UTF-8
+    if isinstance(
+        sys.stdout, TextIOWrapper
+    ):  # names of files need not be UTF-8, nor of the output's encoding
+        utf_8 = sys.stdout.encoding.lower() == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf_8 else "backslashreplace")
     codes: list[int] = []
     atexit.register(_end_at_once, codes)  # as the first that is registered, it runs last
     try:
@@ -29,8 +31,8 @@ def _end_at_once(codes: Sequence[int]) -> None:
     codes: the exit code; none where an error ends the process.
     """
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
     except (OSError, ValueError):
         return  # the interpreter says so at its end
     for code in codes:

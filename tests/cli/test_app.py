@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,3 +61,17 @@ def test_a_full_disk_is_not_silent():
     with open("/dev/full", "w") as full:
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode != 0 and "No space left" in done.stderr
+
+
+def test_an_error_about_a_name_that_the_output_cannot_show_is_still_a_line():
+    words = [sys.executable, "-m", "pocketsam", "cutout", "\u03b5.jpg"]
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("pocketsam: \\u03b5.jpg") and done.stderr.count("\n") == 1
+
+
+def test_output_may_be_closed():
+    command = f"{sys.executable} -m pocketsam --version >&-"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+    assert "Exception ignored" not in done.stderr

@@ -16,6 +16,7 @@ from pocketsam.predict.formats.converting import convert_labels
 from pocketsam.predict.formats.labelled import LabelledPhoto
 from pocketsam.predict.formats.reading import read_labels
 from pocketsam.predict.formats.voc import palette
+from pocketsam.predict.formats.yaml import read_names
 from pocketsam.utils.rle import decode, encode
 
 SIZE = (20, 30)
@@ -160,6 +161,7 @@ def test_damaged_brush_strokes_are_refused(values):
         "names: {0: cap, 1: 'a, b', 2: 'c: d'}",
         "names: ['cap', 'a, b', 'c: d']  # of [the] set",
         "names: {0: cap, 1: 'a, b', 2: 'c: d'} # three\nnc: 3",
+        "names: [\n  'cap',\n  'a, b',\n  'c: d'\n]\nnc: 3",
     ],
 )
 def test_yolo_names_come_in_every_form(tmp_path, photos, names):
@@ -311,3 +313,10 @@ def test_a_photo_of_another_size_than_its_labels_is_one_line(tmp_path, target):
     Image.new("L", (15, 10)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match=r"a\.png: is 15 × 10 pixels, but 30 × 20 in its labels"):
         convert_labels(tmp_path / "a.json", tmp_path / target)
+
+
+def test_a_long_list_of_names_takes_no_time_and_words_may_have_apostrophes() -> None:
+    names = [f"c{i}" for i in range(80)]
+    assert list(read_names(f"names: [{', '.join(map(repr, names))}").values()) == names
+    text = r"""names: [dog's, 'it''s [1]', "a \"]\" b"] # ]"""
+    assert read_names(text) == {0: "dog's", 1: "it's [1]", 2: 'a "]" b'}

@@ -422,3 +422,13 @@ def test_the_page_and_its_files_are_served(client):
 def test_a_mask_decodes_to_the_area_it_says(client, cap):
     mask = masks(client, cap, CLICK)[0]
     assert decode(mask["rle"]).sum() == mask["area"]
+
+
+def test_a_photo_that_is_replaced_is_another_from_then_on(client, cap, folder, samples):
+    put(client, cap, saved_object(client, cap))
+    tag = client.get(f"{cap}/image").headers["etag"]
+    Image.open(samples / "cap.jpg").rotate(180).save(folder / "cap.jpg")
+    picture = client.get(f"{cap}/image", headers={"if-none-match": tag})
+    assert picture.status_code == 200 and picture.headers["etag"] != tag
+    refused(client.get(f"{cap}/annotations"), 409, "another photo")
+    refused(client.get("/api/export", params={"suffix": ".json"}), 409, "another photo")

@@ -31,6 +31,77 @@ def test_two_who_annotate_one_photo_keep_the_objects_of_both(page, browser, serv
     context.close()
 
 
+def test_what_another_changes_is_not_doubled(page, browser, serve, engine, tmp_path):
+    url = serve(Segmenter(engine=engine), "cap.jpg")
+    page.open(url)
+    page.click(200, 150)
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    other = Page(context.new_page(), tmp_path)
+    other.open(url)
+    other.page.locator("[data-field=name]").fill("cap")
+    other.page.keyboard.press("Enter")
+    other.settle()
+    page.key("Enter")
+    page.click(50, 60)
+    assert sorted(page.names()) == ["cap", "object"]
+    assert page.rows() == 2
+    page.key("Control+z")
+    assert page.names() == ["cap"]
+    context.close()
+
+
+def test_an_answer_that_is_lost_doubles_nothing(page, serve, engine):
+    page.open(serve(Segmenter(engine=engine), "cap.jpg"))
+    page.click(200, 150)
+
+    losing = [True]
+
+    def lose(route):
+        if route.request.method != "PUT" or not losing:
+            return route.fallback()
+        route.fetch()
+        return route.abort()
+
+    page.page.route("**/annotations", lose)
+    for name in ("hat", "cap"):
+        page.page.locator("[data-field=name]").fill(name)
+        page.page.keyboard.press("Enter")
+        page.page.locator("#saved", has_text="Not saved yet").wait_for(state="attached", timeout=WAIT)
+    losing.clear()
+    page.settle()
+    assert page.names() == ["cap"]
+    assert page.rows() == 1
+
+
+def test_a_photo_that_is_opened_again_while_it_is_saved_loses_nothing(page, browser, serve, engine, tmp_path):
+    url = serve(Segmenter(engine=engine), "cap.jpg", "tshirt.jpg")
+    page.open(url)
+    page.click(200, 150)
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    other = Page(context.new_page(), tmp_path)
+    other.open(url)
+    other.page.keyboard.press("Enter")
+    other.click(50, 60)
+    context.close()
+    waiting = []
+    page.page.route(
+        "**/annotations",
+        lambda route: waiting.append(route) if route.request.method == "PUT" else route.fallback(),
+    )
+    page.page.keyboard.press("Enter")
+    page.page.mouse.click(*page.at(300, 400))
+    page.until(lambda: waiting)
+    page.page.keyboard.press("ArrowRight")
+    page.page.keyboard.press("ArrowLeft")
+    waiting.pop().continue_()
+    page.page.unroute_all()
+    for route in waiting:
+        route.continue_()
+    page.page.locator("#objects li").nth(2).wait_for(timeout=WAIT)
+    page.settle()
+    assert len(page.annotations()) == 3
+
+
 def test_work_that_was_not_saved_joins_what_others_saved_meanwhile(page, browser, serve, engine, tmp_path):
     url = serve(Segmenter(engine=engine), "cap.jpg")
     page.open(url)

@@ -8,7 +8,7 @@ import { ObjectList } from "./list.js";
 import { addStroke, fromMask, maskOf, newObject, Objects, type PhotoObject } from "./objects.js";
 import { Preview } from "./preview.js";
 import { Proposals } from "./proposals.js";
-import { Saver, type State } from "./saver.js";
+import { type Change, changed as changedBy, Saver, type State } from "./saver.js";
 import { announce, attempt, cancelWork, element, toast, whileBusy, withProgress } from "./status.js";
 import { type Shape } from "./painter.js";
 import { renderPhotos, renderToolbar } from "./toolbar.js";
@@ -22,6 +22,7 @@ const brushSize = element<HTMLInputElement>("brush-size");
 let backend: api.Backend;
 let photos: api.PhotoEntry[] = [];
 let current = -1;
+let shown: string | undefined; // the photo whose objects are shown
 let opening = 0; // counts the photos that were opened, so that a late answer is known as such
 let segmenting = 0; // how many masks are awaited
 let lastName = "object";
@@ -58,6 +59,7 @@ async function openPhoto(index: number): Promise<void> {
   if (!entry) return;
   await segmented(); // a mask that is awaited belongs to the photo that is open
   save();
+  shown = undefined;
   current = index;
   const turn = ++opening;
   const late = () => turn !== opening;
@@ -73,14 +75,14 @@ async function openPhoto(index: number): Promise<void> {
   await saver.idle();
   const encoded = whileBusy("Reading the photo…", backend.openPhoto(entry.id));
   encoded.catch(() => {}); // awaited below
-  const [bitmap, saved] = await Promise.all([
-    backend.picture(entry.id).then((blob) => createImageBitmap(blob)),
-    saver.open(entry.id),
-  ]);
+  const bitmap = await createImageBitmap(await backend.picture(entry.id));
+  if (late()) return;
+  const opened = await saver.open(entry.id);
   if (late()) return;
   view.show(bitmap);
-  objects.reset(saved);
+  objects.reset(opened);
   savedObjects = objects.all;
+  shown = entry.id;
   redraw();
   await encoded;
   if (late()) return;
@@ -240,8 +242,9 @@ async function exportAs(suffix: string): Promise<void> {
   if (!photo) return;
   await segmented();
   await saver.idle();
-  if (saver.busy) throw new Error("Not exported, as the last changes are not saved yet; try again when they are.");
   const all = element<HTMLInputElement>("all-photos").checked && photos.length > 1;
+  const unsaved = photos.find((one) => (all || one.id === photo) && saver.waits(one.id));
+  if (unsaved) throw new Error(`Not exported, as changes of ${unsaved.name} are not saved yet; try again when they are.`);
   download(await whileBusy("Exporting…", all ? backend.exportAll!(suffix) : backend.exportAs(photo, suffix)));
 }
 
@@ -263,10 +266,9 @@ function changed(): void {
 }
 
 function save(): void {
-  const photo = id();
-  if (!photo || objects.all === savedObjects) return;
+  if (!shown || objects.all === savedObjects) return;
   savedObjects = objects.all;
-  saver.save(photo, objects.all);
+  saver.save(shown, objects.all);
 }
 
 function reportSaved(state: State): void {
@@ -275,11 +277,13 @@ function reportSaved(state: State): void {
   if (state instanceof Error) toast(`Not saved yet, and tried again until it is: ${state.message}`);
 }
 
-/** Shows what somebody else has saved of this photo. */
-function joined(photo: string, others: readonly PhotoObject[]): void {
-  if (photo !== id() || !others.length) return;
-  objects.join(others);
-  toast(`Somebody else has annotated this photo, too: ${counted(others.length, "object")} more.`);
+/** Shows what somebody else has changed of this photo. */
+function joined(photo: string, change: Change): void {
+  const { added, removed } = change;
+  if (photo !== shown || !(added.length || removed.size)) return;
+  objects.rewrite((all) => changedBy(all, change));
+  const done = [added.length && `${counted(added.length, "object")} added`, removed.size && `${removed.size} removed`];
+  toast(`Somebody else has annotated this photo, too: ${done.filter(Boolean).join(", ")}.`);
 }
 
 /** A mask that is awaited is not saved yet. */

@@ -19,6 +19,8 @@ export interface PhotoObject {
 }
 export interface ObjectMask { rle: api.RunLengths; polygons: api.Polygons; predictedIou: number }
 
+export type Unlined = Omit<api.SavedObject, "polygons">;
+
 interface Moment { objects: readonly PhotoObject[]; active: number | null }
 
 // pocketsam's overlays use the same colours
@@ -94,22 +96,18 @@ export class Objects {
     );
   }
 
-  /** Adds the objects of somebody else to all of the history, so that no undo takes them away. */
-  join(others: readonly PhotoObject[]): void {
-    this.rewrite((all) => [...all, ...others]);
-  }
-
-  private replacePrompt(asked: PhotoObject, change: (one: PhotoObject) => PhotoObject[]): void {
-    const same = (one: PhotoObject) => one.key === asked.key && one.points === asked.points && one.box === asked.box;
-    this.rewrite((all) => (all.some(same) ? all.flatMap((one) => (same(one) ? change(one) : [one])) : all));
-  }
-
-  private rewrite(change: (objects: readonly PhotoObject[]) => readonly PhotoObject[]): void {
+  /** Changes all of the history, as somebody else's work is not to be undone. */
+  rewrite(change: (objects: readonly PhotoObject[]) => readonly PhotoObject[]): void {
     const update = (moment: Moment): Moment => ({ ...moment, objects: change(moment.objects) });
     this.past = this.past.map(update);
     this.future = this.future.map(update);
     this.now = update(this.now);
     this.changed();
+  }
+
+  private replacePrompt(asked: PhotoObject, change: (one: PhotoObject) => PhotoObject[]): void {
+    const same = (one: PhotoObject) => one.key === asked.key && one.points === asked.points && one.box === asked.box;
+    this.rewrite((all) => (all.some(same) ? all.flatMap((one) => (same(one) ? change(one) : [one])) : all));
   }
 
   remove(key: number): void {
@@ -133,7 +131,12 @@ export class Objects {
   }
 }
 
-export function toSave(objects: readonly PhotoObject[]): Omit<api.SavedObject, "polygons">[] {
+/** By what two saved objects are told apart. */
+export function keyOf({ name, rle }: Unlined): string {
+  return `${name} ${rle.counts}`;
+}
+
+export function toSave(objects: readonly PhotoObject[]): Unlined[] {
   return objects.flatMap(({ name, colour, visible, points, labels, box, strokes, mask }) =>
     mask ? [{ name, colour, visible, points, labels, box, strokes, rle: mask.rle, predicted_iou: mask.predictedIou }] : [],
   );

@@ -77,7 +77,10 @@ def names_in_one_file(photos: Sequence[Path]) -> list[str]:
     if max(shared.values(), default=1) == 1:
         return [as_text(photo.name) for photo in photos]
     paths = [Path(os.path.abspath(photo)) for photo in photos]
-    folder = os.path.commonpath([path.parent for path in paths])
+    try:
+        folder = os.path.commonpath([path.parent for path in paths])
+    except ValueError:  # on several drives
+        return [as_text(photo.as_posix()) for photo in photos]
     return [
         as_text(path.name if shared[path.name] == 1 else path.relative_to(folder).as_posix())
         for path in paths

@@ -37,6 +37,16 @@ class Entry:
     stem: str
     source: Path | bytes
 
+    def mark(self) -> tuple[int, ...]:
+        """By what a change of its file is noticed. Raises InputError when the file is not there."""
+        if isinstance(self.source, bytes):
+            return ()
+        try:
+            found = self.source.stat()
+        except OSError as error:
+            raise InputError(f"{self.name}: cannot be read ({error.strerror})") from error
+        return found.st_size, found.st_mtime_ns
+
     def digest(self) -> str:
         """Of its file, to tell it from other photos of its name. Raises InputError when it cannot be read."""
         return _digest(self.source if isinstance(self.source, bytes) else _read(self.source))
@@ -121,6 +131,10 @@ class OpenPhotos:
         self._photos.move_to_end(id)
         while self.bytes > self._limit and len(self._photos) > 1:
             self._photos.popitem(last=False)
+
+    def drop(self, id: str) -> None:
+        """Forgets a photo."""
+        self._photos.pop(id, None)
 
     @property
     def bytes(self) -> int:

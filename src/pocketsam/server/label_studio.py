@@ -153,7 +153,7 @@ async def _photo(service: Service, address: str, photos: dict[str, str]) -> str:
 
 def _shown(album: Album, address: str) -> Entry | None:
     """The photo on this disk whose path ends as the address does; of several of one name, only the best fit."""
-    wanted = PurePath(address).parts[::-1]
+    wanted = PurePath(address).parts[::-1] or ("",)
     fits: dict[int, list[Entry]] = {}
     for entry in album:
         if isinstance(entry.source, Path) and entry.name == wanted[0]:

@@ -161,10 +161,8 @@ async def save(
 
     With the header `If-Match`, those of another version are not replaced: the status is 412 then.
     """
-    replaces = if_match and if_match.strip().removeprefix("W/").strip(
-        '"'
-    )  # proxies that compress make it weak
-    version = await service.save(id, annotations.objects, replaces)
+    tag = if_match and if_match.strip().removeprefix("W/").strip('"')  # weak, where a proxy compresses
+    version = await service.save(id, annotations.objects, None if tag == "*" else tag)
     return Response(status_code=204, headers={"ETag": f'"{version}"'})
 
 

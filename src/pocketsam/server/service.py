@@ -55,7 +55,7 @@ class Service:
         self._turns = Turns(2 if segmenter.engine.info.thread_safe else 1, self.limits)
         self._loaders = anyio.CapacityLimiter(LOADERS)
         self._sizes: dict[str, tuple[int, int]] = {}
-        self._digests: dict[str, str] = {}
+        self._digests: dict[str, tuple[tuple[int, ...], str]] = {}
         self._locks: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     async def add(self, name: str, content: bytes) -> Entry:
@@ -73,10 +73,16 @@ class Service:
         return await run_sync(_picture, image)
 
     async def digest(self, id: str) -> str:
-        """Of a photo's file."""
-        if id not in self._digests:
-            self._digests[id] = await run_sync(self.album[id].digest, limiter=self._loaders)
-        return self._digests[id]
+        """Of a photo's file, as it is now."""
+        entry = self.album[id]
+        mark, (known, digest) = entry.mark(), self._digests.get(id, (None, ""))
+        if known != mark:
+            digest = await run_sync(entry.digest, limiter=self._loaders)
+            self._digests[id] = mark, digest
+        if known not in (None, mark):  # the photo was replaced
+            self._sizes.pop(id, None)
+            self._open_photos.drop(id)
+        return digest
 
     async def segment(self, id: str, request: MasksRequest, user: str) -> list[Mask]:
         """The masks of all prompts."""
@@ -145,7 +151,7 @@ class Service:
     def _annotated(self, entry: Entry, with_photo: bool) -> Annotations:
         """The annotations of a photo by the names of its files, which no other photo shares."""
         image = entry.load(self.limits) if with_photo else None
-        objects = annotations.read(self._file(entry.id), None)
+        objects = annotations.read(self._file(entry.id), None, entry.digest())
         height, width = objects[0].rle.size if objects else entry.load(self.limits).shape[:2]
         name = f"{entry.stem}{Path(entry.name).suffix}"
         return Annotations(objects, (height, width), name, image)

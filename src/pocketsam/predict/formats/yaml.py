@@ -9,9 +9,6 @@ import re
 from collections.abc import Iterable
 
 _NAMES = re.compile(r"^names:[ \t]*(.*(?:\n(?:[ \t-].*|(?=\n)|$))*)", re.MULTILINE)
-_FLOW = re.compile(
-    r"""\[((?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^\]])*)\]|\{((?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^}])*)\}"""
-)
 _ITEM = re.compile(r"""(?:\s*\d+\s*:\s*)?(?:\s*"(?:[^"\\]|\\.)*"|\s*'(?:[^']|'')*'|[^,\n]+)""")
 _KEY = re.compile(r"\s*(?:(\d+)\s*:\s*|-\s+)")
 
@@ -22,8 +19,7 @@ def read_names(text: str) -> dict[int, str]:
     if found is None:
         raise ValueError("data.yaml has no `names`")
     value = found[1].strip()
-    flow = _FLOW.match(value)
-    items = _ITEM.findall(flow[1] or flow[2] or "") if flow else value.splitlines()
+    items = value.splitlines() if value[:1] not in ("[", "{") else _ITEM.findall(_within_brackets(value))
     items = [item for item in items if item.strip() and not item.lstrip().startswith("#")]
     names = {}
     for index, item in enumerate(items):
@@ -31,6 +27,21 @@ def read_names(text: str) -> dict[int, str]:
         number = match[1] if match else None
         names[index if number is None else int(number)] = _scalar(item[match.end() :] if match else item)
     return names
+
+
+def _within_brackets(value: str) -> str:
+    """What a flow list or mapping holds: up to its closing bracket, or the end, where that is in another line."""
+    closing, quote = {"[": "]", "{": "}"}[value[0]], ""
+    for i in range(1, len(value)):
+        character, before = value[i], value[i - 1]
+        if quote:
+            ends = character == quote and not (quote == '"' and before == "\\")
+            quote = "" if ends else quote
+        elif character in "\"'" and before in "[{,: \t\n'":  # in a word, it is an apostrophe
+            quote = character
+        elif character == closing:
+            return value[1:i]
+    return value[1:]
 
 
 def write_names(names: Iterable[str]) -> str:

@@ -81,7 +81,7 @@ class Attacks(Study):
         default=0,
         metadata=option(
             type=int,
-            help="Attack so many random points of the photo together, in x of the click that is measured"
+            help="Attack so many random points of the photo together, in place of the click that is measured"
             " (multi-point and any-point attacks); 0: the click itself.",
             metavar="K",
             minimum=0,

@@ -6,7 +6,7 @@ import { ObjectList } from "./list.js";
 import { addStroke, fromMask, maskOf, newObject, Objects } from "./objects.js";
 import { Preview } from "./preview.js";
 import { Proposals } from "./proposals.js";
-import { Saver } from "./saver.js";
+import { changed as changedBy, Saver } from "./saver.js";
 import { announce, attempt, cancelWork, element, toast, whileBusy, withProgress } from "./status.js";
 import { renderPhotos, renderToolbar } from "./toolbar.js";
 import { View } from "./view.js";
@@ -17,6 +17,7 @@ const brushSize = element("brush-size");
 let backend;
 let photos = [];
 let current = -1;
+let shown; // the photo whose objects are shown
 let opening = 0; // counts the photos that were opened, so that a late answer is known as such
 let segmenting = 0; // how many masks are awaited
 let lastName = "object";
@@ -49,6 +50,7 @@ async function openPhoto(index) {
         return;
     await segmented(); // a mask that is awaited belongs to the photo that is open
     save();
+    shown = undefined;
     current = index;
     const turn = ++opening;
     const late = () => turn !== opening;
@@ -64,15 +66,16 @@ async function openPhoto(index) {
     await saver.idle();
     const encoded = whileBusy("Reading the photo…", backend.openPhoto(entry.id));
     encoded.catch(() => { }); // awaited below
-    const [bitmap, saved] = await Promise.all([
-        backend.picture(entry.id).then((blob) => createImageBitmap(blob)),
-        saver.open(entry.id),
-    ]);
+    const bitmap = await createImageBitmap(await backend.picture(entry.id));
+    if (late())
+        return;
+    const opened = await saver.open(entry.id);
     if (late())
         return;
     view.show(bitmap);
-    objects.reset(saved);
+    objects.reset(opened);
     savedObjects = objects.all;
+    shown = entry.id;
     redraw();
     await encoded;
     if (late())
@@ -242,9 +245,10 @@ async function exportAs(suffix) {
         return;
     await segmented();
     await saver.idle();
-    if (saver.busy)
-        throw new Error("Not exported, as the last changes are not saved yet; try again when they are.");
     const all = element("all-photos").checked && photos.length > 1;
+    const unsaved = photos.find((one) => (all || one.id === photo) && saver.waits(one.id));
+    if (unsaved)
+        throw new Error(`Not exported, as changes of ${unsaved.name} are not saved yet; try again when they are.`);
     download(await whileBusy("Exporting…", all ? backend.exportAll(suffix) : backend.exportAs(photo, suffix)));
 }
 function cancel() {
@@ -265,11 +269,10 @@ function changed() {
     redraw();
 }
 function save() {
-    const photo = id();
-    if (!photo || objects.all === savedObjects)
+    if (!shown || objects.all === savedObjects)
         return;
     savedObjects = objects.all;
-    saver.save(photo, objects.all);
+    saver.save(shown, objects.all);
 }
 function reportSaved(state) {
     saveState = state;
@@ -277,12 +280,14 @@ function reportSaved(state) {
     if (state instanceof Error)
         toast(`Not saved yet, and tried again until it is: ${state.message}`);
 }
-/** Shows what somebody else has saved of this photo. */
-function joined(photo, others) {
-    if (photo !== id() || !others.length)
+/** Shows what somebody else has changed of this photo. */
+function joined(photo, change) {
+    const { added, removed } = change;
+    if (photo !== shown || !(added.length || removed.size))
         return;
-    objects.join(others);
-    toast(`Somebody else has annotated this photo, too: ${counted(others.length, "object")} more.`);
+    objects.rewrite((all) => changedBy(all, change));
+    const done = [added.length && `${counted(added.length, "object")} added`, removed.size && `${removed.size} removed`];
+    toast(`Somebody else has annotated this photo, too: ${done.filter(Boolean).join(", ")}.`);
 }
 /** A mask that is awaited is not saved yet. */
 function renderSaved() {

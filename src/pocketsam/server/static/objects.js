@@ -59,20 +59,17 @@ export class Objects {
     withdraw(asked, before) {
         this.replacePrompt(asked, (one) => before ? [{ ...one, points: before.points, labels: before.labels, box: before.box }] : []);
     }
-    /** Adds the objects of somebody else to all of the history, so that no undo takes them away. */
-    join(others) {
-        this.rewrite((all) => [...all, ...others]);
-    }
-    replacePrompt(asked, change) {
-        const same = (one) => one.key === asked.key && one.points === asked.points && one.box === asked.box;
-        this.rewrite((all) => (all.some(same) ? all.flatMap((one) => (same(one) ? change(one) : [one])) : all));
-    }
+    /** Changes all of the history, as somebody else's work is not to be undone. */
     rewrite(change) {
         const update = (moment) => ({ ...moment, objects: change(moment.objects) });
         this.past = this.past.map(update);
         this.future = this.future.map(update);
         this.now = update(this.now);
         this.changed();
+    }
+    replacePrompt(asked, change) {
+        const same = (one) => one.key === asked.key && one.points === asked.points && one.box === asked.box;
+        this.rewrite((all) => (all.some(same) ? all.flatMap((one) => (same(one) ? change(one) : [one])) : all));
     }
     remove(key) {
         this.set(this.all.filter((one) => one.key !== key), this.now.active === key ? null : this.now.active);
@@ -91,6 +88,10 @@ export class Objects {
         this.now = moment;
         this.changed();
     }
+}
+/** By what two saved objects are told apart. */
+export function keyOf({ name, rle }) {
+    return `${name} ${rle.counts}`;
 }
 export function toSave(objects) {
     return objects.flatMap(({ name, colour, visible, points, labels, box, strokes, mask }) => mask ? [{ name, colour, visible, points, labels, box, strokes, rle: mask.rle, predicted_iou: mask.predictedIou }] : []);

@@ -119,6 +119,8 @@ def markdown(rows: list[dict[str, Any]], threads: int, device: str, seconds: flo
     """A section of the page: how it was measured, the table, and how much faster the best engine is."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnxruntime", "openvino"))
     yield f"## {processor()}\n"
+    names = " ".join(dict.fromkeys(row["model"] for row in rows))
+    yield f"`python benchmarks/models.py table {names} --seconds {seconds:g} -o docs/speed.md`\n"
     yield (
         f"{threads} threads of {os.cpu_count()} {platform.machine()} cores, device {device}; {packages};"
         f" Python {platform.python_version()}. Batch 1."

@@ -103,3 +103,14 @@ def is_mask(response) -> bool:
 def is_fault(message) -> bool:
     """A refused request is none: the page shows why."""
     return message.type == "error" and "Failed to load resource" not in message.text
+
+
+def slow_down(monkeypatch, engine, seconds):
+    """Makes an engine take so long for each call of its decoder."""
+    decode = type(engine).decode
+
+    def slow(self, *prompts):
+        time.sleep(seconds)
+        return decode(self, *prompts)
+
+    monkeypatch.setattr(type(engine), "decode", slow)

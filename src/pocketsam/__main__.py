@@ -11,9 +11,8 @@ from pocketsam.cli.app import app
 
 def main() -> None:
     """Run a command. Exits with 0, with 2 for errors that the user can correct, with 130 for Ctrl-C."""
-    if isinstance(
-        sys.stdout, TextIOWrapper
-    ):  # names of files need not be UTF-8, nor of the output's encoding
+    # Names of files need not be UTF-8, nor of the output's encoding.
+    if isinstance(sys.stdout, TextIOWrapper):
         utf_8 = sys.stdout.encoding.lower() == "utf-8"
         sys.stdout.reconfigure(errors="surrogateescape" if utf_8 else "backslashreplace")
     codes: list[int] = []

@@ -1,13 +1,12 @@
 """The page in a real browser, on the interim or the final model alike: masks are compared with the library's own."""
 
-import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from chromium import CHROMIUM, SHIRT, WAIT, Page, is_mask
+from chromium import CHROMIUM, SHIRT, WAIT, Page, is_mask, slow_down
 from pocketsam import Segmenter
 from pocketsam.predict.formats import FORMATS
 from pocketsam.utils.rle import decode
@@ -128,13 +127,7 @@ def test_photos_follow_each_other_and_can_be_added(page, serve, engine, samples)
 
 
 def test_a_mask_that_is_awaited_when_the_next_photo_is_opened_is_kept(page, serve, engine, monkeypatch):
-    decode_slowly = type(engine).decode
-
-    def slow(self, *prompts):
-        time.sleep(0.5)
-        return decode_slowly(self, *prompts)
-
-    monkeypatch.setattr(type(engine), "decode", slow)
+    slow_down(monkeypatch, engine, 0.5)
     page.open(serve(Segmenter(engine=engine), "cap.jpg", "tshirt.jpg"))
     page.page.keyboard.press("p")  # no preview delays the click
     page.page.mouse.click(*page.at(200, 150))

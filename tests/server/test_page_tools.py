@@ -5,13 +5,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from chromium import CHROMIUM, SAVED, WAIT, Page
+from chromium import CHROMIUM, SAVED, WAIT, Page, slow_down
 from pocketsam import Segmenter
 from pocketsam.utils.rle import decode
 
@@ -73,13 +72,7 @@ def test_an_object_can_be_painted_without_a_click(page, serve, engine):
 
 
 def test_everything_shows_progress_and_can_be_ended(page, serve, engine, monkeypatch):
-    decode_slowly = type(engine).decode
-
-    def slow(self, *prompts):
-        time.sleep(0.3)
-        return decode_slowly(self, *prompts)
-
-    monkeypatch.setattr(type(engine), "decode", slow)
+    slow_down(monkeypatch, engine, 0.3)
     page.open(serve(Segmenter(engine=engine), "cap.jpg"))
     page.page.keyboard.press("e")
     page.page.locator('#status-bar:not([value="0"])').wait_for(timeout=WAIT)

@@ -8,7 +8,7 @@ import { ObjectList } from "./list.js";
 import { addStroke, fromMask, maskOf, newObject, Objects, type PhotoObject } from "./objects.js";
 import { Preview } from "./preview.js";
 import { Proposals } from "./proposals.js";
-import { type Change, changed as changedBy, Saver, type State } from "./saver.js";
+import { type Change, Saver, type State, withChange } from "./saver.js";
 import { announce, attempt, cancelWork, element, toast, whileBusy, withProgress } from "./status.js";
 import { type Shape } from "./painter.js";
 import { renderPhotos, renderToolbar } from "./toolbar.js";
@@ -281,7 +281,7 @@ function reportSaved(state: State): void {
 function joined(photo: string, change: Change): void {
   const { added, removed } = change;
   if (photo !== shown || !(added.length || removed.size)) return;
-  objects.rewrite((all) => changedBy(all, change));
+  objects.rewrite((all) => withChange(all, change));
   const done = [added.length && `${counted(added.length, "object")} added`, removed.size && `${removed.size} removed`];
   toast(`Somebody else has annotated this photo, too: ${done.filter(Boolean).join(", ")}.`);
 }

@@ -54,7 +54,7 @@ export class Saver {
     }
     const mine = waiting ?? draft!.objects;
     this.bases.set(id, base.version === saved.version ? base : baseOf(saved));
-    const all = changed(mine, changeSince(base, saved, mine));
+    const all = withChange(mine, changeSince(base, saved, mine));
     this.save(id, all);
     return all;
   }
@@ -116,7 +116,7 @@ export class Saver {
     const mine = this.waiting.get(id)!;
     const change = changeSince(base, saved, mine);
     this.bases.set(id, baseOf(saved));
-    this.save(id, changed(mine, change));
+    this.save(id, withChange(mine, change));
     this.joined(id, change);
   }
 }
@@ -143,7 +143,7 @@ function changeSince(base: Base, saved: Saved, mine: readonly PhotoObject[]): Ch
 }
 
 /** The objects with what others have done. */
-export function changed(objects: readonly PhotoObject[], { added, removed }: Change): readonly PhotoObject[] {
+export function withChange(objects: readonly PhotoObject[], { added, removed }: Change): readonly PhotoObject[] {
   const stays = (one: PhotoObject) => toSave([one]).every((unlined) => !removed.has(keyOf(unlined)));
   return [...objects.filter(stays), ...added];
 }

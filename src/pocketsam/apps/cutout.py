@@ -16,7 +16,6 @@ from pocketsam.predict.alpha import soft_mask
 from pocketsam.predict.formats.cutout import transparent
 from pocketsam.predict.formats.pictures import encode_image
 from pocketsam.predict.formats.result import photo_of
-from pocketsam.predict.masks import Masks
 from pocketsam.predict.photo_files import PhotoOutcome, failure, make_folder, unique_names
 from pocketsam.predict.regions import clean_logits
 from pocketsam.segmenter import Photo, Segmenter
@@ -31,9 +30,7 @@ def salient_alpha(photo: Photo, head: SaliencyHead) -> NDArray[np.uint8]:
     """How much of each pixel belongs to the salient object: (H, W) from 0 to 255. Raises as `cut_out` does."""
     alpha = soften(photo, head(photo))
     if np.count_nonzero(alpha > 127) < SMALLEST * alpha.size:
-        raise InputError(
-            f"{photo.name or 'the photo'}: no salient object found; prompt it by a click or a box"
-        )
+        raise _nothing_salient(photo)
     return alpha
 
 
@@ -62,22 +59,19 @@ def cut_out_instances(photo: Photo, head: SaliencyHead) -> list[NDArray[np.uint8
     """
     masks = salient_instances(photo, head(photo))
     image = photo_of(photo.image, photo.name)
-    found = [transparent(image, _alpha(photo, masks, i)) for i in np.flatnonzero(~masks.empty).tolist()]
+    alphas = (
+        masks.within_box(i, soften(photo, masks.logits[i], masks.smallest_region))
+        for i in np.flatnonzero(~masks.empty).tolist()
+    )
+    found = [transparent(image, alpha) for alpha in alphas]
     if not found:
-        raise InputError(
-            f"{photo.name or 'the photo'}: no salient object found; prompt it by a click or a box"
-        )
+        raise _nothing_salient(photo)
     return found
 
 
-def _alpha(photo: Photo, masks: Masks, i: int) -> NDArray[np.uint8]:
-    """Of mask i, which ends where its prompt's box does."""
-    alpha, limits = soften(photo, masks.logits[i], masks.smallest_region), masks.limits(i)
-    if limits is None:
-        return alpha
-    within = np.zeros_like(alpha)
-    within[limits] = alpha[limits]
-    return within
+def _nothing_salient(photo: Photo) -> InputError:
+    name = photo.name or "the photo"
+    return InputError(f"{name}: no salient object found; prompt it by a click or a box")
 
 
 def cut_out_photos(

@@ -147,8 +147,11 @@ def load_published(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def config_of(path: Path) -> ModelConfig | None:
-    """The config in a file of ours; None in another. Raises ModelError when it cannot be read."""
-    metadata = load_published(path)[1]
+    """The config in a file of ours; None in another. Raises ModelError for one that is damaged."""
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
     return _describe(path, metadata, {}) if METADATA_KEY in metadata else None
 
 

@@ -6,7 +6,7 @@ areas, COCO run lengths and polygons are made from them when they are first used
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from pocketsam.predict.prompts import Prompts
 from pocketsam.predict.refine import refine
 from pocketsam.predict.regions import clean_logits
 from pocketsam.utils.rle import RLE, areas, boxes, decode, encode
+
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 Index: TypeAlias = int | slice | list[int] | NDArray[Any]
 
@@ -126,10 +128,18 @@ class Masks(Conversions):
             return np.asarray(self.binary[i])
         if (given := self._rle[i]) is not None:
             return decode(given)
-        mask, limits = self.geometry.logits_to_photo(self._cleaned(i)) > 0, self.limits(i)
-        return mask if limits is None else _within(limits, mask)
+        return self.within_box(i, self.geometry.logits_to_photo(self._cleaned(i)) > 0)
 
-    def limits(self, i: int) -> tuple[slice, slice] | None:
+    def within_box(self, i: int, pixels: NDArray[Pixel]) -> NDArray[Pixel]:
+        """Pixels (H, W) of mask i, such as its alpha, with 0 beyond the box that it ends at, if there is one."""
+        limits = self._limits(i)
+        if limits is None:
+            return pixels
+        limited = np.zeros_like(pixels)
+        limited[limits] = pixels[limits]
+        return limited
+
+    def _limits(self, i: int) -> tuple[slice, slice] | None:
         """The rows and columns that mask i ends at, where it is that of a box."""
         if self.box_margin is None or self.prompts is None:
             return None
@@ -137,7 +147,7 @@ class Masks(Conversions):
 
     def ends_at_box(self, i: int) -> bool:
         """Whether mask i has no pixels beyond the box of its prompt, whatever its logits say."""
-        return self.limits(i) is not None
+        return self._limits(i) is not None
 
     def _cleaned(self, i: int) -> NDArray[np.float32]:
         return clean_logits(self.logits[i], self.smallest_region)
@@ -168,8 +178,8 @@ class Masks(Conversions):
         return self._with(rle=[given or self._refined(i, photo) for i, given in enumerate(self._rle)])
 
     def _refined(self, i: int, photo: NDArray[np.uint8]) -> RLE:
-        rle, limits = refine(self._cleaned(i), photo, self.geometry), self.limits(i)
-        return rle if limits is None else encode(_within(limits, decode(rle)))
+        rle = refine(self._cleaned(i), photo, self.geometry)
+        return encode(self.within_box(i, decode(rle))) if self.ends_at_box(i) else rle
 
     def named(self, names: Sequence[str]) -> "Masks":
         """These masks with a class name for each prompted object. Raises InputError for another number of names."""
@@ -241,10 +251,3 @@ class Masks(Conversions):
             {"object": int(number), "detector_score": round(float(score), 4)}
             for number, score in zip(self.objects, self.scores, strict=True)
         ]
-
-
-def _within(limits: tuple[slice, slice], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A mask (H, W) without the pixels outside some rows and columns."""
-    limited = np.zeros_like(mask)
-    limited[limits] = mask[limits]
-    return limited

@@ -105,10 +105,8 @@ async def photo(service: Served, user: User, id: str) -> PhotoDetails:
 async def image(service: Served, id: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """The photo as the model gets it, upright. The header `ETag` changes with the photo."""
     tag = f'"{await service.digest(id)}"'
-    headers = {
-        "Cache-Control": "private, no-cache",
-        "ETag": tag,
-    }  # browsers keep it, and ask whether it has changed
+    # Browsers keep it, and ask whether it has changed.
+    headers = {"Cache-Control": "private, no-cache", "ETag": tag}
     if if_none_match == tag:
         return Response(status_code=304, headers=headers)
     content = await service.picture(id)

@@ -72,16 +72,16 @@ def read(folder: Folder, photos: Photos) -> LabelSet:
     """The photos that have a picture of classes or of objects. Without objects, each class is one."""
     names = _colours(folder)
     classes = Classes(name for name in names.values() if name)
-    classes_of = sorted(
+    paths = sorted(
         {
-            place
+            path
             for kind in (_CLASS, _OBJECT)
             if (folder / kind).is_dir()
-            for place, _ in files_in(folder / kind)
+            for path, _ in files_in(folder / kind)
         }
     )
-    pictures = [place for place in classes_of if place.lower().endswith(".png")]
-    return LabelSet((_photo(folder, place, photos, names) for place in pictures), classes, len(pictures))
+    pictures = [path for path in paths if path.lower().endswith(".png")]
+    return LabelSet((_photo(folder, path, photos, names) for path in pictures), classes, len(pictures))
 
 
 def palette() -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ import { ObjectList } from "./list.js";
 import { addStroke, fromMask, maskOf, newObject, Objects } from "./objects.js";
 import { Preview } from "./preview.js";
 import { Proposals } from "./proposals.js";
-import { changed as changedBy, Saver } from "./saver.js";
+import { Saver, withChange } from "./saver.js";
 import { announce, attempt, cancelWork, element, toast, whileBusy, withProgress } from "./status.js";
 import { renderPhotos, renderToolbar } from "./toolbar.js";
 import { View } from "./view.js";
@@ -285,7 +285,7 @@ function joined(photo, change) {
     const { added, removed } = change;
     if (photo !== shown || !(added.length || removed.size))
         return;
-    objects.rewrite((all) => changedBy(all, change));
+    objects.rewrite((all) => withChange(all, change));
     const done = [added.length && `${counted(added.length, "object")} added`, removed.size && `${removed.size} removed`];
     toast(`Somebody else has annotated this photo, too: ${done.filter(Boolean).join(", ")}.`);
 }

@@ -37,7 +37,7 @@ export class Saver {
         }
         const mine = waiting ?? draft.objects;
         this.bases.set(id, base.version === saved.version ? base : baseOf(saved));
-        const all = changed(mine, changeSince(base, saved, mine));
+        const all = withChange(mine, changeSince(base, saved, mine));
         this.save(id, all);
         return all;
     }
@@ -103,7 +103,7 @@ export class Saver {
         const mine = this.waiting.get(id);
         const change = changeSince(base, saved, mine);
         this.bases.set(id, baseOf(saved));
-        this.save(id, changed(mine, change));
+        this.save(id, withChange(mine, change));
         this.joined(id, change);
     }
 }
@@ -127,7 +127,7 @@ function changeSince(base, saved, mine) {
     };
 }
 /** The objects with what others have done. */
-export function changed(objects, { added, removed }) {
+export function withChange(objects, { added, removed }) {
     const stays = (one) => toSave([one]).every((unlined) => !removed.has(keyOf(unlined)));
     return [...objects.filter(stays), ...added];
 }
